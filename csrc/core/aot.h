@@ -39,6 +39,11 @@ struct Arguments {
   const char** dtypes;
 
   std::vector<int64_t> shape(int i) const { return {shapes[i], shapes[i] + ndims[i]}; }
+  bool known(int i) const {  // false under a dynamic shape (-1) or rank (-2)
+    for (int64_t n : shape(i))
+      if (n < 0) return false;
+    return true;
+  }
   float* f32(int i) const { return static_cast<float*>(data[i]); }
   DType dtype(int i, const char* name) const;
   void expect(int i, const char* name, DType dtype) const;

@@ -6,9 +6,9 @@
 
 namespace swinv2 {
 
-// Bad input. The text names the argument, what was expected, what came, and the mend.
-struct InvalidArgument : std::runtime_error {
-  using std::runtime_error::runtime_error;
+// Bad input; pybind11 and MindSpore make a ValueError of it. The text names the argument, what was expected, what came, and the mend.
+struct InvalidArgument : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
 };
 
 // MindSpore turns a failed AOT kernel into "error code N" without a text; the text stays here for Python to

@@ -116,7 +116,6 @@ std::vector<std::string> isas() {
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "The kernels on NumPy arrays, without MindSpore.";
-  py::register_exception<InvalidArgument>(m, "InvalidArgument", PyExc_ValueError);
 
   const py::arg_v shift("shift_size", Pair{0, 0}), valid("valid_size", py::none()),
       mask("mask_value", -100.f), cosine("cosine", true);

@@ -22,16 +22,9 @@ WindowAttentionOptions options(aot::Extra* extra) {
 }
 
 WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
-  for (int i : {1, 2}) a.expect(i, i == 1 ? "bias_table" : "scale", DType::kFloat32);
+  a.expect(1, "bias_table", DType::kFloat32);
+  a.expect(2, "scale", DType::kFloat32);
   return check_window_attention(a.shape(0), a.dtype(0, "qkv"), a.shape(1), a.shape(2), options(extra));
-}
-
-// Unknown (-1) dimensions of a dynamic shape stay unknown.
-int64_t times(int64_t a, int64_t b) {
-  return a < 0 || b < 0 ? -1 : a * b;
-}
-int64_t over(int64_t a, int64_t b) {
-  return a < 0 || b < 0 ? -1 : a / b;
 }
 
 }  // namespace
@@ -41,13 +34,20 @@ using namespace swinv2;
 
 extern "C" {
 
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes, aot::Extra*) {
-  if (ndims[0] != 4 || ndims[1] != 3) return {{-2}, {-2}};  // dynamic rank
-  const int64_t *qkv = shapes[0], *table = shapes[1];
-  const int64_t window_h = over(times(table[1], 1) + 1, 2), window_w = over(table[2] + 1, 2);
-  const int64_t windows = times(qkv[0], times(over(qkv[1], window_h), over(qkv[2], window_w)));
-  const int64_t tokens = times(over(times(window_h, window_w) + 7, 8), 8);
-  return {{qkv[0], qkv[1], qkv[2], over(qkv[3], 3)}, {windows, table[0], tokens}};
+// Checks as soon as every dimension is known, so that bad shapes are a ValueError with its text in every mode; before
+// that, unknown (-1) dimensions stay unknown.
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
+  const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
+  if (a.known(0) && a.known(1) && a.known(2)) {
+    const WindowAttention op =
+        check_window_attention(a.shape(0), DType::kFloat32, a.shape(1), a.shape(2), options(extra));
+    return {out_shape(op), stats_shape(op)};
+  }
+  const Shape qkv = a.shape(0), table = a.shape(1);
+  const int64_t unknown = -1, channels = qkv.size() == 4 ? qkv[3] : unknown;
+  return {{qkv.size() == 4 ? qkv[0] : unknown, qkv.size() == 4 ? qkv[1] : unknown, qkv.size() == 4 ? qkv[2] : unknown,
+           channels < 0 ? unknown : channels / 3},
+          {unknown, table.size() == 3 ? table[0] : unknown, unknown}};
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId> types, aot::Extra*) {
