@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which back end runs an operator: one visible choice, made when a Cell is built or a function called or traced.
 
-    argument `backend=`  >  `with use_backend(name)`  >  environment SWINV2_KERNELS_BACKEND  >  the device's own
+argument `backend=`  >  `with use_backend(name)`  >  environment SWINV2_KERNELS_BACKEND  >  the device's own
 """
 
 import logging
@@ -104,7 +104,9 @@ def _why_unavailable(name: str) -> Optional[str]:
         return "this version has no Ascend op package; use backend='reference'"
     if name in ("cpu", "twin-910", "twin-910b"):
         if target != "CPU":
-            return f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+            return (
+                f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+            )
         if name != "cpu":
             return "this version has no Ascend C twin"
     return None

@@ -106,7 +106,9 @@ class WindowAttention(nn.Cell):
 def _attend(qkv, bias_table, logit_scale, options):
     window_size, shift_size, valid_size, scale, mask_value, backend = options
     _check_types(qkv.dtype, bias_table.dtype, None if logit_scale is None else logit_scale.dtype, scale)
-    known = not ops.is_sequence_value_unknown(qkv.shape)  # a dynamic shape is checked natively, when it is known
+    known = not ops.is_sequence_value_unknown(
+        qkv.shape
+    )  # a dynamic shape is checked natively, when it is known
     if known:
         _check_shapes(
             qkv.shape,
