@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Optional
 
@@ -71,7 +71,7 @@ def device_target() -> str:
     return ms.get_context("device_target")
 
 
-@lru_cache(maxsize=None)
+@cache
 def library_path() -> str:
     """The shared library that holds the AOT operators."""
     from swinv2_kernels import _native
@@ -118,6 +118,6 @@ def _check_available(name: str) -> None:
         raise RuntimeError(f"back end {name!r} cannot run: {why}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _log_once(name: str, origin: str) -> None:
     logger.info("back end %s (chosen by %s)", name, origin)

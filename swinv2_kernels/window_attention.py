@@ -6,7 +6,7 @@ swinv2_kernels.reference.window_attention.
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Optional, Union
 
 import mindspore as ms
@@ -136,7 +136,7 @@ def _attend(qkv, bias_table, logit_scale, options):
     return _operator(shift_size, valid_size, mask_value, scale is None, backend)(qkv, bias_table, factor)[0]
 
 
-# ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode --------------
+# ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
 
 
 @constexpr
@@ -150,7 +150,7 @@ def _operator(shift_size, valid_size, mask_value, cosine, backend):
     return _build(tuple(shift_size), valid_size, mask_value, cosine, backend, device_target())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
     attributes = {
         "shift_size": list(shift_size),
@@ -166,7 +166,7 @@ def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
 
 
-# ---- checks ----------------------------------------------------------------------------------------------------
+# ---- checks ----
 
 
 def _pair(value: Size, name: str) -> tuple[int, int]:

@@ -4,7 +4,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-
 import oracle
 from oracle import pair
 

@@ -2,11 +2,11 @@
 """The kernels on NumPy arrays: every instruction set of this CPU, any number of threads, native errors."""
 
 import numpy as np
-import pytest
-
 import oracle
+import pytest
 from cases import CASES, case
 from oracle import Expected
+
 from swinv2_kernels import _native
 
 
@@ -94,7 +94,18 @@ def special(kind, shape):
 
 @pytest.mark.parametrize(
     "kind",
-    "zero-vectors all-zero constant-image large overflowing-square tiny below-floor subnormal saturated large-bias".split(),
+    [
+        "zero-vectors",
+        "all-zero",
+        "constant-image",
+        "large",
+        "overflowing-square",
+        "tiny",
+        "below-floor",
+        "subnormal",
+        "saturated",
+        "large-bias",
+    ],
 )
 @pytest.mark.parametrize("isa", _native.isas())
 def test_extreme_values(isa, kind):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-import pytest
-from mindspore import Tensor, nn, ops
-
 import oracle
-import swinv2_kernels as sk
+import pytest
 from cases import CASES, case
+from mindspore import Tensor, nn, ops
 from oracle import Expected
+
+import swinv2_kernels as sk
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("op_*.npz"))
 BACKENDS = [name for name in sk.BACKENDS if name in sk.available_backends()]
@@ -98,7 +98,7 @@ def test_official_results(backend, path):
         assert (dlogit_scale.reshape(-1)[logit_scale.reshape(-1) > oracle.LN_100] == 0).all()
 
 
-# ---- the ways MindSpore runs it --------------------------------------------------------------------------------
+# ---- the ways MindSpore runs it ----
 
 SHAPE = case(2, 16, 8, 4, 3)
 
@@ -173,7 +173,7 @@ def test_mindir_round_trip(given, want, tmp_path):
     np.testing.assert_array_equal(loaded(*inputs).asnumpy(), want[0])
 
 
-# ---- which back end runs ---------------------------------------------------------------------------------------
+# ---- which back end runs ----
 
 
 def test_backend_choice_and_its_order(monkeypatch, given):
@@ -210,7 +210,7 @@ def test_absent_backend_is_an_error(monkeypatch):
         sk.WindowAttention(8)
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------
+# ---- bad input ----
 
 
 def zeros(*shape, dtype=ms.float32):
@@ -326,7 +326,7 @@ def test_bad_input_is_named(name, mode):
         sk.window_attention(**inputs, **options)
 
 
-# ---- isolation and determinism ---------------------------------------------------------------------------------
+# ---- isolation and determinism ----
 
 
 @pytest.mark.parametrize("where", [0, 96, 192], ids=["q", "k", "v"])

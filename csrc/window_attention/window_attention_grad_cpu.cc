@@ -157,7 +157,7 @@ void store_normalised(const Layout& at, T* dx, const T* x, float inverse, const 
 
 template <class T>
 void window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionBackward& io,
-                 const float* stats, float* dtable, float* dscale) {
+                 const float* stats, float* dtable, double* dscale) {
   const WindowAttention& op = at.op;
   const T* q = static_cast<const T*>(io.qkv) + head * at.d;
   const T* k = q + at.out_channels;
@@ -246,12 +246,14 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t chunk = unit / op.num_heads, head = unit % op.num_heads;
       float* dtable = partials.get() + unit * size;
+      double dscale = 0;
       const int64_t stop = (chunk + 1) * per_chunk < g.windows() ? (chunk + 1) * per_chunk : g.windows();
       for (int64_t index = chunk * per_chunk; index < stop; ++index) {
         at.locate(s.window, index);
         window_head<T>(at, s, head, io, io.stats + (index * op.num_heads + head) * op.stats_tokens(), dtable,
-                       dtable + size - 1);
+                       &dscale);
       }
+      dtable[size - 1] = float(dscale);
     }
   });
 
