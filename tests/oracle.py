@@ -144,13 +144,12 @@ class _Attention:
             self.q, *self.q_norm = _unit(q)
             self.k, *self.k_norm = _unit(k)
         self.products = self.q @ self.k.swapaxes(-1, -2)
-        mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, mask_value)
-        mask = np.where(geo.valid[:, None, :], mask, -np.inf).astype(real)
+        mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, mask_value).astype(real)
         logits = self.scale * self.products + self.table[:, geo.dy, geo.dx] + mask[:, None]
-        top = logits.max(-1, keepdims=True)
-        weights = np.exp(logits - np.where(top == -np.inf, 0, top))  # a window of padding only: all weights 0
-        total = weights.sum(-1, keepdims=True)
-        self.weights = weights / np.where(total == 0, 1, total)
+        is_query = geo.valid[:, None, :, None]  # padding is no key, and asks nothing: weights 0, not 0 / 0
+        self.logits = logits = np.where(is_query & geo.valid[:, None, None, :], logits, -np.inf)
+        weights = np.exp(logits - np.where(is_query, logits.max(-1, keepdims=True), 0))
+        self.weights = weights / np.where(is_query, weights.sum(-1, keepdims=True), 1)
         self.out = _scatter((self.weights @ self.v)[None], geo, self.height, self.width)
 
     def backward(self, dout, out):
