@@ -53,8 +53,9 @@ def relative_position_bias_table(w0, b0, w2, *, window_size, pretrained_window_s
     coords = _coords_tensor(window_size, pretrained_window_size)  # (offsets, 2)
     hidden = ops.relu(ops.matmul(coords, _float32(w0).transpose(1, 0)) + _float32(b0))
     table = ops.matmul(_float32(w2), hidden.transpose(1, 0))  # (heads, offsets)
+    table = ops.minimum(-table.reshape(_table_shape(w2.shape[0], window_size)), 80.0)  # 0, not NaN, far out
     # The sigmoid by expm1: on the CPU MindSpore's exp is good to 5e-6 only, its expm1 to 1e-7.
-    return BIAS_LIMIT / (2 + ops.expm1(-table.reshape(_table_shape(w2.shape[0], window_size))))
+    return BIAS_LIMIT / (2 + ops.expm1(table))
 
 
 def _float32(x):
