@@ -24,8 +24,8 @@ import numpy as np
 
 from swinv2_model.weights.errors import CheckpointError
 
-Path = Union[str, "os.PathLike[str]"]
-Source = Union[Path, BinaryIO]
+PathLike = Union[str, "os.PathLike[str]"]
+Source = Union[PathLike, BinaryIO]
 
 # A training save of SwinV2-L with its optimizer has a pickle of about 0.3 MB.
 MAX_PICKLE_BYTES = 16 << 20
@@ -409,6 +409,11 @@ def read_pth(file: Source) -> dict[str, np.ndarray]:
         CheckpointError: (a ValueError) the file is no such archive, is truncated or damaged, or its sizes do
             not agree with each other.
     """
+    return read_pth_with_texts(file)[0]
+
+
+def read_pth_with_texts(file: Source) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """`read_pth`, and the plain strings beside the state dict (`write_pth` may put a description there)."""
     with contextlib.ExitStack() as stack:
         if hasattr(file, "read"):
             stream, name = file, str(getattr(file, "name", "checkpoint"))
@@ -419,7 +424,8 @@ def read_pth(file: Source) -> dict[str, np.ndarray]:
             raise CheckpointError(
                 f"{name}: data.pkl has {archive.size('data.pkl')} bytes, at most {MAX_PICKLE_BYTES}."
             )
-        state = _state_dict(_Machine(archive.read("data.pkl"), name).run(), name)
+        tree = _Machine(archive.read("data.pkl"), name).run()
+        state = _state_dict(tree, name)
         tensors = _Tensors(archive)
         arrays = {}
         for key, record in state.items():
@@ -428,11 +434,11 @@ def read_pth(file: Source) -> dict[str, np.ndarray]:
             if not isinstance(record, TensorRecord):
                 raise CheckpointError(f"{name}: expected a tensor under {key!r}, got {_kind(record)}.")
             arrays[key] = tensors.array(key, record)
-        return arrays
+        return arrays, {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, str)}
 
 
 @contextlib.contextmanager
-def atomic_output(path: Path) -> Iterator[str]:
+def atomic_output(path: PathLike) -> Iterator[str]:
     """Yield a temporary path beside `path`; it takes the name `path` only if the block ends without error.
 
     Raises:
@@ -494,13 +500,19 @@ def _pickle_tensor(key: str, array: np.ndarray) -> bytes:
     )
 
 
-def write_pth(path: Path, arrays: Mapping[str, np.ndarray], key: str = "model") -> None:
+def write_pth(
+    path: PathLike,
+    arrays: Mapping[str, np.ndarray],
+    key: str = "model",
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Write `{key: state dict}` as `torch.save` would; `torch.load(path, weights_only=True)` reads it back.
 
     Args:
         path: the file to write; it appears under this name only when complete.
         arrays: {name: array of a dtype PyTorch has}.
         key: name of the state dict at the top level (official checkpoints: `model`).
+        texts: {name: string} to put beside the state dict.
 
     Raises:
         TypeError: an array has a dtype that a PyTorch storage lacks.
@@ -513,10 +525,12 @@ def write_pth(path: Path, arrays: Mapping[str, np.ndarray], key: str = "model") 
                 f"{name}: dtype {array.dtype} has no PyTorch storage; use one of {sorted(_STORAGE_OF)}."
             )
         contiguous[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-    pickle = [b"\x80\x02}", _pickle_text(key), b"}("]
+    pickle = [b"\x80\x02}(", _pickle_text(key), b"}("]
     for i, (name, array) in enumerate(contiguous.items()):
         pickle += [_pickle_text(name), _pickle_tensor(str(i), array)]
-    pickle.append(b"us.")
+    pickle.append(b"u")
+    pickle += [_pickle_text(name) + _pickle_text(text) for name, text in (texts or {}).items()]
+    pickle.append(b"u.")
     with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
 
         def add(entry: str, data: Any) -> None:
