@@ -87,7 +87,7 @@ def describe(
     texts: Mapping[str, str],
     architecture: Architecture,
 ) -> Description | None:
-    """Sizes from what `convert` wrote beside the weights, from the buffers, or from Hugging Face's config.json.
+    """Sizes from what `convert` wrote beside the weights, from buffers, or from Hugging Face's config.json.
 
     Args:
         path: the checkpoint; a `config.json` is looked for beside it.

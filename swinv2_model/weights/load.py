@@ -219,8 +219,8 @@ def read_official(
     report.description = describe(path, raw, texts, architecture)
     if num_classes is not None and num_classes != architecture.num_classes:
         report.notes.append(
-            f"head: {architecture.num_classes} classes in the checkpoint, {num_classes} wanted: re-initialised "
-            "to zero; a class map (cls_map_file) would keep rows of the old head"
+            f"head: {architecture.num_classes} classes in the checkpoint, {num_classes} wanted: "
+            "re-initialised to zero; a class map (cls_map_file) would keep rows of the old head"
         )
         architecture = architecture.with_classes(num_classes)
         for name, shape in architecture.parameter_shapes().items():
