@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A kernel source is compiled once per instruction set, each time with another SWINV2_ISA (baseline, avx2,
+// avx512), into a namespace of that name; cpu_info picks one at run time. Everything a kernel includes must
+// be inside that namespace or free of code, or the linker may keep the AVX-512 copy of a shared inline
+// function.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#ifndef SWINV2_ISA
+#define SWINV2_ISA baseline
+#endif
+
+namespace swinv2 {
+
+enum class Isa : int { kBaseline, kAvx2, kAvx512 };
+
+const char* isa_name(Isa isa);
+std::vector<Isa> supported_isas();  // compiled in and runnable on this CPU, slowest first
+std::vector<std::string> cpu_features();
+
+// The fastest supported, unless SWINV2_KERNELS_ISA or set_isa asks for another; an unsupported name throws.
+Isa active_isa();
+void set_isa(const std::string& name);  // "" returns to the default
+
+}  // namespace swinv2

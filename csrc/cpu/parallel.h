@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+namespace swinv2 {
+
+// Threads the next kernel uses: set_num_threads, else SWINV2_KERNELS_NUM_THREADS, else OpenMP's own default.
+int num_threads();
+void set_num_threads(int n);  // 0 returns to the default
+
+// body(begin, end) over [0, n) in pieces of about `grain`. Which thread runs a piece is left to the
+// scheduler: a body must not depend on it.
+void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
+
+// This thread's scratch: 64-byte aligned, kept between calls, contents undefined, at most kScratchLimit.
+constexpr size_t kScratchLimit = size_t{1} << 20;
+void* thread_scratch(size_t bytes);
+
+}  // namespace swinv2
