@@ -274,7 +274,8 @@ def fit_to(
         if old is None or old.shape == shape:
             continue
         if name.endswith("relative_position_bias_table") and old.ndim == 2 and old.shape[1] == shape[1]:
-            out[name] = resize_bias_table(old, shape[0])
+            side = round(shape[0] ** 0.5)
+            out[name] = resize_bias_table(old, (side, side))
             report.notes.append(f"{name}: resampled from {old.shape[0]} to {shape[0]} rows (bicubic)")
         elif name == "patch_embed.proj.weight" and shape == (old.shape[0], 1, *old.shape[2:]):
             out[name] = old.sum(1, keepdims=True, dtype=old.dtype)
