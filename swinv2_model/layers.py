@@ -10,6 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from swinv2_kernels import WindowAttention
 from swinv2_kernels.reference import bias_gelu, residual_layer_norm
 from swinv2_kernels.relative_position_bias import relative_position_bias_table
+from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
 
@@ -28,22 +29,18 @@ class Geometry(NamedTuple):
 
 
 def block_geometry(resolution, window_size, shifted, window_rule="official"):
-    """The windows of a block on a grid.
+    """The windows of a block on a grid: odd blocks shift by half a window.
 
-    Odd blocks shift by half a window. Rule "official": if min(resolution) <= window then shift 0 and
-    window min(resolution), on both axes together. Rule "per_axis" (timm's and Hugging Face's) clips each axis
-    alone; it also holds for windows that are not square, where the official rule says nothing.
+    Rule "official": where min(resolution) <= window, shift 0 and window min(resolution), on both axes together.
+    Rule "per_axis" (timm's and Hugging Face's): each axis alone; also for windows that are not square, where
+    the official rule says nothing.
     """
-    window = tuple(window_size)
-    shift = tuple(size // 2 if shifted else 0 for size in window)
-    if window_rule == "official" and window[0] == window[1]:
-        if min(resolution) <= window[0]:
-            window, shift = (min(resolution),) * 2, (0, 0)
+    if window_rule == "official":
+        window, shift = official_window(resolution, window_size)
     else:
-        fits = tuple(size <= w for size, w in zip(resolution, window))
-        window = tuple(size if fit else w for size, w, fit in zip(resolution, window, fits))
-        shift = tuple(0 if fit else s for s, fit in zip(shift, fits))
-    return Geometry(tuple(resolution), window, shift)
+        window = tuple(min(size, w) for size, w in zip(resolution, window_size))
+        shift = tuple(0 if size <= w else w // 2 for size, w in zip(resolution, window_size))
+    return Geometry(tuple(resolution), window, shift if shifted else (0, 0))
 
 
 def _parameter(name, *shape):
@@ -141,7 +138,7 @@ class Attention(nn.Cell):
     def _define(self, channels, dtype):
         self.logit_scale = _parameter("logit_scale", self.num_heads, 1, 1)
         self.cpb_mlp = nn.SequentialCell(
-            Linear(2, 512), nn.ReLU(), Linear(512, self.num_heads, has_bias=False)
+            Linear(2, CPB_HIDDEN), nn.ReLU(), Linear(CPB_HIDDEN, self.num_heads, has_bias=False)
         )
         self.qkv = Linear(channels, 3 * channels, has_bias=False, dtype=dtype)
         self.q_bias = _parameter("q_bias", channels)

@@ -6,9 +6,10 @@ import zlib
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 from mindspore.ops import constexpr
 
+from swinv2_model.architecture import pair
 from swinv2_model.layers import (
     Attention,
     Block,
@@ -26,7 +27,7 @@ DTYPES = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
 class SwinTransformerV2(nn.Cell):
     """Swin Transformer V2 (arXiv 2111.09883) on the fused window attention.
 
-    Parameters carry the official names (see `swinv2_model.names`). A new model has the official
+    Parameters carry the official names, with gamma and beta in LayerNorms. A new model has the official
     initialisation, drawn from `seed` and each parameter's name: norm1 and norm2 of every block start at 0, so
     that an untrained block is the identity.
 
@@ -44,8 +45,8 @@ class SwinTransformerV2(nn.Cell):
         gelu: "none" for the exact form, "tanh" for mindcv's.
         drop_path_rate: of the last block; `drop_path_rates` rise linearly to it. The model draws nothing: the
             factors are an input.
-        compute_dtype: "float32", "float16" or "bfloat16" for matrix products and window attention; parameters,
-            residual stream, normalisation and logits stay float32.
+        compute_dtype: "float32", "float16" or "bfloat16" for matrix products and window attention;
+            parameters, residual stream, normalisation and logits stay float32.
         backend: of the fused operators; None takes the default, see `swinv2_kernels.use_backend`.
 
     Raises:
@@ -84,7 +85,7 @@ class SwinTransformerV2(nn.Cell):
         _check_choice("gelu", gelu, ("none", "tanh"))
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate!r}")
+            raise ValueError(f"drop_path_rate: expected at least 0 and below 1, got {drop_path_rate!r}")
 
         self.patch_size, self.in_channels, self.depths = patch_size, in_channels, depths
         self.embed_dim, self.num_heads = embed_dim, num_heads
@@ -114,7 +115,7 @@ class SwinTransformerV2(nn.Cell):
         self.layers = nn.CellList(stages)
         self.norm = LayerNorm(self.num_features)
         self.head = Linear(self.num_features, num_classes) if num_classes else None
-        self._place(_pair("image_size", image_size), _pair("window_size", window_size))
+        self._place(pair(image_size, "image_size"), pair(window_size, "window_size"))
         for name, parameter in self.parameters_and_names():
             parameter.name = name
             initialise(parameter, seed, in_channels * patch_size**2)
@@ -136,12 +137,12 @@ class SwinTransformerV2(nn.Cell):
         """Change the image size, and the window, of a live model; parameters stay as they are.
 
         Where a block's window changes, the position bias goes on from the window it was trained with
-        (pretrained_window_size), as in the official 12-to-16 fine-tuning. Compile steps made before must be made
-        again.
+        (pretrained_window_size), as in the official 12-to-16 fine-tuning. Functions compiled before must be
+        compiled again.
         """
         before = [block.attn.geometry.window_size for block in self.blocks]
-        window = self.window_size if window_size is None else _pair("window_size", window_size)
-        self._place(_pair("image_size", image_size), window)
+        window = self.window_size if window_size is None else pair(window_size, "window_size")
+        self._place(pair(image_size, "image_size"), window)
         for block, old in zip(self.blocks, before):
             trained = block.attn.pretrained_window_size
             if block.attn.geometry.window_size != old and trained in (0, (0, 0), [0, 0]):
@@ -159,7 +160,7 @@ class SwinTransformerV2(nn.Cell):
         return self
 
     def bias_tables(self):
-        """The position-bias table of every block, in order: give them to `construct` to compute them only once."""
+        """The position-bias table of every block, in order, for `construct`."""
         tables = ()
         for layer in self.layers:
             for block in layer.blocks:
@@ -191,7 +192,7 @@ class SwinTransformerV2(nn.Cell):
 
         Args:
             x: images (B, in_channels, H, W).
-            keep: (blocks, 2, B) float32 drop-path factors for attention and MLP branches, each 0 or 1/(1 - rate);
+            keep: (blocks, 2, B) float32 drop-path factors of attention and MLP branches, 0 or 1/(1 - rate) each;
                 None keeps everything.
             bias_tables: from `bias_tables()`, with the parameters as they are; None computes them here.
         """
@@ -219,31 +220,16 @@ def initialise(parameter, seed, patch_fan_in=1):
     parameter.set_data(Tensor(value.astype(np.float32)))
 
 
-def _pair(name, value, least=1):
-    pair = (
-        (value, value) if isinstance(value, (int, np.integer)) else tuple(value) if _is_pair(value) else None
-    )
-    if pair is None or not all(isinstance(v, (int, np.integer)) for v in pair):
-        raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
-    if min(pair) < least:
-        raise ValueError(f"{name} must be at least {least} on both axes, got {value!r}")
-    return int(pair[0]), int(pair[1])
-
-
-def _is_pair(value):
-    return isinstance(value, (tuple, list)) and len(value) == 2
-
-
 def _check_count(name, value, least):
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {value!r}")
+        raise TypeError(f"{name}: expected an int, got {value!r}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 def _check_choice(name, value, choices):
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in_channels, num_classes):
@@ -252,16 +238,16 @@ def _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in
         _check_count(name, value, 1)
     _check_count("num_classes", num_classes, 0)
     if not depths:
-        raise ValueError("depths must have at least one stage, got ()")
+        raise ValueError("depths: expected at least one stage, got ()")
     for name, values in (("num_heads", num_heads), ("pretrained_window_sizes", pretrained)):
         if len(values) != len(depths):
-            raise ValueError(f"{name} must have one entry a stage, {len(depths)} as depths, got {values}")
+            raise ValueError(f"{name}: expected one entry a stage, {len(depths)} as depths, got {values}")
     for index, (depth, heads) in enumerate(zip(depths, num_heads)):
         _check_count(f"depths[{index}]", depth, 1)
         _check_count(f"num_heads[{index}]", heads, 1)
         if embed_dim * 2**index % heads:
             raise ValueError(
-                f"num_heads[{index}] must divide the stage's {embed_dim * 2**index} channels, got {heads}"
+                f"num_heads[{index}]: expected a divisor of the stage's {embed_dim * 2**index} channels, got {heads}"
             )
 
 
@@ -269,6 +255,6 @@ def _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in
 def _check_image(shape, in_channels, image_size):
     if len(shape) != 4 or tuple(shape[1:]) != (in_channels, *image_size):
         raise ValueError(
-            f"x must be (B, {in_channels}, {image_size[0]}, {image_size[1]}), got {tuple(shape)}; "
+            f"x: expected shape (B, {in_channels}, {image_size[0]}, {image_size[1]}), got {tuple(shape)}; "
             "resize() sets another image size"
         )
