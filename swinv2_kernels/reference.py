@@ -106,7 +106,7 @@ def bias_gelu(x, bias, approximate="none"):
     elif approximate == "tanh":
         out = z * ops.sigmoid(2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z))
     else:
-        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
     return out.astype(x.dtype)
 
 
