@@ -124,18 +124,25 @@ class Attention(nn.Cell):
     `mask_padding` padded tokens are no keys; without it they take part, as in Hugging Face's code.
     """
 
+    scale = None  # cosine attention: logit_scale is learned
+
     def __init__(self, channels, num_heads, pretrained_window_size, mask_padding, mask_value, dtype, backend):
         super().__init__()
         self.num_heads = num_heads
         self.pretrained_window_size = pretrained_window_size
         self.mask_padding, self.mask_value, self.backend = mask_padding, mask_value, backend
-        self.logit_scale = _parameter("logit_scale", num_heads, 1, 1)
-        self.cpb_mlp = nn.SequentialCell(Linear(2, CPB_HIDDEN), nn.ReLU(), Linear(CPB_HIDDEN, num_heads, has_bias=False))
+        self._define(channels, dtype)
+        self.proj = Linear(channels, channels, dtype=dtype)
+        self.geometry, self.window_attention = None, None
+
+    def _define(self, channels, dtype):
+        self.logit_scale = _parameter("logit_scale", self.num_heads, 1, 1)
+        self.cpb_mlp = nn.SequentialCell(
+            Linear(2, CPB_HIDDEN), nn.ReLU(), Linear(CPB_HIDDEN, self.num_heads, has_bias=False)
+        )
         self.qkv = Linear(channels, 3 * channels, has_bias=False, dtype=dtype)
         self.q_bias = _parameter("q_bias", channels)
         self.v_bias = _parameter("v_bias", channels)
-        self.proj = Linear(channels, channels, dtype=dtype)
-        self.geometry, self.window_attention = None, None
 
     def place(self, geometry):
         """Set the windows. Done before the first call, and again when the image size changes."""
@@ -150,6 +157,7 @@ class Attention(nn.Cell):
             geometry.window_size,
             geometry.shift_size,
             valid_size=geometry.resolution if padded and self.mask_padding else None,
+            scale=self.scale,
             mask_value=self.mask_value,
             backend=self.backend,
         )
@@ -164,13 +172,17 @@ class Attention(nn.Cell):
             pretrained_window_size=self.pretrained_window_size,
         )
 
+    def project_qkv(self, x):
+        """(B, H, W, C) -> (B, H, W, 3C): [q|k|v]; keys have no bias."""
+        bias = ops.concat((self.q_bias, ops.zeros_like(self.q_bias), self.v_bias))
+        return self.qkv.with_bias(x, bias)
+
     def construct(self, x, bias_table=None):
         if bias_table is None:
             bias_table = self.bias_table()
         rows, cols = self.padding
         height, width = self.resolution
-        bias = ops.concat((self.q_bias, ops.zeros_like(self.q_bias), self.v_bias))
-        qkv = self.qkv.with_bias(pad_grid(x, rows, cols), bias)
+        qkv = self.project_qkv(pad_grid(x, rows, cols))
         x = self.window_attention(qkv, bias_table, self.logit_scale)
         if rows or cols:
             x = x[:, :height, :width]
@@ -217,13 +229,17 @@ class PatchMerging(nn.Cell):
         self.reduction = Linear(4 * channels, 2 * channels, has_bias=False, dtype=dtype)
         self.norm = LayerNorm(2 * channels)
 
-    def construct(self, x):
+    def gather(self, x):
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 4C)."""
         height, width, channels = x.shape[1:]
         x = pad_grid(x, height % 2, width % 2)
         rows, cols = -(-height // 2), -(-width // 2)
         # Official order: (even row, even column), (odd, even), (even, odd), (odd, odd).
         x = x.reshape(-1, rows, 2, cols, 2, channels).transpose(0, 1, 3, 4, 2, 5)
-        return self.norm(self.reduction(x.reshape(-1, rows, cols, 4 * channels)))
+        return x.reshape(-1, rows, cols, 4 * channels)
+
+    def construct(self, x):
+        return self.norm(self.reduction(self.gather(x)))
 
 
 class Stage(nn.Cell):

@@ -53,6 +53,9 @@ class SwinTransformerV2(nn.Cell):
         TypeError, ValueError: naming the argument.
     """
 
+    # What a version is made of; Swin V1 (model_v1.py) names its own.
+    Attention, Block, PatchMerging = Attention, Block, PatchMerging
+
     def __init__(
         self,
         image_size=256,
@@ -85,6 +88,7 @@ class SwinTransformerV2(nn.Cell):
             raise ValueError(f"drop_path_rate: expected at least 0 and below 1, got {drop_path_rate!r}")
 
         self.patch_size, self.in_channels, self.depths = patch_size, in_channels, depths
+        self.embed_dim, self.num_heads = embed_dim, num_heads
         self.window_rule, self.seed = window_rule, seed
         self.num_features = embed_dim * 2 ** (len(depths) - 1)
         self.drop_path_rates = tuple(float(r) for r in np.linspace(0, drop_path_rate, sum(depths)))
@@ -95,9 +99,11 @@ class SwinTransformerV2(nn.Cell):
         for index, (depth, heads) in enumerate(zip(depths, num_heads)):
             channels = embed_dim * 2**index
             blocks = [
-                Block(
+                self.Block(
                     channels,
-                    Attention(channels, heads, pretrained[index], mask_padding, mask_value, dtype, backend),
+                    self.Attention(
+                        channels, heads, pretrained[index], mask_padding, mask_value, dtype, backend
+                    ),
                     int(channels * mlp_ratio),
                     gelu,
                     dtype,
@@ -105,7 +111,7 @@ class SwinTransformerV2(nn.Cell):
                 for _ in range(depth)
             ]
             last = index == len(depths) - 1
-            stages.append(Stage(blocks, None if last else PatchMerging(channels, dtype)))
+            stages.append(Stage(blocks, None if last else self.PatchMerging(channels, dtype)))
         self.layers = nn.CellList(stages)
         self.norm = LayerNorm(self.num_features)
         self.head = Linear(self.num_features, num_classes) if num_classes else None

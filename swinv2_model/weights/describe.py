@@ -57,7 +57,10 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
 
 
 def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, file: str) -> Description | None:
-    """Sizes of the buffers that official and mindcv checkpoints carry; images are taken to be square."""
+    """Sizes from the buffers of official and mindcv checkpoints: the first mask has a row for each window.
+
+    Images are taken to be square.
+    """
     stages = len(architecture.depths)
     windows, pretrained = {}, [0] * stages
     for name, array in raw.items():
@@ -73,10 +76,10 @@ def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, fil
             pretrained[stage] = 0 if size == window[0] else size
     if architecture.version == 1:
         windows[0] = architecture.window_size
-    if 0 not in windows:
-        return None
     masks = [a for name, a in raw.items() if _MASK.fullmatch(name) and a.ndim == 3]
-    side = round(len(masks[0]) ** 0.5) if masks else 1
+    if 0 not in windows or not masks:
+        return None
+    side = round(len(masks[0]) ** 0.5)
     height, width = (side * w * architecture.patch_size for w in windows[0])
     return Description((height, width), windows[0], tuple(pretrained), f"buffers of {file}")
 

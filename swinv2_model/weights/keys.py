@@ -259,6 +259,11 @@ def from_official(arrays: Mapping[str, np.ndarray], dialect: str) -> Arrays:
     return {_to_name(name, rules, version): array for name, array in parts.items()}
 
 
+def to_official_name(name: str) -> str:
+    """The official name of a parameter of our own models."""
+    return _from_name(name, DIALECTS["mindspore"], 2)
+
+
 def _dialect(name: str) -> Dialect:
     if name not in DIALECTS:
         raise CheckpointError(f"expected one of {', '.join(DIALECTS)}, got {name!r}.")

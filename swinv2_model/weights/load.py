@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import read_checkpoint
 from swinv2_model.weights.pth import PathLike
 from swinv2_model.weights.resample import resize_bias_table
+
+if TYPE_CHECKING:
+    from mindspore import nn
 
 HEAD = ("head.weight", "head.bias")
 
@@ -114,6 +118,12 @@ def check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]
             raise CheckpointError(f"{file}: {name!r} has dtype {array.dtype}, expected floating point.")
         if not np.isfinite(array).all():
             raise CheckpointError(f"{file}: {name!r} holds NaN or infinity.")
+
+
+def _new_head(old: int, new: int) -> str:
+    return f"head: {old} classes in the checkpoint, {new} wanted: re-initialised to zero" + (
+        "; a class map (cls_map_file) would keep rows of the old head" if old and new else ""
+    )
 
 
 def _some(items: Sequence[str], limit: int = 40) -> str:
@@ -218,10 +228,7 @@ def read_official(
     report.used = len(arrays)
     report.description = describe(path, raw, texts, architecture)
     if num_classes is not None and num_classes != architecture.num_classes:
-        report.notes.append(
-            f"head: {architecture.num_classes} classes in the checkpoint, {num_classes} wanted: "
-            "re-initialised to zero; a class map (cls_map_file) would keep rows of the old head"
-        )
+        report.notes.append(_new_head(architecture.num_classes, num_classes))
         architecture = architecture.with_classes(num_classes)
         for name, shape in architecture.parameter_shapes().items():
             if name in HEAD:
@@ -231,32 +238,47 @@ def read_official(
     return arrays, architecture, report
 
 
+def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, report: Report) -> None:
+    """Put an official state dict into a model, in the precision of its parameters.
+
+    A head of another size is set to zero, learned bias tables of V1 are resampled, a patch embedding of 3
+    channels is summed for 1; each adds a note to `report`.
+
+    Raises:
+        CheckpointError: the checkpoint belongs to another model; nothing of it is loaded.
+    """
+    from mindspore import Tensor
+
+    ours = {name: parameter for name, parameter in model.parameters_and_names()}
+    official = {keys.to_official_name(name): name for name in ours}
+    shapes = {name: tuple(ours[official[name]].shape) for name in official}
+    fitted = fit_to(arrays, shapes, file, report)
+    for name, array in fitted.items():
+        parameter = ours[official[name]]
+        parameter.set_data(Tensor(array, parameter.dtype))
+
+
 def fit_to(
     arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], file: str, report: Report
 ) -> keys.Arrays:
-    """Make an official state dict fit a model: resample V1 bias tables, then check every name and shape.
-
-    Raises:
-        CheckpointError: the checkpoint belongs to another model.
-    """
+    """Make an official state dict fit a model's shapes, or refuse it; see `load_into`."""
     out = dict(arrays)
+    wanted = shapes["head.bias"][0] if "head.bias" in shapes else 0
+    got = len(arrays["head.bias"]) if "head.bias" in arrays else 0
+    if wanted != got:
+        out = {name: array for name, array in out.items() if name not in HEAD}
+        out.update({name: np.zeros(shapes[name], np.float32) for name in HEAD if wanted})
+        report.notes.append(_new_head(got, wanted))
     for name, shape in shapes.items():
         old = out.get(name)
-        if not name.endswith("relative_position_bias_table") or old is None or old.shape == shape:
+        if old is None or old.shape == shape:
             continue
-        if old.ndim == 2 and old.shape[1] == shape[1]:
-            out[name] = resize_bias_table(old, shape[0])
+        if name.endswith("relative_position_bias_table") and old.ndim == 2 and old.shape[1] == shape[1]:
+            side = round(shape[0] ** 0.5)
+            out[name] = resize_bias_table(old, (side, side))
             report.notes.append(f"{name}: resampled from {old.shape[0]} to {shape[0]} rows (bicubic)")
+        elif name == "patch_embed.proj.weight" and shape == (old.shape[0], 1, *old.shape[2:]):
+            out[name] = old.sum(1, keepdims=True, dtype=old.dtype)
+            report.notes.append(f"{name}: {old.shape[1]} input channels summed into 1")
     check(out, shapes, file)
     return out
-
-
-__all__ = [
-    "Report",
-    "check",
-    "fit_to",
-    "infer_architecture",
-    "map_head",
-    "read_class_map",
-    "read_official",
-]

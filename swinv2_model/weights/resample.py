@@ -24,15 +24,24 @@ def _cubic_matrix(old: int, new: int) -> np.ndarray:
     return weights
 
 
-def resize_bias_table(table: np.ndarray, rows: int) -> np.ndarray:
-    """((2 w - 1)^2, heads) -> (rows, heads), both square in space, in the table's dtype.
+def resize_bias_table(
+    table: np.ndarray, new: tuple[int, int], old: tuple[int, int] | None = None
+) -> np.ndarray:
+    """(old height * old width, heads) -> (new height * new width, heads), in the table's dtype.
+
+    Args:
+        new: (2 Wh - 1, 2 Ww - 1) of the new window.
+        old: the same of the old one; None for a square.
 
     Raises:
-        ValueError: the old or the new number of rows is no odd square.
+        ValueError: the table's rows are not those of `old`.
     """
-    old, new = round(len(table) ** 0.5), round(rows**0.5)
-    if old * old != len(table) or new * new != rows or not old % 2 or not new % 2:
-        raise ValueError(f"table: expected (2 w - 1)^2 rows on both sides, got {len(table)} and {rows}.")
-    grid = table.reshape(old, old, -1).astype(np.float64)
-    matrix = _cubic_matrix(old, new)
-    return np.einsum("yh,xw,hwc->yxc", matrix, matrix, grid).reshape(rows, -1).astype(table.dtype)
+    side = round(len(table) ** 0.5)
+    old = (side, side) if old is None else old
+    if old[0] * old[1] != len(table):
+        raise ValueError(f"table: expected {old[0]} * {old[1]} rows, got {len(table)}.")
+    if old == new:
+        return table
+    grid = table.reshape(*old, -1).astype(np.float64)
+    rows, cols = (_cubic_matrix(o, n) for o, n in zip(old, new))
+    return np.einsum("yh,xw,hwc->yxc", rows, cols, grid).reshape(new[0] * new[1], -1).astype(table.dtype)
