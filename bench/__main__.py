@@ -23,9 +23,14 @@ def parse(arguments=None):
     parser.add_argument(
         "--peers", action="store_true", help="against PyTorch, ONNX Runtime, OpenVINO and mindcv instead"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of CSV and PNG [%(default)s]")
     parser.add_argument(
-        "--threads", type=int, default=machine.available_threads(), help="threads of every library [%(default)s]"
+        "--out", type=Path, default=Path("runs/bench"), help="folder of CSV and PNG [%(default)s]"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=machine.available_threads(),
+        help="threads of every library [%(default)s]",
     )
     return parser.parse_args(arguments)
 
@@ -42,7 +47,9 @@ def main(arguments=None):
     else:
         from bench.run import run
     here = machine.Machine.here(options.threads)
-    console.print(f"{here.device}, {here.threads} threads, commit {here.commit}{', quick' if options.quick else ''}")
+    console.print(
+        f"{here.device}, {here.threads} threads, commit {here.commit}{', quick' if options.quick else ''}"
+    )
     rows = run(here, console, quick=options.quick)
 
     from bench.plot import plot

@@ -76,11 +76,26 @@ class Machine:
     def row(self, case, impl, unit, samples, *, batch=0, dtype="float32"):
         p20, p50, p80 = percentiles(samples)
         return Row(
-            case, impl, self.device, dtype, self.threads, batch, unit, p20, p50, p80, len(samples), self.commit
+            case,
+            impl,
+            self.device,
+            dtype,
+            self.threads,
+            batch,
+            unit,
+            p20,
+            p50,
+            p80,
+            len(samples),
+            self.commit,
         )
 
 
-PEAKS = {"gflops": ("fp32 multiply-add", "GFLOP/s"), "copy": ("stream copy", "GB/s"), "triad": ("stream triad", "GB/s")}
+PEAKS = {
+    "gflops": ("fp32 multiply-add", "GFLOP/s"),
+    "copy": ("stream copy", "GB/s"),
+    "triad": ("stream triad", "GB/s"),
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@
 import time
 
 PAUSE = 0.005  # seconds: worker threads of the one before stop spinning
-SLOW = 0.1  # seconds: beyond it neither caches nor sleeping threads show, and each call counts
 
 
 def interleave(runs, seconds, max_rounds=25, min_rounds=3):
@@ -15,7 +14,7 @@ def interleave(runs, seconds, max_rounds=25, min_rounds=3):
         seconds: the number of rounds follows from it, between min_rounds and max_rounds.
     """
     once = {name: _timed(run) for name, run in runs.items()}
-    calls = {name: (0, 1) if t > SLOW else (1, 3) for name, t in once.items()}  # untimed, timed
+    calls = {name: _calls(t) for name, t in once.items()}
     cost = sum(PAUSE + once[name] * sum(calls[name]) for name in runs)
     rounds = max(min_rounds, min(max_rounds, int(seconds / cost)))
     samples = {name: [] for name in runs}
@@ -27,6 +26,11 @@ def interleave(runs, seconds, max_rounds=25, min_rounds=3):
                 run()
             samples[name] += [_timed(run) for _ in range(timed)]
     return samples
+
+
+def _calls(once):
+    """(untimed, timed) calls in a row: a short call needs a few to have its caches and its threads back."""
+    return (3, 5) if once < 0.02 else (1, 3) if once < 0.15 else (0, 1)
 
 
 def _timed(run):

@@ -30,7 +30,9 @@ def measure_memory(machine, job, batch, implementations):
         if done.returncode:
             raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
         rows.append(
-            machine.row(f"peak memory, {JOBS[job]}", impl, "MiB", [float(done.stdout.split()[-1])], batch=batch)
+            machine.row(
+                f"peak memory, {JOBS[job]}", impl, "MiB", [float(done.stdout.split()[-1])], batch=batch
+            )
         )
     return rows
 

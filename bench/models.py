@@ -37,7 +37,9 @@ def parameters(window, **options):
 
 
 def _build(window, backend, **options):
-    return SwinTransformerV2(window_size=window, drop_path_rate=0.0, num_classes=CLASSES, backend=backend, **options)
+    return SwinTransformerV2(
+        window_size=window, drop_path_rate=0.0, num_classes=CLASSES, backend=backend, **options
+    )
 
 
 def model(window, backend, values, **options):
@@ -93,7 +95,9 @@ def measure_inference(machine, window, batch, seconds, values=None, **options):
 def measure_training(machine, window, batch, seconds, **options):
     name = f"SwinV2-T w{window} training step"
     values, size = parameters(window, **options), options.get("image_size", IMAGE)
-    call = training_step(window, IMPLEMENTATIONS["fused"], values, images(batch, size), labels(batch), **options)
+    call = training_step(
+        window, IMPLEMENTATIONS["fused"], values, images(batch, size), labels(batch), **options
+    )
     call()
     return _rows(machine, name, batch, interleave({"fused": call}, seconds))
 

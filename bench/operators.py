@@ -60,7 +60,9 @@ def compare(name, expected, actual, tolerance=TOLERANCE):
             raise Mismatch(f"{name}: result {index} has shape {b.shape}, expected {a.shape}")
         error = float(np.abs(a.ravel() - b.ravel()).max() / max(np.abs(a).max(), 1e-30))
         if not error <= tolerance:
-            raise Mismatch(f"{name}: result {index} differs by {error:.1e} of its range, allowed {tolerance:.0e}")
+            raise Mismatch(
+                f"{name}: result {index} differs by {error:.1e} of its range, allowed {tolerance:.0e}"
+            )
         worst = max(worst, error)
     return worst
 

@@ -24,15 +24,28 @@ def plot(csv_path, png_path):
     groups = {unit: _groups([row for row in rows if row.unit == unit]) for unit in units}
     heights = [sum(len(group) + 1 for group in groups[unit].values()) for unit in units]
     figure, axes = plt.subplots(
-        len(units), 1, figsize=(11, 1.5 + 0.24 * sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
+        len(units),
+        1,
+        figsize=(11, 1.5 + 0.24 * sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
     for axis, unit in zip(axes[:, 0], units):
         y, ticks = 0, []
         for label, group in groups[unit].items():
             ticks.append((y + (len(group) - 1) / 2, label))
             for row in group:
-                axis.barh(y, row.p50, xerr=[[row.p50 - row.p20], [row.p80 - row.p50]], color=colours[row.impl], height=0.9)
-                text = f" {row.p50:,.4g}" + (f"  ({row.p50 / group[0].p50:.2f}x)" if row is not group[0] else "")
+                axis.barh(
+                    y,
+                    row.p50,
+                    xerr=[[row.p50 - row.p20], [row.p80 - row.p50]],
+                    color=colours[row.impl],
+                    height=0.9,
+                )
+                text = f" {row.p50:,.4g}" + (
+                    f"  ({row.p50 / group[0].p50:.2f}x)" if row is not group[0] else ""
+                )
                 axis.text(max(row.p80, row.p50), y, text, va="center", fontsize=7)
                 y += 1
             y += 1
@@ -42,10 +55,15 @@ def plot(csv_path, png_path):
         axis.set_title(TITLES[unit], fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
-        [plt.Rectangle((0, 0), 1, 1, color=colours[impl]) for impl in impls], impls, loc="outside lower center", ncols=5
+        [plt.Rectangle((0, 0), 1, 1, color=colours[impl]) for impl in impls],
+        impls,
+        loc="outside lower center",
+        ncols=5,
     )
     first = rows[0]
-    figure.suptitle(f"{first.device}, {first.threads} threads, {first.commit}: medians, shorter is better", fontsize=10)
+    figure.suptitle(
+        f"{first.device}, {first.threads} threads, {first.commit}: medians, shorter is better", fontsize=10
+    )
     figure.savefig(png_path, dpi=110)
     plt.close(figure)
 

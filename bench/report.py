@@ -7,6 +7,7 @@ from rich.table import Table
 from bench.rows import geometric_mean, speedups
 
 WIDTH = 132
+OURS = "ours"
 
 
 def console():
@@ -31,23 +32,30 @@ def _grouped(rows):
 
 
 def _factor(rows, row, baseline):
-    """How many times as fast (or small) as the baseline."""
+    """How many times as fast (or small) as the reference; or, next to ours, as many times our time."""
     for other in rows:
         if other.impl == baseline and other is not row:
-            return f"{other.p50 / row.p50:.2f}x"
+            factor = other.p50 / row.p50
+            return f"{1 / factor if baseline == OURS else factor:.2f}x"
     return ""
+
+
+def _factor_title(baseline):
+    return "time / ours" if baseline == OURS else f"x {baseline}"
 
 
 def peaks_table(rows):
     table = _table("This machine, measured", "what", "unit", "p20", "p50", "p80", "threads", "n")
     for r in rows:
-        table.add_row(r.case, r.unit, f"{r.p20:.1f}", f"{r.p50:.1f}", f"{r.p80:.1f}", str(r.threads), str(r.n))
+        table.add_row(
+            r.case, r.unit, f"{r.p20:.1f}", f"{r.p50:.1f}", f"{r.p80:.1f}", str(r.threads), str(r.n)
+        )
     return table
 
 
 def operator_table(rows, works, peaks, title, baseline="reference"):
     """works: {case name: Work}. GB/s counts what must be read and written once; shares are of the measured peaks."""
-    table = _table(title, "case", "impl", "us", "GFLOP/s", "peak", "GB/s", "peak", f"x {baseline}")
+    table = _table(title, "case", "impl", "us", "GFLOP/s", "peak", "GB/s", "peak", _factor_title(baseline))
     for group in _grouped(rows):
         for index, r in enumerate(group):
             work = works[r.case]
@@ -56,14 +64,13 @@ def operator_table(rows, works, peaks, title, baseline="reference"):
             rates = (f"{gflops:.0f}", shares[0]) if work.flops else ("", "")
             factor = _factor(group, r, baseline)
             name = "" if index else r.case
-            impl = r.impl + ("" if r.dtype == "float32" else f" {r.dtype}")
-            table.add_row(name, impl, f"{r.p50:,.0f}", *rates, f"{gbs:.1f}", shares[1], factor)
+            table.add_row(name, r.impl, f"{r.p50:,.0f}", *rates, f"{gbs:.1f}", shares[1], factor)
         table.add_section()
     return table
 
 
 def model_table(rows, title, baseline="reference"):
-    table = _table(title, "case", "batch", "impl", "ms", "p20 - p80", "img/s", f"x {baseline}")
+    table = _table(title, "case", "batch", "impl", "ms", "p20 - p80", "img/s", _factor_title(baseline))
     for group in _grouped(rows):
         for index, r in enumerate(group):
             first = ("", "") if index else (r.case, str(r.batch))
@@ -75,7 +82,9 @@ def model_table(rows, title, baseline="reference"):
 
 
 def memory_table(rows, baseline="reference"):
-    table = _table("Peak memory above weights and inputs", "case", "batch", "impl", "MiB", f"x {baseline}")
+    table = _table(
+        "Peak memory above weights and inputs", "case", "batch", "impl", "MiB", _factor_title(baseline)
+    )
     for group in _grouped(rows):
         for index, r in enumerate(group):
             first = ("", "") if index else (r.case, str(r.batch))
