@@ -153,7 +153,9 @@ def test_fused_and_reference_train_alike():
     assert expected[-4:].mean() < expected[:4].mean() - 0.5, expected
     for backend in available_backends():
         if backend != "reference":
-            np.testing.assert_allclose(losses(backend, 30), expected, rtol=2e-3)
+            curve = losses(backend, 30)
+            np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
+            np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
 
 
 def test_train_then_evaluate(tmp_path, capsys):
