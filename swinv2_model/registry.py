@@ -17,6 +17,7 @@ import yaml
 
 from swinv2_model.architecture import Architecture, Size, pair
 from swinv2_model.images import Preprocess
+from swinv2_model.mindcv_models import register
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -274,3 +275,6 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
         **sizes,
     }
     return load_config(config)
+
+
+register(list_models())
