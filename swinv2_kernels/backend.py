@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which back end runs an operator: one visible choice, made when a Cell is built or a function called or traced.
 
-    argument `backend=`  >  `with use_backend(name)`  >  environment SWINV2_KERNELS_BACKEND  >  the device's own
+argument `backend=`  >  `with use_backend(name)`  >  environment SWINV2_KERNELS_BACKEND  >  the device's own
 """
 
 import logging
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Optional
 
@@ -71,7 +71,7 @@ def device_target() -> str:
     return ms.get_context("device_target")
 
 
-@lru_cache(maxsize=None)
+@cache
 def library_path() -> str:
     """The shared library that holds the AOT operators."""
     from swinv2_kernels import _native
@@ -104,7 +104,9 @@ def _why_unavailable(name: str) -> Optional[str]:
         return "this version has no Ascend op package; use backend='reference'"
     if name in ("cpu", "twin-910", "twin-910b"):
         if target != "CPU":
-            return f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+            return (
+                f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+            )
         if name != "cpu":
             return "this version has no Ascend C twin"
     return None
@@ -116,6 +118,6 @@ def _check_available(name: str) -> None:
         raise RuntimeError(f"back end {name!r} cannot run: {why}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _log_once(name: str, origin: str) -> None:
     logger.info("back end %s (chosen by %s)", name, origin)

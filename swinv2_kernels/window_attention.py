@@ -6,7 +6,7 @@ swinv2_kernels.reference.window_attention.
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Optional, Union
 
 import mindspore as ms
@@ -106,7 +106,9 @@ class WindowAttention(nn.Cell):
 def _attend(qkv, bias_table, logit_scale, options):
     window_size, shift_size, valid_size, scale, mask_value, backend = options
     _check_types(qkv.dtype, bias_table.dtype, None if logit_scale is None else logit_scale.dtype, scale)
-    known = not ops.is_sequence_value_unknown(qkv.shape)  # a dynamic shape is checked natively, when it is known
+    known = not ops.is_sequence_value_unknown(
+        qkv.shape
+    )  # a dynamic shape is checked natively, when it is known
     if known:
         _check_shapes(
             qkv.shape,
@@ -134,7 +136,7 @@ def _attend(qkv, bias_table, logit_scale, options):
     return _operator(shift_size, valid_size, mask_value, scale is None, backend)(qkv, bias_table, factor)[0]
 
 
-# ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode --------------
+# ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
 
 
 @constexpr
@@ -148,7 +150,7 @@ def _operator(shift_size, valid_size, mask_value, cosine, backend):
     return _build(tuple(shift_size), valid_size, mask_value, cosine, backend, device_target())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
     attributes = {
         "shift_size": list(shift_size),
@@ -164,7 +166,7 @@ def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
 
 
-# ---- checks ----------------------------------------------------------------------------------------------------
+# ---- checks ----
 
 
 def _pair(value: Size, name: str) -> tuple[int, int]:

@@ -37,23 +37,28 @@ SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, i
   }
 }
 
-// C (M, V * kLanes) = beta * C + A (M, K) * B (K, V * kLanes), beta 0 or 1.
+// C (M, V * kLanes) = A (M, K) * B (K, V * kLanes) + C * decay, where decay is one factor a lane; without it
+// C is overwritten. The product is summed from zero and added once, so that a long sum over tiles rounds like
+// a short one.
 template <int M, int V>
-SWINV2_INLINE void block_product(float* c, int64_t ldc, bool accumulate, Broadcast a, const float* b,
+SWINV2_INLINE void block_product(float* c, int64_t ldc, const Vec* decay, Broadcast a, const float* b,
                                  int64_t ldb, int64_t K) {
   Vec acc[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) acc[m][v] = accumulate ? load(c + m * ldc + v * kLanes) : Vec{};
+    for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
   multiply_add<M, V>(acc, a, b, ldb, K);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(c + m * ldc + v * kLanes, acc[m][v]);
+    for (int v = 0; v < V; ++v) {
+      float* p = c + m * ldc + v * kLanes;
+      store(p, decay ? acc[m][v] + load(p) * decay[v] : acc[m][v]);
+    }
 }
 
-// Calls f(std::integral_constant-like M) with the compile-time value of m in 1..kRowBlock.
+// Calls f(Rows<M>) with the compile-time value of m in 1..kRowBlock.
 template <int M>
 struct Rows {
   static constexpr int value = M;
@@ -86,12 +91,12 @@ SWINV2_INLINE void with_rows(int64_t m, F&& f) {
 
 // The same for any number of rows.
 template <int V>
-static void product(float* c, int64_t ldc, bool accumulate, int64_t rows, Broadcast a, const float* b,
+static void product(float* c, int64_t ldc, const Vec* decay, int64_t rows, Broadcast a, const float* b,
                     int64_t ldb, int64_t K) {
   for (int64_t m = 0; m < rows; m += kRowBlock) {
     const Broadcast am{a.a + m * a.row, a.row, a.col};
     with_rows(rows - m < kRowBlock ? rows - m : kRowBlock, [&](auto count) {
-      block_product<decltype(count)::value, V>(c + m * ldc, ldc, accumulate, am, b, ldb, K);
+      block_product<decltype(count)::value, V>(c + m * ldc, ldc, decay, am, b, ldb, K);
     });
   }
 }

@@ -34,9 +34,10 @@ using namespace swinv2;
 
 extern "C" {
 
-// Checks as soon as every dimension is known, so that bad shapes are a ValueError with its text in every mode; before
-// that, unknown (-1) dimensions stay unknown.
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
+// Checks as soon as every dimension is known, so that bad shapes are a ValueError with its text in every
+// mode; before that, unknown (-1) dimensions stay unknown.
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes,
+                                                                  aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
   if (a.known(0) && a.known(1) && a.known(2)) {
     const WindowAttention op =
@@ -45,8 +46,8 @@ std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, in
   }
   const Shape qkv = a.shape(0), table = a.shape(1);
   const int64_t unknown = -1, channels = qkv.size() == 4 ? qkv[3] : unknown;
-  return {{qkv.size() == 4 ? qkv[0] : unknown, qkv.size() == 4 ? qkv[1] : unknown, qkv.size() == 4 ? qkv[2] : unknown,
-           channels < 0 ? unknown : channels / 3},
+  return {{qkv.size() == 4 ? qkv[0] : unknown, qkv.size() == 4 ? qkv[1] : unknown,
+           qkv.size() == 4 ? qkv[2] : unknown, channels < 0 ? unknown : channels / 3},
           {unknown, table.size() == 3 ? table[0] : unknown, unknown}};
 }
 

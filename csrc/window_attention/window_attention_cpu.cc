@@ -58,17 +58,10 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
         }
     });
 
-  Vec sum[V];
+  Vec sum[V], decay[V];  // decay: what earlier tiles gave, brought to the new maximum
   for (int v = 0; v < V; ++v) {
     sum[v] = Vec{};
-    if (!first) {  // rescale what earlier tiles gave
-      const Vec decay = exp2(load(s.m + i + v * kLanes) - maximum[v]);
-      sum[v] = load(s.l + i + v * kLanes) * decay;
-      for (int64_t c = 0; c < at.d; ++c) {
-        float* p = o + c * kBlock + v * kLanes;
-        store(p, load(p) * decay);
-      }
-    }
+    decay[v] = first ? Vec{} : exp2(load(s.m + i + v * kLanes) - maximum[v]);
     store(s.m + i + v * kLanes, maximum[v]);
   }
   for (int64_t j = 0; j < tile.count; ++j)
@@ -78,10 +71,11 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
       sum[v] += e;
       store(p, e);
     }
-  for (int v = 0; v < V; ++v) store(s.l + i + v * kLanes, sum[v]);
+  for (int v = 0; v < V; ++v)
+    store(s.l + i + v * kLanes, first ? sum[v] : sum[v] + load(s.l + i + v * kLanes) * decay[v]);
 
-  // o^T (d, queries) += v^T p^T
-  product<V>(o, kBlock, !first, at.d, Broadcast{s.values, 1, at.d}, s.p, kBlock, tile.count);
+  // o^T (d, queries) = v^T p^T + decay o^T
+  product<V>(o, kBlock, first ? nullptr : decay, at.d, Broadcast{s.values, 1, at.d}, s.p, kBlock, tile.count);
 }
 
 // out rows and stats of one query block: o / l, lse = m + log2(l).

@@ -246,7 +246,8 @@ struct Layout {
     }
   }
 
-  // s^T of M keys and V vectors of queries, in log2 units: bias + mask + k^ . q^.
+  // s^T of M keys and V vectors of queries, in log2 units: k^ . q^ + bias + mask. The bias comes last: the
+  // product's partial sums are rounded at its own size.
   template <int M, int V>
   inline __attribute__((always_inline)) void scores(Vec (&s)[M][V], const KeyTile& tile, const Window& window,
                                                     int64_t block, int64_t j, const float* slabs,
@@ -255,15 +256,19 @@ struct Layout {
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) s[m][v] = Vec{};
+    multiply_add<M, V>(s, Broadcast{keys + j * d, d, 1}, q, kBlock, d);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
       for (int v = 0; v < V; ++v) {
-        s[m][v] = load(slabs + tile.bias[j + m] + i + v * kLanes);
+        s[m][v] += load(slabs + tile.bias[j + m] + i + v * kLanes);
         if (window.masked) s[m][v] += load(window.mask + tile.region[j + m] * queries + i + v * kLanes);
       }
-    multiply_add<M, V>(s, Broadcast{keys + j * d, d, 1}, q, kBlock, d);
   }
 };
 
-// Calls f(V, M) blocks... one query block holds one or two vectors of real queries.
+// Calls f with the number of vectors, 1 or 2, that the queries left fill of a block.
 template <class F>
 SWINV2_INLINE void with_vectors(int64_t queries_left, F&& f) {
   if (queries_left > kLanes)

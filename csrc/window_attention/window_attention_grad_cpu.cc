@@ -15,7 +15,7 @@ namespace {
 struct Scratch {
   Window window;
   float *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
-  float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
+  float *q_columns, *q_rows, *do_columns, *do_rows, *o_columns, *inverse_queries, *D, *lse;
   bool resident;  // the query side of the whole window is kept between key tiles
   size_t bytes;
 
@@ -40,6 +40,7 @@ struct Scratch {
     q_rows = arena.take<float>(kept * kBlock * at.d_pad);
     do_columns = arena.take<float>(kept * kBlock * at.d);
     do_rows = arena.take<float>(kept * kBlock * at.d_pad);
+    o_columns = arena.take<float>(kBlock * at.d);
     inverse_queries = arena.take<float>(at.queries);
     D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
@@ -66,6 +67,14 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
   at.load_queries(to.q_columns, s.inverse_queries + block * kBlock, s.window, block, q);
   Vec unused[2];
   at.load_transposed(to.do_columns, s.window, block, dout, at.out_channels, unused);
+  at.load_transposed(s.o_columns, s.window, block, out, at.out_channels, unused);
+  for (int v = 0; v < 2;
+       ++v) {  // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly
+    Vec D{};
+    for (int64_t c = 0; c < at.d; ++c)
+      D += load(to.do_columns + c * kBlock + v * kLanes) * load(s.o_columns + c * kBlock + v * kLanes);
+    store(s.D + block * kBlock + v * kLanes, D);
+  }
   for (int64_t i = 0; i < kBlock; ++i) {
     const int64_t query = block * kBlock + i;
     const int32_t token = query < at.N ? s.window.token[query] : -1;
@@ -76,19 +85,14 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
         store(q_row + c, Vec{});
         store(do_row + c, Vec{});
       }
-      s.D[query] = 0.f;
       s.lse[query] = -kLowest;
       continue;
     }
     const float inverse = at.op.cosine ? s.inverse_queries[query] : 1.f;
-    Vec dot{};
     for (int64_t c = 0; c < at.d; c += kLanes) {
-      const Vec g = load_first(dout + token * at.out_channels + c, at.d - c);
-      dot += g * load_first(out + token * at.out_channels + c, at.d - c);
-      store(do_row + c, g);
+      store(do_row + c, load_first(dout + token * at.out_channels + c, at.d - c));
       store(q_row + c, load_first(q + token * at.channels + c, at.d - c) * inverse);
     }
-    s.D[query] = reduce_add(dot);
     s.lse[query] = stats[query];
   }
 }
@@ -108,28 +112,29 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
           store(s.p + (j + m) * kBlock + v * kLanes, exp2(t[m][v] - load(s.lse + i + v * kLanes)));
-          t[m][v] = -load(s.D + i + v * kLanes);
+          t[m][v] = Vec{};
         }
       multiply_add<M, V>(t, Broadcast{s.values + j * at.d, at.d, 1}, from.do_columns, kBlock, at.d);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
-          const Vec ds = load(s.p + (j + m) * kBlock + v * kLanes) * t[m][v];
+          const Vec ds = load(s.p + (j + m) * kBlock + v * kLanes) * (t[m][v] - load(s.D + i + v * kLanes));
           store(s.ds + (j + m) * kBlock + v * kLanes, ds);
           float* dbias = s.dslabs + tile.bias[j + m] + i + v * kLanes;
           store(dbias, load(dbias) + ds);
         }
     });
 
+  const Vec keep[2] = {splat(1.f), splat(1.f)};
   for (int64_t c = 0; c < at.d_pad; c += kLanes) {
-    product<1>(s.dvalues + c, at.d_pad, true, tile.count, Broadcast{s.p, kBlock, 1}, from.do_rows + c,
+    product<1>(s.dvalues + c, at.d_pad, keep, tile.count, Broadcast{s.p, kBlock, 1}, from.do_rows + c,
                at.d_pad, V * kLanes);
-    product<1>(s.dkeys + c, at.d_pad, true, tile.count, Broadcast{s.ds, kBlock, 1}, from.q_rows + c, at.d_pad,
+    product<1>(s.dkeys + c, at.d_pad, keep, tile.count, Broadcast{s.ds, kBlock, 1}, from.q_rows + c, at.d_pad,
                V * kLanes);
   }
-  product<V>(s.dq + block * kBlock * at.d, kBlock, !first, at.d, Broadcast{s.keys, 1, at.d}, s.ds, kBlock,
-             tile.count);
+  product<V>(s.dq + block * kBlock * at.d, kBlock, first ? nullptr : keep, at.d, Broadcast{s.keys, 1, at.d},
+             s.ds, kBlock, tile.count);
 }
 
 // dx of x^ = x * inverse, given the gradient of x^, a row of d.
@@ -152,7 +157,7 @@ void store_normalised(const Layout& at, T* dx, const T* x, float inverse, const 
 
 template <class T>
 void window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionBackward& io,
-                 const float* stats, float* dtable, float* dscale) {
+                 const float* stats, float* dtable, double* dscale) {
   const WindowAttention& op = at.op;
   const T* q = static_cast<const T*>(io.qkv) + head * at.d;
   const T* k = q + at.out_channels;
@@ -241,12 +246,14 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t chunk = unit / op.num_heads, head = unit % op.num_heads;
       float* dtable = partials.get() + unit * size;
+      double dscale = 0;
       const int64_t stop = (chunk + 1) * per_chunk < g.windows() ? (chunk + 1) * per_chunk : g.windows();
       for (int64_t index = chunk * per_chunk; index < stop; ++index) {
         at.locate(s.window, index);
         window_head<T>(at, s, head, io, io.stats + (index * op.num_heads + head) * op.stats_tokens(), dtable,
-                       dtable + size - 1);
+                       &dscale);
       }
+      dtable[size - 1] = float(dscale);
     }
   });
 
