@@ -29,7 +29,7 @@ SECTIONS = ("name", "model", "data", "train", "card")
 MODEL_KEYS = {
     *("type", "image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depths", "num_heads"),
     *("window_size", "pretrained_window_sizes", "mlp_ratio", "drop_path_rate"),
-    *("window_rule", "mask_padding", "mask_value", "gelu"),
+    *("window_rule", "mask_padding", "mask_value", "gelu", "norm_eps"),
 }
 NEEDED = ("image_size", "embed_dim", "depths", "num_heads", "window_size")
 logger = logging.getLogger("swinv2_model")
@@ -176,7 +176,7 @@ def create_model(
         out_indices: the stages to return; all by default.
         cls_map_file: takes rows of the checkpoint's head, see `weights.load.read_class_map`.
         options: further arguments of the model: drop_path_rate, window_rule, mask_padding, mask_value, gelu,
-            compute_dtype, seed, backend.
+            norm_eps, compute_dtype, seed, backend.
 
     Raises:
         FileNotFoundError: no such preset, configuration or checkpoint.
