@@ -20,10 +20,11 @@ def start(device_target: str = "CPU", device_id: int | None = None) -> tuple[int
     if device_target not in ("CPU", "Ascend"):
         raise ValueError(f"device_target: expected CPU or Ascend, got {device_target!r}.")
     try:
-        if device_id is None:
-            ms.set_device(device_target)
-        else:
+        # A device cannot be set again once it is in use; the CPU has no number.
+        if device_target == "Ascend" and device_id is not None:
             ms.set_device(device_target, device_id)
+        elif ms.get_context("device_target") != device_target:
+            ms.set_device(device_target)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"device_target: {device_target} is not available here ({reason}).") from None

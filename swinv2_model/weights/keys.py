@@ -144,9 +144,11 @@ def detect(names: Iterable[str]) -> str:
 def strip_wrapper(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Drop a prefix such as `module.` that a training wrapper put before every name."""
     arrays = dict(arrays)
-    for prefix in _WRAPPERS:
-        if arrays and all(name.startswith(prefix) for name in arrays):
-            arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
+    while arrays:
+        common = [prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in arrays)]
+        if not common:
+            break
+        arrays = {name[len(common[0]) :]: array for name, array in arrays.items()}
     return arrays
 
 
