@@ -248,8 +248,13 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
     made = report.description
     named = [name for name in list_models() if path.name.startswith(name)]
     config: dict[str, Any] = {"name": path.stem, "data": {}, "card": {}}
-    if named:
-        config = load_config(max(named, key=len))
+    preset = load_config(max(named, key=len)) if named else None
+    if (
+        preset
+        and architecture(preset).with_classes(0).parameter_shapes()
+        == found.with_classes(0).parameter_shapes()
+    ):
+        config = preset
     elif made is None:
         raise CheckpointError(
             f"{path}: nothing in the file tells the image and window size it was made for; name a preset or "

@@ -215,6 +215,8 @@ def test_a_checkpoint_named_after_its_preset(tmp_path):
     write_pth(tmp_path / f"{name}.pth", {k: np.zeros(s, np.float32) for k, s in shapes.items()})
     config = config_of(tmp_path / f"{name}.pth")
     assert config["model"]["window_size"] == 16 and config["card"]["top1"] == 82.8
+    (tmp_path / f"{name}-mine.pth").write_bytes(GOLDEN.read_bytes())
+    assert config_of(tmp_path / f"{name}-mine.pth")["card"] == {}
 
 
 def test_head_and_channels_that_differ(golden, tmp_path, caplog):
