@@ -1,48 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m swinv2_model VERB ...`: each verb is a module with HELP, add_arguments(parser) and run(args)."""
-
-from __future__ import annotations
+"""python -m swinv2_model COMMAND: each command is a module's `main(argv, prog)`, imported when it is asked for."""
 
 import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
 
-VERBS = {
-    "info": "swinv2_model.info",
-    "convert": "swinv2_model.weights.convert",
-    "evaluate": "swinv2_model.evaluate",
-    "predict": "swinv2_model.predict",
+EVALUATE = (
+    "swinv2_model.evaluate",
+    "main",
+    "accuracy of a checkpoint over a folder of images, or over the digits",
+)
+CONVERT = (
+    "swinv2_model.weights.convert",
+    "main",
+    "weights from one implementation's names and format to another's",
+)
+
+# name: (module, function, what it does); several names for one command are the spellings of other tools
+COMMANDS = {
+    "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
+    "convert": CONVERT,
+    "train": ("swinv2_model.training.commands", "train", "train a preset that names a data set"),
+    "evaluate": EVALUATE,
+    "predict": (
+        "swinv2_model.predict",
+        "main",
+        "likeliest classes of images, attention and position-bias maps",
+    ),
+    "eval": EVALUATE,
+    "validate": EVALUATE,
+    "conv_pth2ckpt": CONVERT,
+    "conv_pt2ckpt": CONVERT,
 }
-ALIASES = {
-    "eval": "evaluate",
-    "validate": "evaluate",
-    "conv_pth2ckpt": "convert",
-    "conv_pt2ckpt": "convert",
-}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; what the user got wrong ends in one sentence and exit code 2, never in a traceback."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m swinv2_model VERB [--help]\n")
-        for verb, module in VERBS.items():
-            names = [verb, *(alias for alias, of in ALIASES.items() if of == verb)]
-            print(f"{', '.join(names)}\n    {importlib.import_module(module).HELP}")
-        return 0 if argv else 2
-    verb = ALIASES.get(argv[0], argv[0])
-    if verb not in VERBS:
-        print(f"error: expected one of {', '.join([*VERBS, *ALIASES])}, got {argv[0]!r}.", file=sys.stderr)
-        return 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    module = importlib.import_module(VERBS[verb])
-    parser = argparse.ArgumentParser(prog=f"python -m swinv2_model {argv[0]}", description=module.HELP)
-    module.add_arguments(parser)
-    args = parser.parse_args(argv[1:])
+def main(argv=None):
+    """Exit status of a command line: 0, or 2 after an error of the user's, told in a sentence."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m swinv2_model", description="Swin Transformer V2 on MindSpore"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, _, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    name = parser.parse_args(argv[:1]).command
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    module, function, _ = COMMANDS[name]
     try:
-        return module.run(args)
-    except (ValueError, TypeError, OSError) as error:
+        return (
+            getattr(importlib.import_module(module), function)(argv[1:], f"python -m swinv2_model {name}")
+            or 0
+        )
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swinv2_model import ranks as group
 from swinv2_model.images import ImageError, Preprocess, image_folder, read_image
+from swinv2_model.inference import Inference, confusion
 from swinv2_model.registry import config_of, create_model, load_config, preprocessing
+from swinv2_model.weights.files import read_checkpoint
 
 if TYPE_CHECKING:
     from mindspore import nn
 
-HELP = "accuracy of a checkpoint over an ImageNet-style folder, on one device or, under msrun, on several"
 # What became of a sample; 0 is "not seen", so that the sum over ranks tells every sample's fate.
 WRONG, IN_TOP5, TOP1, UNREADABLE = 1, 2, 3, 4
 LARGEST_CONFUSION = 20
@@ -72,15 +74,6 @@ def folder_samples(
     return Samples(paths, np.array(targets), load)
 
 
-def digits_samples(preprocess: Preprocess) -> Samples:
-    """The test split of scikit-learn's digits, the data set of the preset `digits`."""
-    from swinv2_model.training.digits import load as load_digits
-
-    _, (images, labels) = load_digits(preprocess.image_size)
-    images = (images - np.float32(preprocess.mean[0])) / np.float32(preprocess.std[0])
-    return Samples([f"digit {i}" for i in range(len(labels))], labels, lambda i: (images[i], ""))
-
-
 def rank_of_label(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(B, classes), (B,) -> (B,): how many classes come before the label's; ties go to the lower class.
 
@@ -90,20 +83,6 @@ def rank_of_label(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     before = np.arange(logits.shape[1]) < labels[:, None]
     rank = ((logits > own) | ((logits == own) & before)).sum(1)
     return np.where(np.isfinite(logits).all(1), rank, logits.shape[1])
-
-
-def compiled(model: nn.Cell) -> Callable[[np.ndarray], np.ndarray]:
-    """Images (B, channels, H, W) -> logits (B, classes); position-bias tables are computed once."""
-    import mindspore as ms
-
-    model.set_train(False)
-    tables = model.bias_tables()
-
-    @ms.jit
-    def forward(x, tables):
-        return model(x, None, tables)
-
-    return lambda images: forward(ms.Tensor(images), tables).asnumpy()
 
 
 def _loaded(samples: Samples, indices: Sequence[int], workers: int) -> Iterator[list[tuple[int, Any]]]:
@@ -160,7 +139,7 @@ def evaluate(
             f"data_url: expected images of at most {num_classes} classes, the model's number, got "
             f"{samples.labels.max() + 1 if total else 0}."
         )
-    forward = compiled(model)
+    forward = Inference(model, batch_size)
     starts = range(rank * batch_size, total, ranks * batch_size)
     batches = [range(start, min(start + batch_size, total)) for start in starts]
     shape = (batch_size, model.in_channels, *model.image_size)
@@ -193,13 +172,11 @@ def evaluate(
 
 
 def _reduce(samples, fate, said, errors, notes, seconds, num_classes, ranks) -> Result:
-    from swinv2_model.ranks import sum_over_ranks
-
-    seen = sum_over_ranks((fate > 0).astype(np.int32), ranks)
+    seen = group.sum_over_ranks((fate > 0).astype(np.int32), ranks)
     if not (seen == 1).all():
         raise RuntimeError(f"{int((seen != 1).sum())} of {len(seen)} images were not counted exactly once.")
-    fate = sum_over_ranks(fate, ranks)
-    said = sum_over_ranks(said + 1, ranks) - 1
+    fate = group.sum_over_ranks(fate, ranks)
+    said = group.sum_over_ranks(said + 1, ranks) - 1
     result = Result(len(fate), seconds=seconds, notes=notes)
     result.scored = int((fate != UNREADABLE).sum())
     result.top1 = int((fate == TOP1).sum())
@@ -209,9 +186,7 @@ def _reduce(samples, fate, said, errors, notes, seconds, num_classes, ranks) -> 
         for i in np.flatnonzero(fate == UNREADABLE)
     ]
     if num_classes <= LARGEST_CONFUSION:
-        result.confusion = np.zeros((num_classes, num_classes), np.int64)
-        scored = said >= 0
-        np.add.at(result.confusion, (samples.labels[scored], said[scored]), 1)
+        result.confusion = confusion(samples.labels[said >= 0], said[said >= 0], num_classes)
     return result
 
 
@@ -302,7 +277,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", "--preset", help="a preset or a YAML; by default what the checkpoint tells"
     )
-    parser.add_argument("--pretrained", required=True, metavar="CKPT", help=".ckpt, .safetensors or .pth")
+    parser.add_argument("--pretrained", metavar="CKPT", help=".ckpt, .safetensors or .pth")
     parser.add_argument("--image_size", type=int, nargs="+", help="one side, or height and width")
     parser.add_argument("--window_size", type=int, nargs="+", help="one side, or height and width")
     parser.add_argument("--cls_map_file", metavar="MAP", help="line i: the row of the head for class i")
@@ -314,6 +289,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Preprocess]:
     """The model, its configuration and its preprocessing from `add_model_arguments`."""
+    if not args.pretrained:
+        raise ValueError("pretrained: expected a checkpoint; give --pretrained CKPT.")
     config = load_config(args.config) if args.config else config_of(args.pretrained)
     sizes = {}
     for key in ("image_size", "window_size"):
@@ -332,28 +309,37 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
     return model, config, preprocessing(config, model.image_size)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def main(argv: Sequence[str], prog: str) -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split(": ", 1)[1])
     add_model_arguments(parser)
     parser.add_argument("--data_url", metavar="DIR", help="folder with one sub-folder a class, or with val/")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--num_parallel_workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args(argv)
+    return run(args) if args.data_url else _run_digits(args)
+
+
+def _run_digits(args: argparse.Namespace) -> int:
+    """Without a folder: a run of `train`, which keeps its configuration in the checkpoint."""
+    from rich.console import Console
+
+    from swinv2_model.training import trainer
+
+    path = Path(args.pretrained or Path("runs") / (args.config or "digits") / trainer.CHECKPOINT)
+    if path.is_file() and trainer.CONFIG_KEY not in read_checkpoint(path)[1]:
+        raise ValueError("data_url: expected a folder of images; give --data_url DIR.")
+    trainer.evaluate(path, args.backend, Console(highlight=False))
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:
-    from swinv2_model import ranks
-
-    rank, count = ranks.start(args.device_target, args.device_id)
+    rank, count = group.start(args.device_target, args.device_id)
     model, config, preprocess = load_model(args)
     classes = 0 if model.head is None else model.head.weight.shape[0]
     if not classes:
         raise ValueError(f"pretrained: {args.pretrained} has no head; nothing to evaluate.")
-    if config["data"].get("dataset") == "digits" and not args.data_url:
-        samples = digits_samples(preprocess)
-    elif not args.data_url:
-        raise ValueError("data_url: expected a folder of images; give --data_url DIR.")
-    else:
-        names = read_labels(args.labels, classes) if args.labels else None
-        samples = folder_samples(args.data_url, preprocess, names)
+    names = read_labels(args.labels, classes) if args.labels else None
+    samples = folder_samples(args.data_url, preprocess, names)
     found = len(set(samples.labels.tolist()))
     if rank == 0 and found < classes and not args.labels:
         print(f"note: {found} class folders for {classes} classes: the sorted folders are classes 0, 1, ...")

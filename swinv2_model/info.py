@@ -4,20 +4,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from swinv2_model.registry import architecture, list_models, load_config
-
-HELP = "parameters, multiply-adds, stage table and accuracy card of a preset; without a name the presets"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="a preset, a pattern such as '*w16*', or a YAML")
-    parser.add_argument(
-        "--image_size", type=int, nargs="+", help="another size: one side, or height and width"
-    )
-    parser.add_argument(
-        "--window_size", type=int, nargs="+", help="another window: one side, or height and width"
-    )
 
 
 def _size(values: list[int] | None, default: object) -> object:
@@ -32,7 +21,16 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def run(args: argparse.Namespace) -> int:
+def main(argv: Sequence[str], prog: str) -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split(": ", 1)[1])
+    parser.add_argument("name", nargs="?", help="a preset, a pattern such as '*w16*', or a YAML")
+    parser.add_argument(
+        "--image_size", type=int, nargs="+", help="another size: one side, or height and width"
+    )
+    parser.add_argument(
+        "--window_size", type=int, nargs="+", help="another window: one side, or height and width"
+    )
+    args = parser.parse_args(argv)
     if not args.name or any(c in args.name for c in "*?["):
         names = list_models(args.name or "*")
         if not names:

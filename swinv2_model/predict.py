@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from swinv2_model import ranks
 from swinv2_model.evaluate import add_model_arguments, load_model, read_labels
 from swinv2_model.images import ImageError, Preprocess, read_image
 
 if TYPE_CHECKING:
     from mindspore import nn
 
-HELP = "the five likeliest classes of images, with pictures of attention and of the relative position bias"
 TOP = 5
 
 
@@ -146,21 +146,18 @@ def top_classes(logits: np.ndarray, labels: Sequence[str] | None = None) -> list
     return [(labels[i] if labels else f"class {i}", float(shifted[i] / shifted.sum())) for i in order]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
-    add_model_arguments(parser)
-    parser.add_argument("--output", default="runs/predict", metavar="DIR", help="where the pictures go")
-
-
 def _unnormalised(x: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """(channels, H, W) back to (H, W, channels) from 0 to 1."""
     pixels = x.transpose(1, 2, 0) * np.asarray(preprocess.std) + np.asarray(preprocess.mean)
     return np.clip(pixels, 0, 1)
 
 
-def run(args: argparse.Namespace) -> int:
-    from swinv2_model import ranks
-
+def main(argv: Sequence[str], prog: str) -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split(": ", 1)[1])
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    add_model_arguments(parser)
+    parser.add_argument("--output", default="runs/predict", metavar="DIR", help="where the pictures go")
+    args = parser.parse_args(argv)
     ranks.start(args.device_target, args.device_id)
     model, _, preprocess = load_model(args)
     if model.head is None:

@@ -139,15 +139,6 @@ def test_aliases_and_card(verb, pictures, tmp_path, capsys):
     assert f"card 12.5 %, difference {top1 - 12.5:+.2f}" in said
 
 
-def test_evaluation_of_the_digits(capsys, tmp_path):
-    import mindspore as ms
-
-    ms.save_checkpoint(create_model("digits"), str(tmp_path / "digits.ckpt"))
-    assert main(["evaluate", "--preset", "digits", "--pretrained", str(tmp_path / "digits.ckpt")]) == 0
-    said = capsys.readouterr().out
-    assert "360 images on 1 x CPU: 360 scored" in said and "rows: label, columns: prediction" in said
-
-
 def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, capsys):
     def error(*arguments):
         assert main(["evaluate", *map(str, arguments)]) == 2
@@ -158,6 +149,7 @@ def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, 
     model = ("--pretrained", checkpoint)
     assert "no folder" in error(*model, "--data_url", tmp_path / "none")
     assert "give --data_url" in error(*model)
+    assert "give --pretrained" in error("--data_url", pictures)
     assert "none.ckpt" in error("--pretrained", tmp_path / "none.ckpt", "--data_url", pictures)
     assert "none of the presets" in error(*model, "--data_url", pictures, "--config", "resnet50")
     assert "batch_size" in error(*model, "--data_url", pictures, "--batch_size", 0)
