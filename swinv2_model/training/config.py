@@ -41,6 +41,7 @@ class ModelConfig:
     mask_padding: bool = True
     mask_value: float = -100.0
     gelu: Literal["none", "tanh"] = "none"
+    norm_eps: float = 1e-5
 
 
 @dataclass
