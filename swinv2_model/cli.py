@@ -6,14 +6,32 @@ import importlib
 import logging
 import sys
 
-# name: (module, function, what it does)
+EVALUATE = (
+    "swinv2_model.evaluate",
+    "main",
+    "accuracy of a checkpoint over a folder of images, or over the digits",
+)
+CONVERT = (
+    "swinv2_model.weights.convert",
+    "main",
+    "weights from one implementation's names and format to another's",
+)
+
+# name: (module, function, what it does); several names for one command are the spellings of other tools
 COMMANDS = {
+    "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
+    "convert": CONVERT,
     "train": ("swinv2_model.training.commands", "train", "train a preset that names a data set"),
-    "evaluate": (
-        "swinv2_model.training.commands",
-        "evaluate",
-        "accuracy and confusion table of a checkpoint",
+    "evaluate": EVALUATE,
+    "predict": (
+        "swinv2_model.predict",
+        "main",
+        "likeliest classes of images, attention and position-bias maps",
     ),
+    "eval": EVALUATE,
+    "validate": EVALUATE,
+    "conv_pth2ckpt": CONVERT,
+    "conv_pt2ckpt": CONVERT,
 }
 
 

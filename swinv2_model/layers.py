@@ -7,9 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from swinv2_kernels import WindowAttention
-from swinv2_kernels.reference import bias_gelu, residual_layer_norm
-from swinv2_kernels.relative_position_bias import relative_position_bias_table
+from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
@@ -67,13 +65,14 @@ class Linear(nn.Cell):
 
 
 class LayerNorm(nn.Cell):
-    """Layer normalisation over the last axis in float32: gamma, beta (C,), epsilon 1e-5."""
+    """Layer normalisation over the last axis in float32: gamma, beta (C,)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, epsilon=LAYER_NORM_EPS):
         super().__init__()
         self.gamma = _parameter("gamma", channels)
         self.beta = _parameter("beta", channels)
-        self.norm = ops.LayerNorm(-1, -1, LAYER_NORM_EPS)
+        self.norm = ops.LayerNorm(-1, -1, epsilon)
+        self.epsilon = epsilon
 
     def construct(self, x):
         return self.norm(x.astype(ms.float32), self.gamma, self.beta)[0]
@@ -102,11 +101,11 @@ class PatchProjection(nn.Cell):
 class PatchEmbed(nn.Cell):
     """Images (B, channels, H, W) -> tokens (B, ceil(H/p), ceil(W/p), embed_dim), normalised."""
 
-    def __init__(self, in_channels, embed_dim, patch_size, dtype):
+    def __init__(self, in_channels, embed_dim, patch_size, dtype, norm_eps=LAYER_NORM_EPS):
         super().__init__()
         self.patch_size, self.in_channels = patch_size, in_channels
         self.proj = PatchProjection(in_channels, embed_dim, patch_size, dtype)
-        self.norm = LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim, norm_eps)
 
     def construct(self, x):
         p, (height, width) = self.patch_size, x.shape[2:]
@@ -205,20 +204,20 @@ class Mlp(nn.Cell):
 class Block(nn.Cell):
     """x + keep * norm1(attn(x)), then x + keep * norm2(mlp(x)): the norm comes after the branch."""
 
-    def __init__(self, channels, attention, mlp_hidden, gelu, dtype):
+    def __init__(self, channels, attention, mlp_hidden, gelu, dtype, norm_eps=LAYER_NORM_EPS):
         super().__init__()
         self.attn = attention
-        self.norm1 = LayerNorm(channels)
+        self.norm1 = LayerNorm(channels, norm_eps)
         self.mlp = Mlp(channels, mlp_hidden, gelu, dtype)
-        self.norm2 = LayerNorm(channels)
+        self.norm2 = LayerNorm(channels, norm_eps)
 
     def construct(self, x, keep=None, bias_table=None):
         """keep: a pair of (B,) drop-path factors, for the attention and the MLP branch."""
         keep1, keep2 = (None, None) if keep is None else keep
         branch = self.attn(x, bias_table)
-        x = residual_layer_norm(x, branch, self.norm1.gamma, self.norm1.beta, LAYER_NORM_EPS, keep1)
+        x = residual_layer_norm(x, branch, self.norm1.gamma, self.norm1.beta, self.norm1.epsilon, keep1)
         branch = self.mlp(x)
-        return residual_layer_norm(x, branch, self.norm2.gamma, self.norm2.beta, LAYER_NORM_EPS, keep2)
+        return residual_layer_norm(x, branch, self.norm2.gamma, self.norm2.beta, self.norm2.epsilon, keep2)
 
 
 class PatchMerging(nn.Cell):

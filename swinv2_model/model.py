@@ -43,6 +43,7 @@ class SwinTransformerV2(nn.Cell):
         mask_padding: False lets padded tokens be attended to, as Hugging Face does.
         mask_value: added between tokens of different regions of a shifted window; -100 is the official value.
         gelu: "none" for the exact form, "tanh" for mindcv's.
+        norm_eps: of every LayerNorm but those of patch merging, which have 1e-5; mindcv has 1e-6.
         drop_path_rate: of the last block; `drop_path_rates` rise linearly to it. The model draws nothing: the
             factors are an input.
         compute_dtype: "float32", "float16" or "bfloat16" for matrix products and window attention;
@@ -73,6 +74,7 @@ class SwinTransformerV2(nn.Cell):
         mask_padding=True,
         mask_value=-100.0,
         gelu="none",
+        norm_eps=1e-5,
         compute_dtype="float32",
         seed=0,
         backend=None,
@@ -84,6 +86,8 @@ class SwinTransformerV2(nn.Cell):
         _check_choice("window_rule", window_rule, ("official", "per_axis"))
         _check_choice("gelu", gelu, ("none", "tanh"))
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
+        if not norm_eps > 0:
+            raise ValueError(f"norm_eps: expected a positive number, got {norm_eps!r}")
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate: expected at least 0 and below 1, got {drop_path_rate!r}")
 
@@ -94,7 +98,7 @@ class SwinTransformerV2(nn.Cell):
         self.drop_path_rates = tuple(float(r) for r in np.linspace(0, drop_path_rate, sum(depths)))
         dtype = DTYPES[compute_dtype]
 
-        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, dtype)
+        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, dtype, norm_eps)
         stages = []
         for index, (depth, heads) in enumerate(zip(depths, num_heads)):
             channels = embed_dim * 2**index
@@ -107,13 +111,14 @@ class SwinTransformerV2(nn.Cell):
                     int(channels * mlp_ratio),
                     gelu,
                     dtype,
+                    norm_eps,
                 )
                 for _ in range(depth)
             ]
             last = index == len(depths) - 1
             stages.append(Stage(blocks, None if last else self.PatchMerging(channels, dtype)))
         self.layers = nn.CellList(stages)
-        self.norm = LayerNorm(self.num_features)
+        self.norm = LayerNorm(self.num_features, norm_eps)
         self.head = Linear(self.num_features, num_classes) if num_classes else None
         self._place(pair(image_size, "image_size"), pair(window_size, "window_size"))
         for name, parameter in self.parameters_and_names():

@@ -17,6 +17,7 @@ import yaml
 
 from swinv2_model.architecture import Architecture, Size, pair
 from swinv2_model.images import Preprocess
+from swinv2_model.mindcv_models import register
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -28,7 +29,7 @@ SECTIONS = ("name", "model", "data", "train", "card")
 MODEL_KEYS = {
     *("type", "image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depths", "num_heads"),
     *("window_size", "pretrained_window_sizes", "mlp_ratio", "drop_path_rate"),
-    *("window_rule", "mask_padding", "mask_value", "gelu"),
+    *("window_rule", "mask_padding", "mask_value", "gelu", "norm_eps"),
 }
 NEEDED = ("image_size", "embed_dim", "depths", "num_heads", "window_size")
 logger = logging.getLogger("swinv2_model")
@@ -175,7 +176,7 @@ def create_model(
         out_indices: the stages to return; all by default.
         cls_map_file: takes rows of the checkpoint's head, see `weights.load.read_class_map`.
         options: further arguments of the model: drop_path_rate, window_rule, mask_padding, mask_value, gelu,
-            compute_dtype, seed, backend.
+            norm_eps, compute_dtype, seed, backend.
 
     Raises:
         FileNotFoundError: no such preset, configuration or checkpoint.
@@ -247,8 +248,13 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
     made = report.description
     named = [name for name in list_models() if path.name.startswith(name)]
     config: dict[str, Any] = {"name": path.stem, "data": {}, "card": {}}
-    if named:
-        config = load_config(max(named, key=len))
+    preset = load_config(max(named, key=len)) if named else None
+    if (
+        preset
+        and architecture(preset).with_classes(0).parameter_shapes()
+        == found.with_classes(0).parameter_shapes()
+    ):
+        config = preset
     elif made is None:
         raise CheckpointError(
             f"{path}: nothing in the file tells the image and window size it was made for; name a preset or "
@@ -274,3 +280,6 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
         **sizes,
     }
     return load_config(config)
+
+
+register(list_models())

@@ -240,6 +240,8 @@ py::tuple gelu_backward(const py::array& x_in, const py::array& bias_in, const p
     bias_gelu_backward(op, io);
   }
   return py::make_tuple(dx, dbias);
+}
+
 py::dict peaks(int repetitions) {
   const Peaks measured = [&] {
     py::gil_scoped_release release;

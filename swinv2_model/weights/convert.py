@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from swinv2_model.weights import keys
@@ -12,8 +13,6 @@ from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import KINDS, write_checkpoint
 from swinv2_model.weights.load import Report, read_official
 from swinv2_model.weights.pth import PathLike
-
-HELP = "convert weights between official, timm, hf, mindcv and mindspore names, and .pth, .safetensors, .ckpt"
 
 
 def convert(
@@ -54,7 +53,8 @@ def convert(
     return report
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def main(argv: Sequence[str], prog: str) -> int:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split(": ", 1)[1])
     names = list(keys.DIALECTS)
     parser.add_argument("source", nargs="?", metavar="IN", help=".pth, .safetensors or .ckpt")
     parser.add_argument("target", nargs="?", metavar="OUT", help="its suffix chooses the format")
@@ -64,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=names, help="names of OUT (official for .pth, else mindspore)")
     parser.add_argument("--cls_map_file", metavar="MAP", help="line i: the row of the old head for class i")
     parser.add_argument("--num_classes", type=int, help="a head of another size is re-initialised to zero")
-
-
-def run(args: argparse.Namespace) -> int:
+    args = parser.parse_args(argv)
     source, target = args.source or args.pth_file, args.target or args.ckpt_file
     if not source or not target:
         raise CheckpointError("convert: expected IN and OUT (or --pth_file and --ckpt_file).")

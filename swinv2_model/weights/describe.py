@@ -13,6 +13,7 @@ import numpy as np
 
 from swinv2_model.architecture import Architecture, pair
 from swinv2_model.weights.errors import CheckpointError
+from swinv2_model.weights.keys import from_cell_list
 from swinv2_model.weights.pth import PathLike
 
 TEXT_KEY = "swinv2_model"
@@ -64,7 +65,7 @@ def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, fil
     stages = len(architecture.depths)
     windows, pretrained = {}, [0] * stages
     for name, array in raw.items():
-        match = _TABLE.fullmatch(name)
+        match = _TABLE.fullmatch(from_cell_list(name))
         if not match or array.ndim != 4 or int(match[1]) >= stages or min(array.shape[1:3]) < 3:
             continue
         stage, window = int(match[1]), ((array.shape[1] + 1) // 2, (array.shape[2] + 1) // 2)
@@ -76,7 +77,7 @@ def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, fil
             pretrained[stage] = 0 if size == window[0] else size
     if architecture.version == 1:
         windows[0] = architecture.window_size
-    masks = [a for name, a in raw.items() if _MASK.fullmatch(name) and a.ndim == 3]
+    masks = [a for name, a in raw.items() if _MASK.fullmatch(from_cell_list(name)) and a.ndim == 3]
     if 0 not in windows or not masks:
         return None
     side = round(len(masks[0]) ** 0.5)

@@ -6,8 +6,8 @@ The hub is the official state dict without its buffers; every dialect maps to it
 | official | timm | hf | mindcv | mindspore |
 |---|---|---|---|---|
 | patch_embed.proj, .norm | = | embeddings.patch_embeddings.projection, embeddings.norm | = | = |
-| layers.i.blocks.j | = | encoder.layers.i.blocks.j | = | = |
-| layers.i.downsample | layers.(i+1).downsample | encoder.layers.i.downsample | = | = |
+| layers.i.blocks.j | = | encoder.layers.i.blocks.j | see below | = |
+| layers.i.downsample | layers.(i+1).downsample | encoder.layers.i.downsample | see below | = |
 | norm1, norm2 | = | layernorm_before, layernorm_after | = | = |
 | attn.qkv.weight | = | attention.self.{query,key,value}.weight | attn.{q,k,v}.weight | = |
 | attn.q_bias, attn.v_bias | = | attention.self.{query,value}.bias | attn.{q,v}.bias | = |
@@ -20,7 +20,8 @@ The hub is the official state dict without its buffers; every dialect maps to it
 | LayerNorm weight, bias | = | = | gamma, beta | gamma, beta |
 
 Hugging Face's names but the classifier begin with `swinv2.` (V1: `swin.`). mindcv has
-attn.relative_position_bias.cpb_mlp{0,2} for the bias MLP.
+attn.relative_position_bias.cpb_mlp{0,2} for the bias MLP, and MindSpore's CellList, as mindcv fills it, names
+the parts of stage 0 `0.blocks.j` and `0.downsample`, those of stage i `0.blocks.i.blocks.j` and so on.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ Arrays = dict[str, np.ndarray]
 BUFFERS = ("relative_position_index", "relative_coords_table", "attn_mask", "relative_bias.index")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")
 _STAGE = re.compile(r"layers\.(\d+)\.(blocks\.\d+\.|downsample\.)(.+)")
+_CELL_LIST = re.compile(
+    r"(?:0\.blocks\.(?=\d+\.(?:blocks|downsample)\.))?(\d+)\.((?:blocks\.\d+|downsample)\..+)"
+)
 _NORM = re.compile(r"((?:^|.*\.)norm[12]?\.)(weight|bias)")
 _NORM_MS = re.compile(r"((?:^|.*\.)norm[12]?\.)(gamma|beta)")
 _MS_OF = {"weight": "gamma", "bias": "beta"}
@@ -53,6 +57,7 @@ class Dialect:
     split_qkv: bool = False
     downsample_shift: int = 0
     gamma_beta: bool = False
+    cell_list: bool = False
     prefix: Mapping[int, str] = field(default_factory=dict)
     unprefixed: tuple[str, ...] = ()
     version_outside: Mapping[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -96,6 +101,7 @@ DIALECTS: dict[str, Dialect] = {
         split_qkv=True,
         gamma_beta=True,
         version_outside={1: (("head.", "classifier."),)},
+        cell_list=True,
     ),
 }
 
@@ -138,14 +144,29 @@ def detect(names: Iterable[str]) -> str:
 def strip_wrapper(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Drop a prefix such as `module.` that a training wrapper put before every name."""
     arrays = dict(arrays)
-    for prefix in _WRAPPERS:
-        if arrays and all(name.startswith(prefix) for name in arrays):
-            arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
+    while arrays:
+        common = [prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in arrays)]
+        if not common:
+            break
+        arrays = {name[len(common[0]) :]: array for name, array in arrays.items()}
     return arrays
 
 
 def drop_buffers(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return {name: array for name, array in arrays.items() if not is_buffer(name)}
+
+
+def from_cell_list(name: str) -> str:
+    """mindcv's `0.blocks.1.blocks.0.attn...` -> `layers.1.blocks.0.attn...`; other names unchanged."""
+    match = _CELL_LIST.fullmatch(name)
+    return f"layers.{match[1]}.{match[2]}" if match else name
+
+
+def _to_cell_list(name: str) -> str:
+    match = _STAGE.fullmatch(name)
+    if not match:
+        return name
+    return ("0." if match[1] == "0" else f"0.blocks.{match[1]}.") + match[2] + match[3]
 
 
 def _swap(name: str, pairs: Iterable[tuple[str, str]]) -> str:
@@ -170,6 +191,8 @@ def _to_name(name: str, dialect: Dialect, version: int) -> str:
     if dialect.gamma_beta:
         name = _NORM.sub(lambda m: m[1] + _MS_OF[m[2]], name) if _NORM.fullmatch(name) else name
     name = _swap(name, dialect.version_outside.get(version, dialect.outside))
+    if dialect.cell_list:
+        name = _to_cell_list(name)
     return name if name.startswith(dialect.unprefixed or ("\0",)) else dialect.prefix.get(version, "") + name
 
 
@@ -177,6 +200,8 @@ def _from_name(name: str, dialect: Dialect, version: int) -> str:
     prefix = dialect.prefix.get(version, "")
     name = name[len(prefix) :] if name.startswith(prefix) else name
     back = {"gamma": "weight", "beta": "bias"}
+    if dialect.cell_list:
+        name = from_cell_list(name)
     name = _swap(name, [(b, a) for a, b in dialect.version_outside.get(version, dialect.outside)])
     if dialect.gamma_beta:
         name = _NORM_MS.sub(lambda m: m[1] + back[m[2]], name) if _NORM_MS.fullmatch(name) else name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits on the same weights as Hugging Face and timm compute them (extra `parity`)."""
+"""Logits on the same weights as Hugging Face, timm (extra `parity`) and mindcv compute them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,11 @@ import pytest
 from swinv2_model.registry import create_model
 from swinv2_model.weights.convert import convert
 
-torch = pytest.importorskip("torch", reason="the extra `parity` is not installed")
+try:
+    import torch
+except ImportError:
+    torch = None
+parity = pytest.mark.skipif(torch is None, reason="the extra `parity` is not installed")
 TOLERANCE = 1e-5  # of the spread of the logits, float32
 
 
@@ -45,6 +49,7 @@ TINY = {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "n
 SMALL = {"embed_dim": 32, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8], "num_labels": 10}
 
 
+@parity
 @pytest.mark.parametrize(
     ("preset", "settings", "image_size"),
     [
@@ -75,6 +80,7 @@ def test_hugging_face(preset, settings, image_size, tmp_path):
     compare(theirs, ours, image_size)
 
 
+@parity
 @pytest.mark.parametrize(
     ("preset", "name", "image_size", "options"),
     [
@@ -106,6 +112,7 @@ def test_timm(preset, name, image_size, options, tmp_path):
     compare(theirs, ours, image_size)
 
 
+@parity
 def test_bias_tables_resample_as_torch_does():
     from swinv2_model.weights.resample import resize_bias_table
 
@@ -115,3 +122,27 @@ def test_bias_tables_resample_as_torch_does():
         theirs = torch.nn.functional.interpolate(grid, size=(side, side), mode="bicubic")
         ours = resize_bias_table(table, (side, side))
         assert np.abs(ours - theirs.reshape(3, -1).T.numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "options"),
+    [
+        ("swinv2_tiny_patch4_window8_256", "swinv2_tiny_window8", {"gelu": "tanh", "norm_eps": 1e-6}),
+        ("swin_tiny_patch4_window7_224", "swin_tiny", {"gelu": "tanh"}),
+    ],
+    ids=["T-w8", "V1-T"],
+)
+def test_mindcv(preset, name, options, tmp_path):
+    import mindspore as ms
+
+    mindcv = pytest.importorskip("mindcv", reason="mindcv is not installed")
+    theirs = mindcv.create_model(name).set_train(False)
+    rng = np.random.default_rng(0)
+    for parameter in theirs.trainable_params():
+        noise = rng.standard_normal(parameter.shape).astype(np.float32) * 0.03
+        parameter.set_data(parameter + ms.Tensor(noise))
+    ms.save_checkpoint(theirs, str(tmp_path / "theirs.ckpt"))
+    ours = create_model(preset, checkpoint_path=tmp_path / "theirs.ckpt", **options).set_train(False)
+    x = ms.Tensor(rng.standard_normal((1, 3, *ours.image_size)).astype(np.float32))
+    expected = theirs(x).asnumpy()
+    assert np.abs(ours(x).asnumpy() - expected).max() <= TOLERANCE * np.ptp(expected)
