@@ -18,7 +18,8 @@ from mindspore.ops import constexpr
 
 logger = logging.getLogger("swinv2_kernels")
 
-BACKENDS = ("cpu", "ascend", "twin-910", "twin-910b", "reference")
+TWINS = ("twin-910", "twin-910b")
+BACKENDS = ("cpu", "ascend", *TWINS, "reference")
 ENVIRONMENT_VARIABLE = "SWINV2_KERNELS_BACKEND"
 
 _forced: ContextVar[Optional[str]] = ContextVar("swinv2_kernels_backend", default=None)
@@ -60,6 +61,15 @@ def resolve_backend(backend: Optional[str] = None) -> str:
     _check_available(name)
     _log_once(name, origin)
     return name
+
+
+def resolve_row_backend(backend: Optional[str] = None) -> str:
+    """The back end of residual_layer_norm and bias_gelu beside window attention on `backend`.
+
+    The twins run window attention alone; the operators between run on the CPU, where the twins run.
+    """
+    name = resolve_backend(backend)
+    return "cpu" if name in TWINS else name
 
 
 @constexpr
@@ -109,7 +119,7 @@ def _why_unavailable(name: str) -> Optional[str]:
         if target != "Ascend":
             return f"it needs device_target 'Ascend', which is {target!r}; set it with mindspore.set_device('Ascend')"
         return "this version has no Ascend op package; use backend='reference'"
-    if name in ("cpu", "twin-910", "twin-910b"):
+    if name == "cpu" or name in TWINS:
         if target != "CPU":
             return (
                 f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"

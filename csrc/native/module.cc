@@ -118,9 +118,9 @@ py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const
   const py::array x = contiguous(x_in), y = contiguous(y_in);
   const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
                keep = floats(keep_in, "keep");
-  const ResidualLayerNorm op = check_residual_layer_norm(
-      shape_of(x), shape_of(y), dtype_of(x, "x"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
-  expect("y", y, x.dtype(), shape_of(x));
+  const ResidualLayerNorm op =
+      check_residual_layer_norm(shape_of(x), dtype_of(x, "x"), shape_of(y), dtype_of(y, "y"), shape_of(gamma),
+                                shape_of(beta), shape_of(keep), epsilon);
   Shape stats_shape = shape_of(x);
   stats_shape.back() = 2;
   py::array out = empty_like(x);
@@ -140,12 +140,12 @@ py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, 
   const py::array y = contiguous(y_in), dout = contiguous(dout_in);
   const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
                keep = floats(keep_in, "keep"), stats = floats(stats_in, "stats");
-  const ResidualLayerNorm op = check_residual_layer_norm(
-      shape_of(y), shape_of(y), dtype_of(y, "y"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
+  const ResidualLayerNorm op =
+      check_residual_layer_norm(shape_of(dout), dtype_of(dout, "dout"), shape_of(y), dtype_of(y, "y"),
+                                shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
   Shape stats_shape = shape_of(y);
   stats_shape.back() = 2;
   expect("stats", stats, py::dtype::of<float>(), stats_shape);
-  expect("dout", dout, y.dtype(), shape_of(y));
   py::array dy = empty_like(y);
   Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
   const ResidualLayerNormBackward io{
