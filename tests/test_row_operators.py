@@ -250,7 +250,7 @@ BAD = {
         r"y: expected the shape of x, \(2, 3, 8\)",
     ),
     "y-dtype": (
-        lambda: sk.residual_layer_norm(X, HALF, C, C),
+        lambda: sk.residual_layer_norm(HALF, X, C, C),
         TypeError,
         "y: expected the dtype of x, Float16",
     ),
