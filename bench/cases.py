@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator cases: inputs, the call in MindSpore, and the work it cannot avoid. A new operator is one function here."""
+"""The operator cases: inputs, the call in MindSpore, the work it cannot avoid. A new operator is one function."""
 
 from dataclasses import dataclass
 from typing import Callable
