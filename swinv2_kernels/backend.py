@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 import mindspore as ms
+from mindspore.ops import constexpr
 
 logger = logging.getLogger("swinv2_kernels")
 
@@ -59,6 +60,12 @@ def resolve_backend(backend: Optional[str] = None) -> str:
     _check_available(name)
     _log_once(name, origin)
     return name
+
+
+@constexpr
+def resolve_in_graph(backend):
+    """`resolve_backend`, callable from a function that graph mode traces."""
+    return resolve_backend(backend)
 
 
 def available_backends() -> tuple[str, ...]:

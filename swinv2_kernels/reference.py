@@ -86,9 +86,8 @@ def residual_layer_norm(x, y, gamma, beta, epsilon=1e-5, keep=None):
     Returns:
         shape and dtype of x.
     """
-    normed, _, _ = ops.LayerNorm(-1, -1, epsilon)(
-        y.astype(ms.float32), gamma.astype(ms.float32), beta.astype(ms.float32)
-    )
+    norm = ops.LayerNorm(-1, -1, epsilon)
+    normed = norm(y.astype(ms.float32), gamma.astype(ms.float32), beta.astype(ms.float32))[0]
     if keep is not None:
         normed = normed * keep.astype(ms.float32).reshape((-1,) + (1,) * (y.ndim - 1))
     return (x.astype(ms.float32) + normed).astype(x.dtype)

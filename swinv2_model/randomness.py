@@ -31,11 +31,6 @@ def uniform(seed, epoch, index, operation):
     return (state >> _U64(11)).astype(np.float64) * 2.0**-53
 
 
-def integers(seed, epoch, index, operation, low, high):
-    """Ints from low to high, both included, one for each sample."""
-    return low + np.floor(uniform(seed, epoch, index, operation) * (high - low + 1)).astype(np.int64)
-
-
 def permutation(seed, epoch, size):
     """The order of the data set in an epoch."""
     return np.argsort(uniform(seed, epoch, np.arange(size), "order"), kind="stable")

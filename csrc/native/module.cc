@@ -8,10 +8,12 @@
 
 #include <optional>
 
+#include "bias_gelu/bias_gelu_host.h"
 #include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 #include "cpu/peak.h"
+#include "residual_layer_norm/residual_layer_norm_host.h"
 #include "window_attention/window_attention_host.h"
 
 namespace py = pybind11;
@@ -107,6 +109,90 @@ py::tuple backward(const py::array& qkv_in, const py::array& table_in, const py:
   return py::make_tuple(dqkv, dtable, dscale);
 }
 
+py::array empty_like(const py::array& a) {
+  return py::array(a.dtype(), shape_of(a));
+}
+
+py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const py::array& gamma_in,
+                             const py::array& beta_in, const py::array& keep_in, float epsilon) {
+  const py::array x = contiguous(x_in), y = contiguous(y_in);
+  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
+               keep = floats(keep_in, "keep");
+  const ResidualLayerNorm op = check_residual_layer_norm(
+      shape_of(x), shape_of(y), dtype_of(x, "x"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
+  expect("y", y, x.dtype(), shape_of(x));
+  Shape stats_shape = shape_of(x);
+  stats_shape.back() = 2;
+  py::array out = empty_like(x);
+  Floats stats(stats_shape);
+  const ResidualLayerNormForward io{x.data(),    y.data(),           gamma.data(),        beta.data(),
+                                    keep.data(), out.mutable_data(), stats.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    residual_layer_norm_forward(op, io);
+  }
+  return py::make_tuple(out, stats);
+}
+
+py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, const py::array& beta_in,
+                              const py::array& keep_in, const py::array& stats_in, const py::array& dout_in,
+                              float epsilon) {
+  const py::array y = contiguous(y_in), dout = contiguous(dout_in);
+  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
+               keep = floats(keep_in, "keep"), stats = floats(stats_in, "stats");
+  const ResidualLayerNorm op = check_residual_layer_norm(
+      shape_of(y), shape_of(y), dtype_of(y, "y"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
+  Shape stats_shape = shape_of(y);
+  stats_shape.back() = 2;
+  expect("stats", stats, py::dtype::of<float>(), stats_shape);
+  expect("dout", dout, y.dtype(), shape_of(y));
+  py::array dy = empty_like(y);
+  Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
+  const ResidualLayerNormBackward io{
+      y.data(),    gamma.data(),      beta.data(),           keep.data(),          stats.data(),
+      dout.data(), dy.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), dkeep.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    residual_layer_norm_backward(op, io);
+  }
+  return py::make_tuple(dy, dgamma, dbeta, dkeep);
+}
+
+bool is_tanh(const std::string& approximate) {
+  if (approximate == "tanh") return true;
+  if (approximate == "none") return false;
+  throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + approximate + "'");
+}
+
+py::array gelu_forward(const py::array& x_in, const py::array& bias_in, const std::string& approximate) {
+  const py::array x = contiguous(x_in);
+  const Floats bias = floats(bias_in, "bias");
+  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+  py::array out = empty_like(x);
+  const BiasGeluForward io{x.data(), bias.data(), out.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    bias_gelu_forward(op, io);
+  }
+  return out;
+}
+
+py::tuple gelu_backward(const py::array& x_in, const py::array& bias_in, const py::array& dout_in,
+                        const std::string& approximate) {
+  const py::array x = contiguous(x_in), dout = contiguous(dout_in);
+  const Floats bias = floats(bias_in, "bias");
+  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+  expect("dout", dout, x.dtype(), shape_of(x));
+  py::array dx = empty_like(x);
+  Floats dbias(shape_of(bias));
+  const BiasGeluBackward io{x.data(), bias.data(), dout.data(), dx.mutable_data(), dbias.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    bias_gelu_backward(op, io);
+  }
+  return py::make_tuple(dx, dbias);
+}
+
 py::dict peaks(int repetitions) {
   const Peaks measured = [&] {
     py::gil_scoped_release release;
@@ -140,6 +226,21 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
         py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine,
         "The gradients (dqkv, dbias_table, dscale) for the cotangent dout; options as in the forward.");
+
+  const py::arg_v epsilon("epsilon", 1e-5f), approximate("approximate", "none");
+  m.def("residual_layer_norm_forward", &layer_norm_forward, py::arg("x"), py::arg("y"), py::arg("gamma"),
+        py::arg("beta"), py::arg("keep"), epsilon,
+        "(out, stats): out = x + keep * LayerNorm(y) over the last axis; x, y (B, ..., C), gamma, beta (C,), "
+        "keep (B,). "
+        "Formula: csrc/residual_layer_norm/residual_layer_norm.h.");
+  m.def("residual_layer_norm_backward", &layer_norm_backward, py::arg("y"), py::arg("gamma"), py::arg("beta"),
+        py::arg("keep"), py::arg("stats"), py::arg("dout"), epsilon,
+        "The gradients (dy, dgamma, dbeta, dkeep) for the cotangent dout; dx is dout.");
+  m.def("bias_gelu_forward", &gelu_forward, py::arg("x"), py::arg("bias"), approximate,
+        "gelu(x + bias); x (..., C), bias (C,), approximate 'none' or 'tanh'. Formula: "
+        "csrc/bias_gelu/bias_gelu.h.");
+  m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
+        "The gradients (dx, dbias) for the cotangent dout.");
 
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");

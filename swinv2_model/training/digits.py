@@ -4,7 +4,7 @@
 import numpy as np
 from PIL import Image
 
-from swinv2_model.randomness import integers, permutation
+from swinv2_model.randomness import permutation, uniform
 
 NUM_CLASSES = 10
 TEST_SIZE = 360
@@ -32,12 +32,30 @@ def load(image_size):
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def augment(images, seed, epoch, index, max_shift):
-    """Move each image by up to `max_shift` pixels a side, paper coming in: digits have no mirror images."""
-    if not max_shift:
-        return images
-    height, width = images.shape[2:]
-    padded = np.pad(images, ((0, 0), (0, 0), (max_shift,) * 2, (max_shift,) * 2))
-    top = integers(seed, epoch, index, "shift_y", 0, 2 * max_shift)
-    left = integers(seed, epoch, index, "shift_x", 0, 2 * max_shift)
-    return np.stack([p[:, y : y + height, x : x + width] for p, y, x in zip(padded, top, left)])
+def augment(images, seed, epoch, index, max_shift=0.0, max_rotation=0.0, max_scale=0.0):
+    """Move, turn and scale each image a little, paper coming in; never mirrored: digits have no mirror images.
+
+    Args:
+        images: (B, 1, H, W).
+        max_shift: pixels a side. max_rotation: degrees either way. max_scale: 0.1 for 10 % either way.
+    """
+    batch, _, height, width = images.shape
+
+    def draw(operation, limit):
+        return limit * (2 * uniform(seed, epoch, index, operation) - 1)[:, None, None]
+
+    shift_y, shift_x = draw("shift_y", max_shift), draw("shift_x", max_shift)
+    angle, factor = np.radians(draw("rotation", max_rotation)), 1 / (1 + draw("scale", max_scale))
+    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
+    y, x = np.arange(height)[None, :, None] - centre_y, np.arange(width)[None, None, :] - centre_x
+    # Where each pixel of the result comes from: (B, H, W).
+    source_y = factor * (np.cos(angle) * y - np.sin(angle) * x) + centre_y - shift_y
+    source_x = factor * (np.sin(angle) * y + np.cos(angle) * x) + centre_x - shift_x
+    paper = np.pad(images[:, 0], ((0, 0), (1, 1), (1, 1)))
+    source_y, source_x = np.clip(source_y + 1, 0, height + 1), np.clip(source_x + 1, 0, width + 1)
+    top = np.minimum(source_y.astype(np.int64), height)
+    left = np.minimum(source_x.astype(np.int64), width)
+    down, right, image = source_y - top, source_x - left, np.arange(batch)[:, None, None]
+    above = (1 - right) * paper[image, top, left] + right * paper[image, top, left + 1]
+    below = (1 - right) * paper[image, top + 1, left] + right * paper[image, top + 1, left + 1]
+    return ((1 - down) * above + down * below)[:, None].astype(np.float32)

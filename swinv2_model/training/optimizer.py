@@ -48,7 +48,15 @@ class AdamW(nn.Cell):
             wd = decay if self.decayed[i] else ops.zeros_like(decay)
             done += (
                 self.update(
-                    self.parameters[i], self.moment1[i], self.moment2[i], lr, beta1, beta2, eps, wd, gradients[i]
+                    self.parameters[i],
+                    self.moment1[i],
+                    self.moment2[i],
+                    lr,
+                    beta1,
+                    beta2,
+                    eps,
+                    wd,
+                    gradients[i],
                 ),
             )
         return done
@@ -58,7 +66,8 @@ def clip_by_global_norm(gradients, limit):
     """(gradients scaled so that their joint norm is at most `limit`, the norm before)."""
     total = ops.zeros((), ms.float32)
     for gradient in gradients:
-        total += (gradient.astype(ms.float32) ** 2).sum()
+        flat = gradient.astype(ms.float32).reshape(-1)
+        total += ops.matmul(flat, flat)
     norm = ops.sqrt(total)
     factor = ops.minimum(limit / (norm + 1e-6), 1.0)
     return [gradient * factor for gradient in gradients], norm
@@ -69,9 +78,10 @@ def learning_rates(
 ):
     """The rate of every step: linear warm-up, cosine min + (base-min)/2 (1 + cos(pi t)), constant tail.
 
-    `epochs` counts warm-up and cosine; `cool_length` epochs at `cool_lr` follow.
+    `epochs` counts all three.
     """
-    warmup, cosine = warmup_length * steps_per_epoch, (epochs - warmup_length) * steps_per_epoch
+    warmup = warmup_length * steps_per_epoch
+    cosine = (epochs - warmup_length - cool_length) * steps_per_epoch
     rates = [warmup_lr + (base_lr - warmup_lr) * step / warmup for step in range(warmup)]
     for step in range(cosine):
         rates.append(min_lr + 0.5 * (base_lr - min_lr) * (1 + math.cos(math.pi * step / cosine)))

@@ -22,7 +22,7 @@ class TrainStep(nn.Cell):
     """(images, labels, drop-path factors, optimiser factors) -> (loss, number correct, gradient norm)."""
 
     def __init__(self, model, optimizer, label_smoothing=0.0, clip_global_norm_value=0.0):
-        super().__init__()
+        super().__init__(auto_prefix=False)  # parameters keep the model's names
         self.model, self.optimizer = model, optimizer
         self.label_smoothing, self.clip = label_smoothing, clip_global_norm_value
         self.gradients = ms.value_and_grad(self.forward, None, optimizer.parameters, has_aux=True)
