@@ -23,7 +23,7 @@ float peak_multiply_add(int64_t steps, float factor, float term) {
   }
   Vec total{};
   for (int c = 0; c < kChains; ++c) total += sum[c];
-  return reduce_add(total);
+  return sum_lanes(total);
 }
 
 void peak_copy(float* a, const float* b, int64_t begin, int64_t end) {
