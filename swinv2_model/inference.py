@@ -22,7 +22,7 @@ class Inference:
 
     def __init__(self, model, batch_size=64):
         self.model, self.batch_size = model, batch_size
-        self._forward, self._make_tables = ms.jit(_Forward(model)), ms.jit(_Tables(model))
+        self._forward, self._stores = None, None
         self._sources = [p for p in model.get_parameters() if any(word in p.name for word in BIAS_PARAMETERS)]
         self._tables, self._values = None, None
 
@@ -31,11 +31,16 @@ class Inference:
         values = [parameter.asnumpy() for parameter in self._sources]
         current = self._values is not None and all(map(np.array_equal, values, self._values))
         if not current:
-            self._tables, self._values = self._make_tables(), [value.copy() for value in values]
+            self._tables, self._values = self.model.bias_tables(), [value.copy() for value in values]
         return self._tables
 
     def __call__(self, images):
         """(n, channels, H, W) float32 array -> (n, num_classes) float32 array, any n."""
+        # A compiled graph keeps reading the memory a parameter had when it was compiled, whatever set_data or
+        # load_param_into_net put in its place since.
+        stores = [parameter.data_ptr() for parameter in self.model.get_parameters()]
+        if stores != self._stores:
+            self._forward, self._stores = _Forward(self.model), stores
         tables, logits = self.bias_tables(), []
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
@@ -54,17 +59,9 @@ class _Forward(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model = model
 
+    @ms.jit
     def construct(self, images, *tables):
         return self.model(images, None, tables)
-
-
-class _Tables(nn.Cell):
-    def __init__(self, model):
-        super().__init__(auto_prefix=False)
-        self.model = model
-
-    def construct(self):
-        return self.model.bias_tables()
 
 
 def confusion(labels, predictions, classes):

@@ -7,9 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from swinv2_kernels import WindowAttention
-from swinv2_kernels.reference import bias_gelu, residual_layer_norm
-from swinv2_kernels.relative_position_bias import relative_position_bias_table
+from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5

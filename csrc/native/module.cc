@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
+#include "cpu/peak.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
 #include "window_attention/window_attention_host.h"
 
@@ -192,6 +193,15 @@ py::tuple gelu_backward(const py::array& x_in, const py::array& bias_in, const p
   return py::make_tuple(dx, dbias);
 }
 
+py::dict peaks(int repetitions) {
+  const Peaks measured = [&] {
+    py::gil_scoped_release release;
+    return measure_peaks(repetitions);
+  }();
+  return py::dict(py::arg("gflops") = measured.gflops, py::arg("copy") = measured.copy,
+                  py::arg("triad") = measured.triad);
+}
+
 std::vector<std::string> isas() {
   std::vector<std::string> names;
   for (Isa isa : supported_isas()) names.push_back(isa_name(isa));
@@ -239,6 +249,10 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("set_isa", &set_isa, py::arg("isa"), "Force one of isas(); '' returns to the fastest.");
   m.def("num_threads", &num_threads, "Threads the next kernel uses.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"), "Set num_threads(); 0 returns to the default.");
+  m.def("measure_peaks", &peaks, py::arg("repetitions") = 20,
+        "What the machine does on num_threads() threads, a sample a repetition: dict(gflops: float32 "
+        "multiply-adds, "
+        "copy and triad: GB/s of streaming 64 MiB arrays).");
 }
 
 }  // namespace swinv2

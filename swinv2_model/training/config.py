@@ -164,13 +164,13 @@ def parse(argv, prog="swinv2_model train"):
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     options = parser.parse_args(argv)
-    objects = parser.instantiate_classes(options)
-    objects.train.check()
+    train = TrainConfig(**options.train.as_dict())
+    train.check()
     return RunConfig(
         options.name or path.stem,
-        objects.model,
-        objects.data,
-        objects.train,
+        ModelConfig(**options.model.as_dict()),
+        DataConfig(**options.data.as_dict()),
+        train,
         Path(options.output_dir or Path("runs") / (options.name or path.stem)),
         options.backend,
     )
