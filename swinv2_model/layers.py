@@ -130,7 +130,8 @@ class Attention(nn.Cell):
         super().__init__()
         self.num_heads = num_heads
         self.pretrained_window_size = pretrained_window_size
-        self.mask_padding, self.mask_value, self.backend = mask_padding, mask_value, backend
+        self.mask_padding, self.mask_value = mask_padding, mask_value
+        self.backend = resolve_backend(backend)
         self._define(channels, dtype)
         self.proj = Linear(channels, channels, dtype=dtype)
         self.geometry, self.window_attention = None, None
