@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
-from swinv2_kernels.backend import resolve_row_backend
+from swinv2_kernels.backend import resolve_backend, resolve_row_backend
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
