@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -119,5 +120,3 @@ inline int Main(int argc, char** argv) {
 
 using namespace AscendC;
 using namespace twin_test;
-
-int main(int argc, char** argv) { return twin_test::Main(argc, argv); }

@@ -123,7 +123,8 @@ void Core::BlockUntil(bool (*ready)(Core&, uint64_t), uint64_t arg, const char* 
 
 void Core::SwitchToScheduler() { swapcontext(&coroutine_->context, &machine.scheduler_context); }
 
-void Core::Yield() {
+void Core::Yield(uint16_t gm) {
+  if (machine.gm.tensors()[gm].kind == GmKind::kInput) return;
   ++polls_;
   BlockUntil([](Core& c, uint64_t polls) { return c.polls_seen_ >= polls; }, polls_, "its turn, polling GM", {});
 }

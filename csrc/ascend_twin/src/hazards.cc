@@ -87,13 +87,13 @@ void Core::CheckHazards(const Instr& instr, const Access& access, const Clock& k
     CheckLocal(instr, access, known);
 }
 
-bool Core::PendingWrite(const Instr& reader, Mem mem, int64_t addr) const {
+bool Core::Pending(const Instr& before, Mem mem, int64_t addr, bool write) const {
   for (const Queue& queue : queue_)
     for (const Instr& instr : queue.instrs) {
-      if (instr.seq >= reader.seq || instr.kind != InstrKind::kExecute) continue;
+      if (instr.seq >= before.seq || instr.kind != InstrKind::kExecute) continue;
       for (int i = 0; i < instr.accesses; ++i) {
         const Access& a = instr.access[i];
-        if (!a.write || a.mem != mem) continue;
+        if (a.write != write || a.mem != mem) continue;
         bool hit = false;
         ForBlocks(a, [&](int64_t b, uint32_t) {
           hit = b == addr / kBlock;
@@ -130,7 +130,7 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
         return false;
       }
       if (bytes & ~s.written) {
-        if (PendingWrite(instr, access.mem, b * kBlock)) {
+        if (Pending(instr, access.mem, b * kBlock, true)) {
           Fail(Rule::kHazardRaw, instr.name, instr.where,
                "an earlier instruction that writes this block had not run, and nothing makes this one wait",
                instr.pipe, access.mem, b * kBlock);
@@ -147,10 +147,6 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
       s.reader[reader_class] = me;
       return true;
     }
-    if (!ordered(s.writer)) {
-      fail(Rule::kHazardWaw, b, static_cast<Pipe>(s.writer & 7), "write");
-      return false;
-    }
     for (uint32_t reader : s.reader)
       // A scalar read is complete before the scalar unit issues anything else.
       if (!ordered(reader) && (reader & 7) != 0) {
@@ -159,11 +155,38 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
              reader_first ? "read" : "later read");
         return false;
       }
+    if (!ordered(s.writer)) {
+      if (Pending(instr, access.mem, b * kBlock, false))  // the read in between has not even run
+        Fail(Rule::kHazardWar, instr.name, instr.where, "an earlier instruction that reads this block had not run",
+             instr.pipe, access.mem, b * kBlock);
+      else
+        fail(Rule::kHazardWaw, b, static_cast<Pipe>(s.writer & 7), "write");
+      return false;
+    }
     s.writer = me;
     s.reader[0] = s.reader[1] = s.reader[2] = 0;
     s.written |= bytes;
     return true;
   });
+}
+
+// A scalar read of a line that the data cache holds as it was before someone wrote it.
+bool Machine::CheckStale(Core& core, const Instr& instr, const Access& access) {
+  const uint32_t line = static_cast<uint32_t>(access.addr / 64);
+  const auto& blocks = gm_state[access.gm].blocks;
+  uint32_t version = 0;
+  for (size_t b = line * 2; b < line * 2 + 2 && b < blocks.size(); ++b) version += blocks[b].version;
+  for (CachedLine& c : cached[static_cast<size_t>(core.index)])
+    if (c.tensor == access.gm && c.line == line) {
+      if (access.write || c.version == version) return true;
+      core.Fail(Rule::kGmCache, instr.name, instr.where,
+                "the scalar unit read this line of GM tensor '" + gm.tensors()[access.gm].name +
+                    "' before it was written; DataCacheCleanAndInvalid is missing",
+                Pipe::kS, Mem::kGM, access.addr);
+      return false;
+    }
+  if (!access.write) cached[static_cast<size_t>(core.index)].push_back({access.gm, line, version});
+  return true;
 }
 
 void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, const Clock& known, uint32_t remote) {
@@ -193,14 +216,26 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
                 instr.pipe, Mem::kGM, b * kBlock);
     }
   };
+  if (instr.pipe == Pipe::kS && !CheckStale(core, instr, access)) return;
   ForBlocks(access, [&](int64_t b, uint32_t bytes) {
     GmBlock& s = state.blocks[b];
+    if (access.write && static_cast<size_t>(b ^ 1) < state.blocks.size()) {
+      // A scalar write takes the whole 64 B line through its cache: the other half must not be someone else's.
+      const GmBlock& half = state.blocks[b ^ 1];
+      const bool scalar = instr.pipe == Pipe::kS || (half.writer && (half.writer - 1) % kPipes == 0);
+      const bool other = half.writer && (half.writer - 1) / kPipes != static_cast<uint32_t>(core.index);
+      if (scalar && other && !ordered(half.writer, half.writer_seq)) {
+        fail(Rule::kGmRace, half.writer, b, "write of the same 64 B line");
+        return false;
+      }
+    }
     if (!access.write) {
       if ((s.writer_bytes & bytes) && !ordered(s.writer, s.writer_seq)) {
         fail((s.writer_seq < instr.seq) ? Rule::kHazardRaw : Rule::kHazardWar, s.writer, b, "write");
         return false;
       }
-      if (s.dirty && instr.pipe != Pipe::kS && (s.writer_bytes & bytes)) {
+      if (s.dirty && (s.writer_bytes & bytes) &&
+          (instr.pipe != Pipe::kS || (s.writer - 1) / kPipes != static_cast<uint32_t>(core.index))) {
         core.Fail(Rule::kGmCache, instr.name, instr.where,
                   "reads what a scalar unit wrote to GM tensor '" + tensor.name +
                       "' and did not clean out of its cache (DataCacheCleanAndInvalid)",
@@ -208,7 +243,7 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
         return false;
       }
       if (bytes & ~s.written) {
-        const bool pending = core.PendingWrite(instr, Mem::kGM, b * kBlock);
+        const bool pending = core.Pending(instr, Mem::kGM, b * kBlock, true);
         Error error = core.MakeError(
             pending ? Rule::kHazardRaw : Rule::kUninitialised, instr.name, instr.where,
             "byte " + std::to_string(b * kBlock + __builtin_ctz(bytes & ~s.written)) + " of GM tensor '" + tensor.name +
@@ -270,6 +305,7 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
     s.written |= bytes;
     s.atomic = access.atomic;
     s.dirty = instr.pipe == Pipe::kS;
+    if (!s.dirty) ++s.version;
     return true;
   });
 }

@@ -94,6 +94,7 @@ void Machine::MakeCores() {
     }
   }
   cross.assign(cores.size(), std::vector<CrossFlag>(16));
+  cached.resize(cores.size());
 }
 
 void Machine::Resume(Core& core) {
@@ -208,7 +209,6 @@ Report Machine::Run() {
       ReportDeadlock();
       break;
     }
-    if (progress) idle_polls_ = 0;
   }
   for (auto& core : cores)
     if (core->started_ && !core->finished_) {
@@ -228,7 +228,9 @@ Report Machine::Run() {
 bool Machine::ReleasePolls() {
   bool any = false;
   for (auto& core : cores) any |= core->PollWaiting();
-  if (!any || ++idle_polls_ > 1000) return false;
+  idle_polls_ = executed == polled_at_ ? idle_polls_ + 1 : 0;
+  polled_at_ = executed;
+  if (!any || idle_polls_ > 1000) return false;
   for (auto& core : cores) core->AfterPoll();
   return true;
 }

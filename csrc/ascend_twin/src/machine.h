@@ -48,6 +48,13 @@ struct GmBlock {
   uint32_t written = 0;
   bool atomic = false;  // the last write was atomic
   bool dirty = false;   // written by a scalar unit and still in its cache
+  uint32_t version = 0;  // counts the writes
+};
+
+// A 64 B line of GM in a scalar unit's data cache, as it was when the unit read it.
+struct CachedLine {
+  uint16_t tensor;
+  uint32_t line, version;
 };
 
 struct GmReader {
@@ -79,6 +86,7 @@ class Machine {
   Gm& gm;
   std::vector<std::unique_ptr<Core>> cores;
   std::vector<GmState> gm_state;
+  std::vector<std::vector<CachedLine>> cached;  // per core
   std::vector<Error> errors;
   std::vector<Error> suspected;  // uninitialised GM reads: errors unless a race explains them
   std::vector<TraceEntry> trace;
@@ -102,6 +110,7 @@ class Machine {
   int BlockOf(const Core& core) const { return core.block; }
   void CrossSet(Core& core, int mode, int id, CrossClock clock, const Where& where);
   bool GmFind(const void* pointer, uint16_t* index, int64_t* offset) const;
+  bool CheckStale(Core& core, const Instr& instr, const Access& access);
   void CheckGm(Core& core, const Instr& instr, const Access& access, const Clock& known, uint32_t remote);
 
   ucontext_t scheduler_context;
@@ -120,6 +129,7 @@ class Machine {
   const std::function<void()>& kernel_;
   KernelType probed_ = KernelType::kAivOnly;
   int idle_polls_ = 0;
+  uint64_t polled_at_ = 0;
   friend class Core;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ascend_twin/system_ops.h"
 
+#include <algorithm>
 #include <string>
 
 #include "ascend_twin/vector_ops.h"
@@ -145,6 +146,10 @@ void SetAtomicType(Core& core, int type, const Where& where) {
 void CleanCache(Core& core, uint16_t gm, int64_t offset, bool all, const Where&) {
   core.CheckStop();
   if (core.stopped() || gm == 0xffff) return;
+  auto& lines = core.machine.cached[static_cast<size_t>(core.index)];
+  lines.erase(std::remove_if(lines.begin(), lines.end(),
+                             [&](const CachedLine& c) { return all || (c.tensor == gm && c.line == offset / 64); }),
+              lines.end());
   for (size_t t = 0; t < core.machine.gm_state.size(); ++t) {
     auto& blocks = core.machine.gm_state[t].blocks;
     if (all) {

@@ -168,8 +168,8 @@ class Core {
 
   // Scalar access, at once.
   void ScalarAccess(const Access& access, const char* name, const Where& where);
-  // Lets the others run; for loops that poll.
-  void Yield();
+  // Lets the others run before a scalar read of a tensor that may change.
+  void Yield(uint16_t gm);
 
   void Fail(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe = Pipe::kS,
             Mem mem = Mem::kGM, int64_t address = -1);
@@ -231,7 +231,8 @@ class Core {
   void Trace(const Instr& instr);
   const char* FlagText(Pipe src, Pipe dst, int id);
   void SwitchToScheduler();
-  bool PendingWrite(const Instr& reader, Mem mem, int64_t addr) const;
+  // Whether an instruction issued before this one, and not yet run, touches the block.
+  bool Pending(const Instr& before, Mem mem, int64_t addr, bool write) const;
 
   Queue queue_[kPipes];
   FlagState flag_[kPipes][kPipes][8];

@@ -207,7 +207,7 @@ class GlobalTensor {
       core.CheckStop();
       return false;
     }
-    if (!write) core.Yield();
+    if (!write) core.Yield(tensor_);
     detail::Access a = ::ascend_twin::Bursts(detail::Mem::kGM, write,
                                              offset_ + static_cast<int64_t>(offset * sizeof(T)), 1, sizeof(T), 0);
     a.gm = tensor_;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "ascend_twin/core.h"
@@ -137,17 +138,46 @@ constexpr ::ascend_twin::Mem PositionMem(TPosition pos) {
   }
 }
 
+// A field of a parameter struct. The device truncates what does not fit; the twin reports it.
+template <typename T>
+class Field {
+ public:
+  Field() = default;
+  constexpr Field(T value) : value_(value) {}
+  template <typename U, typename = std::enable_if_t<std::is_arithmetic<U>::value && !std::is_same<U, T>::value>>
+  constexpr Field(U value, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : value_(static_cast<T>(value)) {
+    if (static_cast<U>(value_) != value || (value < U(0)) != (value_ < T(0))) Overflow(static_cast<double>(value), file, line);
+  }
+  template <typename U>
+  constexpr Field(const Field<U>& other, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : Field(static_cast<U>(other), file, line) {}
+  constexpr operator T() const { return value_; }
+
+ private:
+  static void Overflow(double value, const char* file, int line) {
+    if (!::ascend_twin::HasCurrent()) return;
+    ::ascend_twin::Core& core = ::ascend_twin::Current();
+    core.CheckStop();
+    if (!core.stopped())
+      core.Fail(::ascend_twin::Rule::kStrideRange, "parameter struct", {file, line},
+                std::to_string(static_cast<long long>(value)) + " does not fit a field of " +
+                    std::to_string(8 * sizeof(T)) + " bits");
+  }
+  T value_ = 0;
+};
+
 struct UnaryRepeatParams {
   UnaryRepeatParams() {}
-  UnaryRepeatParams(const uint16_t dstBlkStrideIn, const uint16_t srcBlkStrideIn, const uint8_t dstRepStrideIn,
-                    const uint8_t srcRepStrideIn, const bool halfBlockIn = false)
+  UnaryRepeatParams(const Field<uint16_t> dstBlkStrideIn, const Field<uint16_t> srcBlkStrideIn, const Field<uint8_t> dstRepStrideIn,
+                    const Field<uint8_t> srcRepStrideIn, const bool halfBlockIn = false)
       : dstBlkStride(dstBlkStrideIn), srcBlkStride(srcBlkStrideIn), dstRepStride(dstRepStrideIn),
         srcRepStride(srcRepStrideIn), halfBlock(halfBlockIn) {}
-  uint32_t blockNumber = DEFAULT_BLK_NUM;
-  uint16_t dstBlkStride = DEFAULT_BLK_STRIDE;
-  uint16_t srcBlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t dstRepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t srcRepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
+  Field<uint16_t> dstBlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint16_t> srcBlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> srcRepStride = DEFAULT_REPEAT_STRIDE;
   bool repeatStrideMode = false;
   bool strideSizeMode = false;
   bool halfBlock = false;
@@ -155,90 +185,90 @@ struct UnaryRepeatParams {
 
 struct BinaryRepeatParams {
   BinaryRepeatParams() {}
-  BinaryRepeatParams(const uint8_t dstBlkStrideIn, const uint8_t src0BlkStrideIn, const uint8_t src1BlkStrideIn,
-                     const uint8_t dstRepStrideIn, const uint8_t src0RepStrideIn, const uint8_t src1RepStrideIn)
+  BinaryRepeatParams(const Field<uint8_t> dstBlkStrideIn, const Field<uint8_t> src0BlkStrideIn, const Field<uint8_t> src1BlkStrideIn,
+                     const Field<uint8_t> dstRepStrideIn, const Field<uint8_t> src0RepStrideIn, const Field<uint8_t> src1RepStrideIn)
       : dstBlkStride(dstBlkStrideIn), src0BlkStride(src0BlkStrideIn), src1BlkStride(src1BlkStrideIn),
         dstRepStride(dstRepStrideIn), src0RepStride(src0RepStrideIn), src1RepStride(src1RepStrideIn) {}
-  uint32_t blockNumber = DEFAULT_BLK_NUM;
-  uint8_t dstBlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src0BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src1BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t dstRepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t src0RepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t src1RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
+  Field<uint8_t> dstBlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
   bool repeatStrideMode = false;
   bool strideSizeMode = false;
 };
 
 struct BrcbRepeatParams {
   BrcbRepeatParams() {}
-  BrcbRepeatParams(const uint16_t dstBlkStrideIn, const uint16_t dstRepStrideIn)
+  BrcbRepeatParams(const Field<uint16_t> dstBlkStrideIn, const Field<uint16_t> dstRepStrideIn)
       : dstRepStride(dstRepStrideIn), dstBlkStride(dstBlkStrideIn) {}
-  uint32_t blockNumber = DEFAULT_BLK_NUM;
-  uint16_t dstRepStride = DEFAULT_REPEAT_STRIDE;
-  uint16_t dstBlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src0BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src1BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src0RepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t src1RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
+  Field<uint16_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint16_t> dstBlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
   bool repeatStrideMode = false;
   bool strideSizeMode = false;
 };
 
 struct CopyRepeatParams {
   CopyRepeatParams() {}
-  CopyRepeatParams(const uint16_t dstStrideIn, const uint16_t srcStrideIn, uint16_t dstRepeatSizeIn,
-                   uint16_t srcRepeatSizeIn)
+  CopyRepeatParams(const Field<uint16_t> dstStrideIn, const Field<uint16_t> srcStrideIn, Field<uint16_t> dstRepeatSizeIn,
+                   Field<uint16_t> srcRepeatSizeIn)
       : dstStride(dstStrideIn), srcStride(srcStrideIn), dstRepeatSize(dstRepeatSizeIn),
         srcRepeatSize(srcRepeatSizeIn) {}
-  uint16_t dstStride = 0;
-  uint16_t srcStride = 0;
-  uint16_t dstRepeatSize = DEFAULT_REPEAT_STRIDE;
-  uint16_t srcRepeatSize = DEFAULT_REPEAT_STRIDE;
+  Field<uint16_t> dstStride = 0;
+  Field<uint16_t> srcStride = 0;
+  Field<uint16_t> dstRepeatSize = DEFAULT_REPEAT_STRIDE;
+  Field<uint16_t> srcRepeatSize = DEFAULT_REPEAT_STRIDE;
 };
 
 struct GatherRepeatParams {
   GatherRepeatParams() {}
-  GatherRepeatParams(const uint8_t dstBlkStrideIn, const uint8_t dstRepStrideIn)
+  GatherRepeatParams(const Field<uint8_t> dstBlkStrideIn, const Field<uint8_t> dstRepStrideIn)
       : dstRepStride(dstRepStrideIn), dstBlkStride(dstBlkStrideIn) {}
-  uint32_t blockNumber = DEFAULT_BLK_NUM;
-  uint16_t dstRepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t dstBlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src0BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src1BlkStride = DEFAULT_BLK_STRIDE;
-  uint8_t src0RepStride = DEFAULT_REPEAT_STRIDE;
-  uint8_t src1RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
+  Field<uint16_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> dstBlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
+  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
+  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
   bool repeatStrideMode = false;
   bool strideSizeMode = false;
 };
 
 struct DataCopyParams {
   DataCopyParams() {}
-  DataCopyParams(const uint16_t count, const uint16_t len, const uint16_t srcStrideIn, const uint16_t dstStrideIn)
+  DataCopyParams(const Field<uint16_t> count, const Field<uint16_t> len, const Field<uint16_t> srcStrideIn, const Field<uint16_t> dstStrideIn)
       : blockCount(count), blockLen(len), srcStride(srcStrideIn), dstStride(dstStrideIn) {}
-  uint16_t blockCount = 1;
-  uint16_t blockLen = 0;
+  Field<uint16_t> blockCount = 1;
+  Field<uint16_t> blockLen = 0;
   union {
-    uint16_t srcGap = 0;
-    uint16_t srcStride;
+    Field<uint16_t> srcGap = 0;
+    Field<uint16_t> srcStride;
   };
   union {
-    uint16_t dstGap = 0;
-    uint16_t dstStride;
+    Field<uint16_t> dstGap = 0;
+    Field<uint16_t> dstStride;
   };
 };
 
 struct DataCopyEnhancedParams {
   DataCopyEnhancedParams() {}
   DataCopyEnhancedParams(const BlockMode blockModeIn, const DeqScale deqScaleIn, const uint64_t deqValueIn,
-                         const uint8_t sidStoreModeIn, const bool isReluIn, const pad_t padModeIn,
+                         const Field<uint8_t> sidStoreModeIn, const bool isReluIn, const pad_t padModeIn,
                          const uint64_t padValueIn)
       : blockMode(blockModeIn), deqScale(deqScaleIn), deqValue(deqValueIn), sidStoreMode(sidStoreModeIn),
         isRelu(isReluIn), padMode(padModeIn), padValue(padValueIn) {}
   BlockMode blockMode = BlockMode::BLOCK_MODE_NORMAL;
   DeqScale deqScale = DeqScale::DEQ_NONE;
   uint64_t deqValue = 0;
-  uint8_t sidStoreMode = 0;
+  Field<uint8_t> sidStoreMode = 0;
   bool isRelu = false;
   pad_t padMode = pad_t::PAD_NONE;
   uint64_t padValue = 0;
@@ -247,134 +277,134 @@ struct DataCopyEnhancedParams {
 
 struct DataCopyPadParams {
   DataCopyPadParams() {}
-  DataCopyPadParams(const bool isPadValue, const uint8_t leftPadValue, const uint8_t rightPadValue,
+  DataCopyPadParams(const bool isPadValue, const Field<uint8_t> leftPadValue, const Field<uint8_t> rightPadValue,
                     const uint64_t padValue)
       : isPad(isPadValue), leftPadding(leftPadValue), rightPadding(rightPadValue), paddingValue(padValue) {}
   bool isPad = false;
-  uint8_t leftPadding = 0;
-  uint8_t rightPadding = 0;
+  Field<uint8_t> leftPadding = 0;
+  Field<uint8_t> rightPadding = 0;
   uint64_t paddingValue = 0;
 };
 
 struct DataCopyExtParams {
   DataCopyExtParams() {}
-  DataCopyExtParams(const uint16_t count, const uint32_t len, const uint32_t srcStrideIn, const uint32_t dstStrideIn,
-                    const uint32_t rsvIn)
+  DataCopyExtParams(const Field<uint16_t> count, const Field<uint32_t> len, const Field<uint32_t> srcStrideIn, const Field<uint32_t> dstStrideIn,
+                    const Field<uint32_t> rsvIn)
       : blockCount(count), blockLen(len), srcStride(srcStrideIn), dstStride(dstStrideIn), rsv(rsvIn) {}
-  uint16_t blockCount = 1;
-  uint32_t blockLen = 0;
-  uint32_t srcStride = 0;
-  uint32_t dstStride = 0;
-  uint32_t rsv = 0;
+  Field<uint16_t> blockCount = 1;
+  Field<uint32_t> blockLen = 0;
+  Field<uint32_t> srcStride = 0;
+  Field<uint32_t> dstStride = 0;
+  Field<uint32_t> rsv = 0;
 };
 
 template <typename T>
 struct DataCopyPadExtParams {
   DataCopyPadExtParams() {}
-  DataCopyPadExtParams(const bool isPadValue, const uint8_t leftPadValue, const uint8_t rightPadValue, T padValue)
+  DataCopyPadExtParams(const bool isPadValue, const Field<uint8_t> leftPadValue, const Field<uint8_t> rightPadValue, T padValue)
       : isPad(isPadValue), leftPadding(leftPadValue), rightPadding(rightPadValue), paddingValue(padValue) {}
   bool isPad = false;
-  uint8_t leftPadding = 0;
-  uint8_t rightPadding = 0;
+  Field<uint8_t> leftPadding = 0;
+  Field<uint8_t> rightPadding = 0;
   T paddingValue = T(0);
 };
 
 struct Nd2NzParams {
   Nd2NzParams() {}
-  Nd2NzParams(const uint16_t ndNumIn, const uint16_t nValueIn, const uint16_t dValueIn,
-              const uint16_t srcNdMatrixStrideIn, const uint16_t srcDValueIn, const uint16_t dstNzC0StrideIn,
-              const uint16_t dstNzNStrideIn, const uint16_t dstNzMatrixStrideIn)
+  Nd2NzParams(const Field<uint16_t> ndNumIn, const Field<uint16_t> nValueIn, const Field<uint16_t> dValueIn,
+              const Field<uint16_t> srcNdMatrixStrideIn, const Field<uint16_t> srcDValueIn, const Field<uint16_t> dstNzC0StrideIn,
+              const Field<uint16_t> dstNzNStrideIn, const Field<uint16_t> dstNzMatrixStrideIn)
       : ndNum(ndNumIn), nValue(nValueIn), dValue(dValueIn), srcNdMatrixStride(srcNdMatrixStrideIn),
         srcDValue(srcDValueIn), dstNzC0Stride(dstNzC0StrideIn), dstNzNStride(dstNzNStrideIn),
         dstNzMatrixStride(dstNzMatrixStrideIn) {}
-  uint16_t ndNum = 0;
-  uint16_t nValue = 0;
-  uint16_t dValue = 0;
-  uint16_t srcNdMatrixStride = 0;
-  uint16_t srcDValue = 0;
-  uint16_t dstNzC0Stride = 0;
-  uint16_t dstNzNStride = 0;
-  uint16_t dstNzMatrixStride = 0;
+  Field<uint16_t> ndNum = 0;
+  Field<uint16_t> nValue = 0;
+  Field<uint16_t> dValue = 0;
+  Field<uint16_t> srcNdMatrixStride = 0;
+  Field<uint16_t> srcDValue = 0;
+  Field<uint16_t> dstNzC0Stride = 0;
+  Field<uint16_t> dstNzNStride = 0;
+  Field<uint16_t> dstNzMatrixStride = 0;
 };
 
 struct Nz2NdParamsFull {
   Nz2NdParamsFull() {}
-  Nz2NdParamsFull(const uint16_t ndNumIn, const uint16_t nValueIn, const uint16_t dValueIn,
-                  const uint16_t srcNdMatrixStrideIn, const uint16_t srcNStrideIn, const uint16_t dstDStrideIn,
-                  const uint16_t dstNdMatrixStrideIn)
+  Nz2NdParamsFull(const Field<uint16_t> ndNumIn, const Field<uint16_t> nValueIn, const Field<uint16_t> dValueIn,
+                  const Field<uint16_t> srcNdMatrixStrideIn, const Field<uint16_t> srcNStrideIn, const Field<uint16_t> dstDStrideIn,
+                  const Field<uint16_t> dstNdMatrixStrideIn)
       : ndNum(ndNumIn), nValue(nValueIn), dValue(dValueIn), srcNdMatrixStride(srcNdMatrixStrideIn),
         srcNStride(srcNStrideIn), dstDStride(dstDStrideIn), dstNdMatrixStride(dstNdMatrixStrideIn) {}
-  uint16_t ndNum = 1;
-  uint16_t nValue = 0;
-  uint16_t dValue = 0;
-  uint16_t srcNdMatrixStride = 1;
-  uint16_t srcNStride = 0;
-  uint16_t dstDStride = 0;
-  uint16_t dstNdMatrixStride = 1;
+  Field<uint16_t> ndNum = 1;
+  Field<uint16_t> nValue = 0;
+  Field<uint16_t> dValue = 0;
+  Field<uint16_t> srcNdMatrixStride = 1;
+  Field<uint16_t> srcNStride = 0;
+  Field<uint16_t> dstDStride = 0;
+  Field<uint16_t> dstNdMatrixStride = 1;
 };
 
 struct SliceInfo {
   SliceInfo() {}
-  SliceInfo(const uint32_t startIndexIn, const uint32_t endIndexIn, const uint32_t strideIn, const uint32_t burstLenIn,
-            const uint32_t shapeValueIn = 0)
+  SliceInfo(const Field<uint32_t> startIndexIn, const Field<uint32_t> endIndexIn, const Field<uint32_t> strideIn, const Field<uint32_t> burstLenIn,
+            const Field<uint32_t> shapeValueIn = 0)
       : startIndex(startIndexIn), endIndex(endIndexIn), stride(strideIn), burstLen(burstLenIn),
         shapeValue(shapeValueIn) {}
-  uint32_t startIndex = 0;
-  uint32_t endIndex = ONE_BLK_SIZE - 1;
-  uint32_t stride = 0;
-  uint32_t burstLen = ONE_BLK_SIZE;
-  uint32_t shapeValue = 0;
+  Field<uint32_t> startIndex = 0;
+  Field<uint32_t> endIndex = ONE_BLK_SIZE - 1;
+  Field<uint32_t> stride = 0;
+  Field<uint32_t> burstLen = ONE_BLK_SIZE;
+  Field<uint32_t> shapeValue = 0;
 };
 
 struct LoadData2DParams {
   LoadData2DParams() {}
-  LoadData2DParams(const uint16_t startIndexIn, const uint8_t repeatTimesIn, const uint16_t srcStrideIn,
-                   const uint8_t sidIn, const uint16_t dstGapIn, const bool ifTransposeIn, const uint8_t addrModeIn)
+  LoadData2DParams(const Field<uint16_t> startIndexIn, const Field<uint8_t> repeatTimesIn, const Field<uint16_t> srcStrideIn,
+                   const Field<uint8_t> sidIn, const Field<uint16_t> dstGapIn, const bool ifTransposeIn, const Field<uint8_t> addrModeIn)
       : startIndex(startIndexIn), dstGap(dstGapIn), srcStride(srcStrideIn), ifTranspose(ifTransposeIn),
         repeatTimes(repeatTimesIn), sid(sidIn), addrMode(addrModeIn) {}
-  uint16_t startIndex = 0;
-  uint16_t dstGap = 0;
-  uint16_t srcStride = 0;
+  Field<uint16_t> startIndex = 0;
+  Field<uint16_t> dstGap = 0;
+  Field<uint16_t> srcStride = 0;
   bool ifTranspose = 0;
-  uint8_t repeatTimes = 0;
-  uint8_t sid = 0;
-  uint8_t addrMode = 0;
+  Field<uint8_t> repeatTimes = 0;
+  Field<uint8_t> sid = 0;
+  Field<uint8_t> addrMode = 0;
 };
 using LoadData2dParams = LoadData2DParams;
 
 struct LoadData2dTransposeParams {
   LoadData2dTransposeParams() {}
-  LoadData2dTransposeParams(const uint16_t startIndexIn, const uint8_t repeatTimesIn, const uint16_t srcStrideIn,
-                            const uint16_t dstGapIn, const uint16_t dstfracGapIn, const uint8_t addrModeIn = 0)
+  LoadData2dTransposeParams(const Field<uint16_t> startIndexIn, const Field<uint8_t> repeatTimesIn, const Field<uint16_t> srcStrideIn,
+                            const Field<uint16_t> dstGapIn, const Field<uint16_t> dstfracGapIn, const Field<uint8_t> addrModeIn = 0)
       : startIndex(startIndexIn), repeatTimes(repeatTimesIn), srcStride(srcStrideIn), dstGap(dstGapIn),
         dstFracGap(dstfracGapIn), addrMode(addrModeIn) {}
-  uint16_t startIndex = 0;
-  uint8_t repeatTimes = 0;
-  uint16_t srcStride = 0;
-  uint16_t dstGap = 0;
-  uint16_t dstFracGap = 0;
-  uint8_t addrMode = 0;
+  Field<uint16_t> startIndex = 0;
+  Field<uint8_t> repeatTimes = 0;
+  Field<uint16_t> srcStride = 0;
+  Field<uint16_t> dstGap = 0;
+  Field<uint16_t> dstFracGap = 0;
+  Field<uint8_t> addrMode = 0;
 };
 
 struct MmadParams {
   MmadParams() {}
-  MmadParams(const uint16_t mIn, const uint16_t nIn, const uint16_t kIn, const bool isBiasIn, const int32_t fmOffsetIn,
+  MmadParams(const Field<uint16_t> mIn, const Field<uint16_t> nIn, const Field<uint16_t> kIn, const bool isBiasIn, const int32_t fmOffsetIn,
              const bool enSsparseIn, const bool enWinogradAIn, const bool enWinogradBIn)
       : m(mIn), n(nIn), k(kIn), isBias(isBiasIn), fmOffset(fmOffsetIn), enSsparse(enSsparseIn),
         enWinogradA(enWinogradAIn), enWinogradB(enWinogradBIn) {}
-  MmadParams(const uint16_t mIn, const uint16_t nIn, const uint16_t kIn, const uint8_t unitFlagIn,
+  MmadParams(const Field<uint16_t> mIn, const Field<uint16_t> nIn, const Field<uint16_t> kIn, const Field<uint8_t> unitFlagIn,
              const bool cmatrixSourceIn, const bool cmatrixInitValIn)
       : m(mIn), n(nIn), k(kIn), unitFlag(unitFlagIn), cmatrixSource(cmatrixSourceIn),
         cmatrixInitVal(cmatrixInitValIn) {}
-  uint16_t m = 0;
-  uint16_t n = 0;
-  uint16_t k = 0;
+  Field<uint16_t> m = 0;
+  Field<uint16_t> n = 0;
+  Field<uint16_t> k = 0;
   bool isBias = false;
   int32_t fmOffset = 0;
   bool enSsparse = false;
   bool enWinogradA = false;
   bool enWinogradB = false;
-  uint8_t unitFlag = 0;
+  Field<uint8_t> unitFlag = 0;
   bool kDirectionAlign = false;
   bool cmatrixSource = false;
   bool cmatrixInitVal = true;
@@ -383,14 +413,14 @@ struct MmadParams {
 template <typename T>
 struct InitConstValueParams {
   InitConstValueParams() {}
-  InitConstValueParams(const uint16_t repeatTimesIn, const uint16_t blockNumIn, const uint16_t dstGapIn,
+  InitConstValueParams(const Field<uint16_t> repeatTimesIn, const Field<uint16_t> blockNumIn, const Field<uint16_t> dstGapIn,
                        const T initValueIn)
       : repeatTimes(repeatTimesIn), blockNum(blockNumIn), dstGap(dstGapIn), initValue(initValueIn) {}
-  InitConstValueParams(const uint16_t repeatTimesIn, const T initValueIn)
+  InitConstValueParams(const Field<uint16_t> repeatTimesIn, const T initValueIn)
       : repeatTimes(repeatTimesIn), initValue(initValueIn) {}
-  uint16_t repeatTimes = 0;
-  uint16_t blockNum = 0;
-  uint16_t dstGap = 0;
+  Field<uint16_t> repeatTimes = 0;
+  Field<uint16_t> blockNum = 0;
+  Field<uint16_t> dstGap = 0;
   T initValue = T(0);
 };
 
@@ -403,27 +433,27 @@ constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
 
 struct FixpipeParamsV220 {
   FixpipeParamsV220() {}
-  FixpipeParamsV220(const uint16_t nSizeIn, const uint16_t mSizeIn, const uint16_t srcStrideIn,
-                    const uint32_t dstStrideIn, const bool reluEnIn)
+  FixpipeParamsV220(const Field<uint16_t> nSizeIn, const Field<uint16_t> mSizeIn, const Field<uint16_t> srcStrideIn,
+                    const Field<uint32_t> dstStrideIn, const bool reluEnIn)
       : nSize(nSizeIn), mSize(mSizeIn), srcStride(srcStrideIn), dstStride(dstStrideIn), reluEn(reluEnIn) {}
-  FixpipeParamsV220(const uint16_t nSizeIn, const uint16_t mSizeIn, const uint16_t srcStrideIn,
-                    const uint32_t dstStrideIn, const bool reluEnIn, const QuantMode_t quantPreIn,
-                    const int64_t deqScalarIn, const uint16_t ndNumIn, const uint16_t srcNdStrideIn,
-                    const uint16_t dstNdStrideIn, const uint8_t unitFlagIn, const bool isChannelSplitIn = false)
+  FixpipeParamsV220(const Field<uint16_t> nSizeIn, const Field<uint16_t> mSizeIn, const Field<uint16_t> srcStrideIn,
+                    const Field<uint32_t> dstStrideIn, const bool reluEnIn, const QuantMode_t quantPreIn,
+                    const int64_t deqScalarIn, const Field<uint16_t> ndNumIn, const Field<uint16_t> srcNdStrideIn,
+                    const Field<uint16_t> dstNdStrideIn, const Field<uint8_t> unitFlagIn, const bool isChannelSplitIn = false)
       : nSize(nSizeIn), mSize(mSizeIn), srcStride(srcStrideIn), dstStride(dstStrideIn), quantPre(quantPreIn),
         deqScalar(static_cast<uint64_t>(deqScalarIn)), ndNum(ndNumIn), srcNdStride(srcNdStrideIn),
         dstNdStride(dstNdStrideIn), reluEn(reluEnIn), unitFlag(unitFlagIn), isChannelSplit(isChannelSplitIn) {}
-  uint16_t nSize = 0;
-  uint16_t mSize = 0;
-  uint16_t srcStride = 0;
-  uint32_t dstStride = 0;
+  Field<uint16_t> nSize = 0;
+  Field<uint16_t> mSize = 0;
+  Field<uint16_t> srcStride = 0;
+  Field<uint32_t> dstStride = 0;
   QuantMode_t quantPre = QuantMode_t::NoQuant;
   uint64_t deqScalar = 0;
-  uint16_t ndNum = 1;
-  uint16_t srcNdStride = 0;
-  uint16_t dstNdStride = 0;
+  Field<uint16_t> ndNum = 1;
+  Field<uint16_t> srcNdStride = 0;
+  Field<uint16_t> dstNdStride = 0;
   bool reluEn = false;
-  uint8_t unitFlag = 0;
+  Field<uint8_t> unitFlag = 0;
   bool isChannelSplit = false;
 };
 

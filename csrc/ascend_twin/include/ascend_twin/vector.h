@@ -135,7 +135,7 @@ constexpr int Width = static_cast<int>(sizeof(T));
 #define ASCEND_TWIN_BINARY(NAME, OP)                                                                            \
   template <typename T, bool isSetMask = true>                                                                  \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint64_t mask[], \
-            const uint8_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {              \
+            const int32_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {              \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                 \
     detail::Lanes lanes;                                                                                        \
     if (::ascend_twin::LanesFromBits(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,        \
@@ -144,7 +144,7 @@ constexpr int Width = static_cast<int>(sizeof(T));
   }                                                                                                             \
   template <typename T, bool isSetMask = true>                                                                  \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint64_t mask,   \
-            const uint8_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {              \
+            const int32_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {              \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                 \
     detail::Lanes lanes;                                                                                        \
     if (::ascend_twin::LanesFromMask(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,        \
@@ -177,7 +177,7 @@ ASCEND_TWIN_BINARY(FusedMulAddRelu, kFusedMulAddRelu)
 // dst += src0 * src1; float destinations also take half sources.
 template <typename T, typename U, bool isSetMask = true>
 void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, uint64_t mask[],
-               const uint8_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+               const int32_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kMulAddDst, TypeOf<T>()) && sizeof(U) <= sizeof(T), "MulAddDst");
   detail::Lanes lanes;
   if (::ascend_twin::LanesFromBits(detail::Current(), "MulAddDst", where, detail::Width<T>, isSetMask, mask,
@@ -186,7 +186,7 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
 }
 template <typename T, typename U, bool isSetMask = true>
 void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, uint64_t mask,
-               const uint8_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+               const int32_t repeatTime, const BinaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kMulAddDst, TypeOf<T>()) && sizeof(U) <= sizeof(T), "MulAddDst");
   detail::Lanes lanes;
   if (::ascend_twin::LanesFromMask(detail::Current(), "MulAddDst", where, detail::Width<T>, isSetMask, mask,
@@ -206,7 +206,7 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
 
 #define ASCEND_TWIN_UNARY(NAME, OP)                                                                              \
   template <typename T, bool isSetMask = true>                                                                   \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask[], const uint8_t repeatTime,     \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask[], const int32_t repeatTime,     \
             const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                                          \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                  \
     detail::Lanes lanes;                                                                                         \
@@ -215,7 +215,7 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
       detail::Unary(detail::VOp::OP, #NAME, dst, src, 0, 0, 0, lanes, repeatParams, where);                      \
   }                                                                                                              \
   template <typename T, bool isSetMask = true>                                                                   \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask, const uint8_t repeatTime,       \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask, const int32_t repeatTime,       \
             const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                                          \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                  \
     detail::Lanes lanes;                                                                                         \
@@ -244,7 +244,7 @@ ASCEND_TWIN_UNARY(Not, kNot)
 #define ASCEND_TWIN_SCALAR(NAME, OP)                                                                              \
   template <typename T, bool isSetMask = true>                                                                    \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[],          \
-            const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                 \
+            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                 \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                   \
     detail::Lanes lanes;                                                                                          \
     if (::ascend_twin::LanesFromBits(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,          \
@@ -254,7 +254,7 @@ ASCEND_TWIN_UNARY(Not, kNot)
   }                                                                                                               \
   template <typename T, bool isSetMask = true>                                                                    \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,            \
-            const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                 \
+            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {                 \
     ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                                   \
     detail::Lanes lanes;                                                                                          \
     if (::ascend_twin::LanesFromMask(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,          \
@@ -289,7 +289,7 @@ constexpr bool AxpyTypes = (OneOf<T, half, float> && std::is_same<T, U>::value) 
 }
 template <typename T, typename U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const U& scalarValue, uint64_t mask,
-          const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+          const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((detail::AxpyTypes<T, U>), "Axpy");
   detail::Lanes lanes;
   if (::ascend_twin::LanesFromMask(detail::Current(), "Axpy", where, detail::Width<T>, isSetMask, mask, repeatTime,
@@ -299,7 +299,7 @@ void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const U& scalarV
 }
 template <typename T, typename U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const U& scalarValue, uint64_t mask[],
-          const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+          const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((detail::AxpyTypes<T, U>), "Axpy");
   detail::Lanes lanes;
   if (::ascend_twin::LanesFromBits(detail::Current(), "Axpy", where, detail::Width<T>, isSetMask, mask, repeatTime,
@@ -364,7 +364,7 @@ bool CheckRound(RoundMode mode, const Where& where) {
 
 template <typename T, typename U, bool isSetMask = true>
 void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode, uint64_t mask[],
-          const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+          const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((detail::CastModes<T, U>() != 0), "Cast");
   detail::Lanes lanes;
   if (detail::CheckRound<T, U>(roundMode, where) &&
@@ -375,7 +375,7 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
 }
 template <typename T, typename U, bool isSetMask = true>
 void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode, uint64_t mask,
-          const uint8_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
+          const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((detail::CastModes<T, U>() != 0), "Cast");
   detail::Lanes lanes;
   if (detail::CheckRound<T, U>(roundMode, where) &&
@@ -397,8 +397,8 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
 inline void SetDeqScale(half scale) { ::ascend_twin::SetDeqScale(detail::Current(), static_cast<float>(scale)); }
 
 template <typename T, bool isSetMask = true>
-void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask, const uint8_t repeatTime,
-               const uint16_t dstBlockStride, const uint8_t dstRepeatStride, ASCEND_TWIN_WHERE) {
+void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask, const int32_t repeatTime,
+               const Field<uint16_t> dstBlockStride, const Field<uint8_t> dstRepeatStride, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kDuplicate, TypeOf<T>()), "Duplicate");
   auto call = detail::CallOf(detail::VOp::kDuplicate, "Duplicate", dst, dstBlockStride, dstRepeatStride);
   call.sources = 0;
@@ -409,8 +409,8 @@ void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask, c
     ::ascend_twin::Elementwise(detail::Current(), call, where);
 }
 template <typename T, bool isSetMask = true>
-void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask[], const uint8_t repeatTime,
-               const uint16_t dstBlockStride, const uint8_t dstRepeatStride, ASCEND_TWIN_WHERE) {
+void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask[], const int32_t repeatTime,
+               const Field<uint16_t> dstBlockStride, const Field<uint8_t> dstRepeatStride, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kDuplicate, TypeOf<T>()), "Duplicate");
   auto call = detail::CallOf(detail::VOp::kDuplicate, "Duplicate", dst, dstBlockStride, dstRepeatStride);
   call.sources = 0;
@@ -432,7 +432,7 @@ void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, const int32_t& c
 }
 
 template <typename T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask, const uint8_t repeatTime,
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask, const int32_t repeatTime,
           const CopyRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kCopy, TypeOf<T>()), "Copy");
   detail::Lanes lanes;
@@ -616,7 +616,7 @@ template <typename T, typename U>
 
 template <typename T, typename U, bool isSetMask = true>
 void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
-             uint64_t /*mask*/, uint8_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
+             uint64_t /*mask*/, int32_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((detail::CompareTypes<T>) && sizeof(U) == 1, "Compare");
   auto call = detail::CompareOf(dst, src0, src1, cmpMode, p);
   const uint64_t all[2] = {~0ull, ~0ull};
@@ -626,7 +626,7 @@ void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalT
 }
 template <typename T, typename U, bool isSetMask = true>
 void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
-             uint64_t /*mask*/[], uint8_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
+             uint64_t /*mask*/[], int32_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   Compare<T, U, isSetMask>(dst, src0, src1, cmpMode, uint64_t{1}, repeatTime, p, where);
 }
 // The bytes of the elements are a multiple of 256.
@@ -666,7 +666,7 @@ void GetCmpMask(const LocalTensor<T>& dst, ASCEND_TWIN_WHERE) {
 
 template <typename T, typename U, bool isSetMask = true>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
-                   const uint64_t /*mask*/, uint8_t repeatTime, const UnaryRepeatParams& p, ASCEND_TWIN_WHERE) {
+                   const uint64_t /*mask*/, int32_t repeatTime, const UnaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int32_t>), "CompareScalar");
   auto call = detail::CompareOf(dst, src0, src0, cmpMode,
                                 BinaryRepeatParams(1, static_cast<uint8_t>(p.srcBlkStride), 1, 8, p.srcRepStride, 8));
@@ -717,7 +717,7 @@ template <typename T, typename U>
 }  // namespace detail
 template <typename T, typename U, bool isSetMask = true>
 void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,
-            const LocalTensor<T>& src1, SELMODE selMode, uint64_t mask, uint8_t repeatTime,
+            const LocalTensor<T>& src1, SELMODE selMode, uint64_t mask, int32_t repeatTime,
             const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((OneOf<T, half, float>), "Select");
   auto call = detail::SelectOf(dst, selMask, src0, src1, selMode, p);
@@ -727,7 +727,7 @@ void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const Loca
 }
 template <typename T, typename U, bool isSetMask = true>
 void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,
-            const LocalTensor<T>& src1, SELMODE selMode, uint64_t mask[], uint8_t repeatTime,
+            const LocalTensor<T>& src1, SELMODE selMode, uint64_t mask[], int32_t repeatTime,
             const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((OneOf<T, half, float>), "Select");
   auto call = detail::SelectOf(dst, selMask, src0, src1, selMode, p);
@@ -746,7 +746,7 @@ void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const Loca
 // Against a scalar (mode 1): not on the 910.
 template <typename T, typename U, bool isSetMask = true>
 void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0, T src1,
-            SELMODE selMode, uint64_t mask, uint8_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
+            SELMODE selMode, uint64_t mask, int32_t repeatTime, const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "Select against a scalar");
   auto call = detail::SelectOf(dst, selMask, src0, src0, selMode, p);
   call.scalar_source = true;
@@ -767,7 +767,7 @@ void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const Loca
 }
 // From the CMPMASK register.
 template <typename T, SELMODE selMode>
-void Select(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint8_t repeatTime,
+void Select(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, int32_t repeatTime,
             const BinaryRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE((OneOf<T, half, float>) && (kIs910B || selMode == SELMODE::VSEL_CMPMASK_SPR), "Select");
   auto call = detail::SelectOf(dst, dst, src0, src1, selMode, p);
@@ -824,7 +824,7 @@ void TransDataTo5HD(uint64_t dstList[NCHW_CONV_ADDR_LIST_SIZE], uint64_t srcList
 
 // Absent on the 910: blocks from elements, gather, indices.
 template <typename T>
-void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint8_t repeatTime, const BrcbRepeatParams& p,
+void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t repeatTime, const BrcbRepeatParams& p,
           ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Brcb");
   ::ascend_twin::Brcb(detail::Current(), dst.AsOperand(p.dstBlkStride, p.dstRepStride), src.AsOperand(), repeatTime,
@@ -832,7 +832,7 @@ void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint8_t re
 }
 template <typename T>
 void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
-            const uint32_t srcBaseOffset, const uint64_t mask, const uint8_t repeatTime, const uint16_t dstRepStride,
+            const uint32_t srcBaseOffset, const uint64_t mask, const int32_t repeatTime, const uint16_t dstRepStride,
             ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Gather");
   ::ascend_twin::GatherCall call = {"Gather", dst.AsOperand(1, dstRepStride), src.AsOperand(), srcOffset.AsOperand(),
@@ -852,7 +852,7 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTen
 }
 template <typename T>
 void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& offset,
-             const uint8_t repeatTime, const GatherRepeatParams& p, ASCEND_TWIN_WHERE) {
+             const int32_t repeatTime, const GatherRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Gatherb");
   ::ascend_twin::GatherCall call = {"Gatherb", dst.AsOperand(p.dstBlkStride, p.dstRepStride), src.AsOperand(),
                                     offset.AsOperand(), 0, {}, true};
