@@ -30,8 +30,9 @@ struct WindowGeometry {
   int64_t y(int64_t wy, int64_t h) const { return wrap(wy * window_h + h + shift_h, height); }
   int64_t x(int64_t wx, int64_t w) const { return wrap(wx * window_w + w + shift_w, width); }
 
-  int64_t region_h(int64_t wy, int64_t h) const { return wy == rows() - 1 && h >= window_h - shift_h; }
-  int64_t region_w(int64_t wx, int64_t w) const { return wx == cols() - 1 && w >= window_w - shift_w; }
+  // First row (column) of a window that lies in region 1; the window's size where none does.
+  int64_t split_h(int64_t wy) const { return wy == rows() - 1 ? window_h - shift_h : window_h; }
+  int64_t split_w(int64_t wx) const { return wx == cols() - 1 ? window_w - shift_w : window_w; }
   bool has_regions(int64_t wy, int64_t wx) const {
     return (shift_h > 0 && wy == rows() - 1) || (shift_w > 0 && wx == cols() - 1);
   }

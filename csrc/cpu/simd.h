@@ -171,32 +171,79 @@ SWINV2_INLINE void store(BFloat16* p, Vec v) {
 #endif
 }
 
-// The first n <= kLanes elements; the rest reads as zero and is not written.
+// The first n elements of a vector, all of them where n >= kLanes; the rest reads as zero and is not written.
+#if defined(__AVX512F__)
+SWINV2_INLINE __mmask16 first(int64_t n) {
+  return __mmask16((1u << n) - 1);
+}
+SWINV2_INLINE Vec load_some(const float* p, int64_t n) {
+  return (Vec)_mm512_maskz_loadu_ps(first(n), p);
+}
+SWINV2_INLINE void store_some(float* p, Vec v, int64_t n) {
+  _mm512_mask_storeu_ps(p, first(n), (__m512)v);
+}
+#elif defined(__AVX2__)
+SWINV2_INLINE __m256i first(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+SWINV2_INLINE Vec load_some(const float* p, int64_t n) {
+  return (Vec)_mm256_maskload_ps(p, first(n));
+}
+SWINV2_INLINE void store_some(float* p, Vec v, int64_t n) {
+  _mm256_maskstore_ps(p, first(n), (__m256)v);
+}
+#endif
 template <class T>
-SWINV2_INLINE Vec load_first(const T* p, int64_t n) {
-  if (n >= kLanes) return load(p);
+SWINV2_INLINE Vec load_some(const T* p, int64_t n) {
   alignas(64) T padded[kLanes] = {};
   std::memcpy(padded, p, n * sizeof(T));
   return load(padded);
 }
 template <class T>
-SWINV2_INLINE void store_first(T* p, Vec v, int64_t n) {
-  if (n >= kLanes) return store(p, v);
+SWINV2_INLINE void store_some(T* p, Vec v, int64_t n) {
   alignas(64) T padded[kLanes];
   store(padded, v);
   std::memcpy(p, padded, n * sizeof(T));
 }
+template <class T>
+SWINV2_INLINE Vec load_first(const T* p, int64_t n) {
+  return __builtin_expect(n >= kLanes, 1) ? load(p) : load_some(p, n);
+}
+template <class T>
+SWINV2_INLINE void store_first(T* p, Vec v, int64_t n) {
+  __builtin_expect(n >= kLanes, 1) ? store(p, v) : store_some(p, v, n);
+}
 
-// ---- across lanes
-// ---------------------------------------------------------------------------------------------
+SWINV2_INLINE Vec sqrt(Vec v) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_sqrt_ps((__m256)v);
+#elif defined(__x86_64__)
+  return (Vec)_mm_sqrt_ps((__m128)v);
+#elif defined(__aarch64__)
+  return (Vec)vsqrtq_f32((float32x4_t)v);
+#else
+  for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+#endif
+}
 
-// Sum in a fixed tree order.
-SWINV2_INLINE float reduce_add(Vec v) {
-  float lane[kLanes];
-  store(lane, v);
-  for (int step = kLanes / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) lane[i] += lane[i + step];
-  return lane[0];
+// ---- across lanes ----
+
+// True where every lane of a comparison is.
+SWINV2_INLINE bool all(VecI mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) == 0xff;
+#elif defined(__x86_64__)
+  return _mm_movemask_ps((__m128)mask) == 0xf;
+#else
+  bool result = true;
+  for (int i = 0; i < kLanes; ++i) result = result && mask[i];
+  return result;
+#endif
 }
 
 #if defined(__clang__) || __GNUC__ >= 12
@@ -238,6 +285,16 @@ SWINV2_INLINE void transpose(Vec (&r)[kLanes]) {
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i) r[i] = t[i];
   }
+}
+
+// Lane i = the sum over the lanes of r[i]: each step halves the rows and the lanes still to be added.
+SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
+#pragma GCC unroll 4
+  for (int rows = kLanes / 2; rows > 0; rows /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+      r[i] = interleave_low(r[i], r[i + rows]) + interleave_high(r[i], r[i + rows]);
+  return r[0];
 }
 
 // ---- exp2 and log2

@@ -13,23 +13,24 @@ namespace {
 
 struct Scratch {
   Window window;
-  float *slabs, *keys, *values, *inverse, *p, *q, *o, *m, *l;
+  float *table, *slabs, *keys, *values, *inverse, *p, *q, *o, *m, *l;
   bool resident;  // q^T of the whole window is kept between key tiles
   size_t bytes;
 
+  template <class Layout>
   Scratch(const Layout& at, char* base) {
-    const int64_t tiles = (at.N + kTileKeys - 1) / kTileKeys;
-    resident = 2 * at.queries * at.d * sizeof(float) <= kScratchLimit * 3 / 4;
+    resident = 2 * at.queries * at.d() * sizeof(float) <= kScratchLimit * 3 / 4;
     Arena arena{base};
-    window.token = arena.take<int32_t>(at.N);
+    window.token = arena.take<int32_t>(at.queries);
     window.mask = arena.take<float>(4 * at.queries);
+    table = arena.take<float>(at.padded_table());
     slabs = arena.take<float>(at.tile_columns * at.slab);
-    keys = arena.take<float>(kTileKeys * at.d);
-    values = arena.take<float>(kTileKeys * at.d);
+    keys = arena.take<float>(kTileKeys * at.d());
+    values = arena.take<float>(kTileKeys * at.d());
     inverse = arena.take<float>(kBlock > kTileKeys ? kBlock : kTileKeys);
     p = arena.take<float>(kTileKeys * kBlock);
-    q = arena.take<float>((resident && tiles > 1 ? at.queries : kBlock) * at.d);
-    o = arena.take<float>((tiles > 1 ? at.queries : kBlock) * at.d);
+    q = arena.take<float>((resident && !at.single_tile ? at.queries : kBlock) * at.d());
+    o = arena.take<float>((at.single_tile ? kBlock : at.queries) * at.d());
     m = arena.take<float>(at.queries);
     l = arena.take<float>(at.queries);
     bytes = arena.used;
@@ -37,7 +38,7 @@ struct Scratch {
 };
 
 // One query block against one key tile.
-template <int V>
+template <int V, class Layout>
 void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
             const float* q, float* o) {
   const int64_t i = block * kBlock;
@@ -48,7 +49,7 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
     with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
       Vec scores[M][V];
-      at.scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
+      at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -75,11 +76,12 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
     store(s.l + i + v * kLanes, first ? sum[v] : sum[v] + load(s.l + i + v * kLanes) * decay[v]);
 
   // o^T (d, queries) = v^T p^T + decay o^T
-  product<V>(o, kBlock, first ? nullptr : decay, at.d, Broadcast{s.values, 1, at.d}, s.p, kBlock, tile.count);
+  product<V>(o, kBlock, first ? nullptr : decay, at.d(), Broadcast{s.values, 1, at.d()}, s.p, kBlock,
+             tile.count);
 }
 
 // out rows and stats of one query block: o / l, lse = m + log2(l).
-template <class T>
+template <class T, class Layout>
 void finish(const Layout& at, const Scratch& s, int64_t block, float* o, T* out, float* stats) {
   for (int v = 0; v < 2; ++v) {
     const int64_t i = block * kBlock + v * kLanes;
@@ -87,7 +89,7 @@ void finish(const Layout& at, const Scratch& s, int64_t block, float* o, T* out,
     const Vec l = load(s.l + i), inverse = 1.f / l, lse = load(s.m + i) + log2(l);
     const int64_t left = at.op.stats_tokens() - i;
     store_first(stats + i, lse, left < kLanes ? left : kLanes);
-    for (int64_t c = 0; c < at.d; ++c) {
+    for (int64_t c = 0; c < at.d(); ++c) {
       float* p = o + c * kBlock + v * kLanes;
       store(p, load(p) * inverse);
     }
@@ -95,41 +97,38 @@ void finish(const Layout& at, const Scratch& s, int64_t block, float* o, T* out,
   at.store_transposed(out, at.out_channels, s.window, block, o);
 }
 
-template <class T>
-void window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionForward& io,
-                 float* stats) {
-  const WindowAttention& op = at.op;
-  const T* q = static_cast<const T*>(io.qkv) + head * at.d;
+template <class T, class Layout>
+void window_head(const Layout& at, const Scratch& s, int64_t head, bool new_head,
+                 const WindowAttentionForward& io, float* stats) {
+  const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
-  T* out = static_cast<T*>(io.out) + head * at.d;
+  T* out = static_cast<T*>(io.out) + head * at.d();
 
   KeyTile tile;
-  bool first = true;
-  int64_t cursor = 0;
-  bool more = at.next(tile, s.window, cursor);
+  int64_t column = 0, row = 0;
+  bool first = true, more = at.next(tile, s.window, column, row);
   while (more) {
+    const bool last = column == at.op.geometry.window_w;
+    if (new_head || !at.single_tile) at.expand_bias(s.slabs, tile, s.table);
     at.load_keys(s.keys, s.inverse, tile, k, io.scale[head] * kLog2E);
     at.load_values(s.values, tile, v);
-    at.expand_bias(s.slabs, tile, io.bias_table + head * op.table_size());
-    const bool last = cursor == at.N;
     for (int64_t block = 0; block < at.blocks; ++block) {
-      const bool single = first && last;
-      float* qt = s.q + (s.resident && !single ? block * kBlock * at.d : 0);
-      float* o = s.o + (single ? 0 : block * kBlock * at.d);
+      float* qt = s.q + (s.resident && !at.single_tile ? block * kBlock * at.d() : 0);
+      float* o = s.o + (at.single_tile ? 0 : block * kBlock * at.d());
       if (first || !s.resident) at.load_queries(qt, s.inverse, s.window, block, q);
       with_vectors(at.N - block * kBlock,
                    [&](auto vectors) { attend<decltype(vectors)::value>(at, s, tile, block, first, qt, o); });
       if (last) finish(at, s, block, o, out, stats);
     }
     first = false;
-    more = at.next(tile, s.window, cursor);
+    more = at.next(tile, s.window, column, row);
   }
 }
 
-template <class T>
+template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
-  const Layout at(op);
+  const Layout<D> at(op);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -137,15 +136,17 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       __builtin_memset(static_cast<T*>(io.out) + begin * per_image, 0, (end - begin) * per_image * sizeof(T));
     });
 
-  const int64_t units = g.windows() * op.num_heads;
-  const int64_t grain = units > 512 ? units / 256 : 1;
-  parallel_for(units, grain, [&](int64_t begin, int64_t end) {
+  const Units units(op, (256 + op.num_heads - 1) / op.num_heads);
+  parallel_for(units.count(), 1, [&](int64_t begin, int64_t end) {
     Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
-    int64_t located = -1;
     for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t index = unit / op.num_heads;
-      if (index != located) at.locate(s.window, located = index);
-      window_head<T>(at, s, unit % op.num_heads, io, io.stats + unit * op.stats_tokens());
+      const int64_t head = units.head(unit), start = units.begin(unit);
+      at.load_table(s.table, io.bias_table + head * op.table_size());
+      for (int64_t index = start; index < units.end(unit); ++index) {
+        at.locate(s.window, index);
+        float* stats = io.stats + (index * op.num_heads + head) * op.stats_tokens();
+        window_head<T>(at, s, head, index == start, io, stats);
+      }
     }
   });
 }
@@ -153,17 +154,17 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 }  // namespace
 
 size_t window_attention_forward_scratch(const WindowAttention& op) {
-  return Scratch(Layout(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), nullptr).bytes;
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {
   switch (op.dtype) {
     case DType::kFloat32:
-      return forward<float>(op, io);
+      return op.head_dim == 32 ? forward<float, 32>(op, io) : forward<float, 0>(op, io);
     case DType::kFloat16:
-      return forward<Half>(op, io);
+      return op.head_dim == 32 ? forward<Half, 32>(op, io) : forward<Half, 0>(op, io);
     case DType::kBFloat16:
-      return forward<BFloat16>(op, io);
+      return op.head_dim == 32 ? forward<BFloat16, 32>(op, io) : forward<BFloat16, 0>(op, io);
   }
 }
 
