@@ -277,7 +277,8 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
   const bool same_shape = dst.addr == src.addr && dst.block_stride == src.block_stride &&
                           dst.repeat_stride == src.repeat_stride && dst_width == src_width;
   if (same_shape && dst.block_stride == 1 && static_cast<int>(dst.repeat_stride) >= dst_width) return true;
-  if (same_shape && dst.repeat_stride == 0 && (accumulates || repeats == 1)) return true;
+  if (same_shape && dst.repeat_stride == 0 && repeats == 1) return true;
+  const bool chained = accumulates && (dst.repeat_stride == 0 || src.repeat_stride == 0);
   int64_t d[64], s[64];
   for (uint32_t r = 0; r < repeats; ++r) {
     const int dst_blocks = RepeatBlocks(dst, lanes, per_repeat, r, d);
@@ -291,7 +292,7 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
                 Pipe::kV, dst.mem, d[0] * kBlock);
       return false;
     }
-    for (uint32_t later = r + 1; later < repeats; ++later) {
+    for (uint32_t later = r + 1; later < repeats && !chained; ++later) {
       src_blocks = RepeatBlocks(src, lanes, per_repeat, later, s);
       for (int i = 0; i < dst_blocks; ++i)
         if (std::find(s, s + src_blocks, d[i]) != s + src_blocks) {
@@ -642,7 +643,7 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
   if (!CheckOperand(core, call.name, where, call.dst, 32)) return;
   for (int i = 0; i < call.sources; ++i)
     if (!CheckOperand(core, call.name, where, *sources[i], 32)) return;
-  const bool accumulates = (call.op == VOp::kAdd || call.op == VOp::kSub || call.op == VOp::kMul || call.op == VOp::kMax ||
+  const bool accumulates = (call.op == VOp::kAddRelu || call.op == VOp::kSubRelu || call.op == VOp::kAdd || call.op == VOp::kSub || call.op == VOp::kMul || call.op == VOp::kMax ||
                             call.op == VOp::kMin) &&
                            (call.dst.type == DType::kHalf || call.dst.type == DType::kFloat || call.dst.type == DType::kI32);
   for (int i = 0; i < call.sources; ++i)
