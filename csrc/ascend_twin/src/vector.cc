@@ -247,33 +247,42 @@ bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Op
 
 namespace {
 
-// The 32 B blocks that repeat r of an operand touches, as a sorted list.
-int RepeatBlocks(const Operand& o, int blocks, uint32_t r, int64_t* out) {
-  for (int b = 0; b < blocks; ++b)
-    out[b] = (o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock + static_cast<int64_t>(b) * o.block_stride * kBlock) / kBlock;
-  return blocks;
+// The 32 B blocks that repeat r of an operand touches: those with an active lane.
+int RepeatBlocks(const Operand& o, const Lanes& lanes, int per_repeat, uint32_t r, int64_t* out) {
+  const uint64_t* mask = r + 1 == lanes.repeats ? lanes.last_mask : lanes.mask;
+  const int per_block = static_cast<int>(kBlock) / SizeOf(o.type);
+  int n = 0;
+  for (int first = 0, b = 0; first < per_repeat; first += per_block, ++b) {
+    bool active = false;
+    for (int i = first; i < first + per_block && i < per_repeat; ++i) active |= mask[i >> 6] >> (i & 63) & 1;
+    if (active)
+      out[n++] = (o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock + static_cast<int64_t>(b) * o.block_stride * kBlock) / kBlock;
+  }
+  return n;
 }
 
 }  // namespace
 
 // Within a repeat, source and destination overlap wholly or not at all; no repeat reads what an earlier one wrote.
 bool CheckOverlap(Core& core, const char* name, const Where& where, const Operand& dst, const Operand& src,
-                  uint32_t repeats, int per_repeat, bool accumulates) {
-  const int dst_blocks = (per_repeat * SizeOf(dst.type) + 31) / 32, src_blocks = (per_repeat * SizeOf(src.type) + 31) / 32;
+                  const Lanes& lanes, int per_repeat, bool accumulates) {
+  const uint32_t repeats = lanes.repeats;
+  const int dst_width = (per_repeat * SizeOf(dst.type) + 31) / 32, src_width = (per_repeat * SizeOf(src.type) + 31) / 32;
   auto extent = [&](const Operand& o, int blocks) {
     return o.addr + static_cast<int64_t>(repeats - 1) * o.repeat_stride * kBlock +
            static_cast<int64_t>(blocks - 1) * o.block_stride * kBlock + kBlock;
   };
-  if (dst.mem != src.mem || repeats == 0 || extent(dst, dst_blocks) <= src.addr || extent(src, src_blocks) <= dst.addr)
+  if (dst.mem != src.mem || repeats == 0 || extent(dst, dst_width) <= src.addr || extent(src, src_width) <= dst.addr)
     return true;
   const bool same_shape = dst.addr == src.addr && dst.block_stride == src.block_stride &&
-                          dst.repeat_stride == src.repeat_stride && dst_blocks == src_blocks;
-  if (same_shape && static_cast<int>(dst.repeat_stride) >= dst_blocks) return true;
-  if (same_shape && dst.repeat_stride == 0 && (accumulates || repeats == 1)) return true;
+                          dst.repeat_stride == src.repeat_stride && dst_width == src_width;
+  if (same_shape && dst.block_stride == 1 && static_cast<int>(dst.repeat_stride) >= dst_width) return true;
+  if (same_shape && dst.repeat_stride == 0 && repeats == 1) return true;
+  const bool chained = accumulates && (dst.repeat_stride == 0 || src.repeat_stride == 0);
   int64_t d[64], s[64];
   for (uint32_t r = 0; r < repeats; ++r) {
-    RepeatBlocks(dst, dst_blocks, r, d);
-    RepeatBlocks(src, src_blocks, r, s);
+    const int dst_blocks = RepeatBlocks(dst, lanes, per_repeat, r, d);
+    int src_blocks = RepeatBlocks(src, lanes, per_repeat, r, s);
     int common = 0;
     for (int i = 0; i < dst_blocks; ++i) common += std::find(s, s + src_blocks, d[i]) != s + src_blocks;
     if (common && !(common == dst_blocks && dst_blocks == src_blocks && d[0] == s[0])) {
@@ -283,8 +292,8 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
                 Pipe::kV, dst.mem, d[0] * kBlock);
       return false;
     }
-    for (uint32_t later = r + 1; later < repeats; ++later) {
-      RepeatBlocks(src, src_blocks, later, s);
+    for (uint32_t later = r + 1; later < repeats && !chained; ++later) {
+      src_blocks = RepeatBlocks(src, lanes, per_repeat, later, s);
       for (int i = 0; i < dst_blocks; ++i)
         if (std::find(s, s + src_blocks, d[i]) != s + src_blocks) {
           core.Fail(Rule::kOverlapAcrossRepeats, name, where,
@@ -634,11 +643,11 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
   if (!CheckOperand(core, call.name, where, call.dst, 32)) return;
   for (int i = 0; i < call.sources; ++i)
     if (!CheckOperand(core, call.name, where, *sources[i], 32)) return;
-  const bool accumulates = (call.op == VOp::kAdd || call.op == VOp::kSub || call.op == VOp::kMul || call.op == VOp::kMax ||
+  const bool accumulates = (call.op == VOp::kAddRelu || call.op == VOp::kSubRelu || call.op == VOp::kAdd || call.op == VOp::kSub || call.op == VOp::kMul || call.op == VOp::kMax ||
                             call.op == VOp::kMin) &&
                            (call.dst.type == DType::kHalf || call.dst.type == DType::kFloat || call.dst.type == DType::kI32);
   for (int i = 0; i < call.sources; ++i)
-    if (!CheckOverlap(core, call.name, where, call.dst, *sources[i], call.lanes.repeats, per_repeat, accumulates && i == 1)) return;
+    if (!CheckOverlap(core, call.name, where, call.dst, *sources[i], call.lanes, per_repeat, accumulates && i == 1)) return;
   Access accesses[4];
   int n = 0;
   for (int i = 0; i < call.sources; ++i) {

@@ -14,7 +14,7 @@ Access OperandAccess(const Operand& o, bool write, const Lanes& lanes, int per_r
 bool CheckOperand(Core& core, const char* name, const Where& where, const Operand& o, int align);
 bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Operand& o, const Access& a);
 bool CheckOverlap(Core& core, const char* name, const Where& where, const Operand& dst, const Operand& src,
-                  uint32_t repeats, int per_repeat, bool accumulates);
+                  const Lanes& lanes, int per_repeat, bool accumulates);
 
 // One repeat of a float operand.
 void LoadFloats(Core& core, const Operand& o, uint32_t repeat, int n, float* out);
