@@ -2,67 +2,15 @@
 //
 // swinv2_kernels._native: the CPU kernels on NumPy arrays, without MindSpore, and what the build and the CPU
 // are.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <optional>
-
-#include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
-#include "window_attention/window_attention_host.h"
-
-namespace py = pybind11;
+#include "native/arrays.h"
 
 namespace swinv2 {
+
+void register_twin(py::module_ native);  // twin.cc
+
 namespace {
-
-using Pair = std::pair<int64_t, int64_t>;
-using Floats = py::array_t<float, py::array::c_style>;
-
-// NumPy has no bfloat16: its bits travel as uint16.
-DType dtype_of(const py::array& a, const char* name) {
-  if (py::isinstance<py::array_t<float>>(a)) return DType::kFloat32;
-  if (a.dtype().is(py::dtype("float16"))) return DType::kFloat16;
-  if (a.dtype().is(py::dtype("uint16"))) return DType::kBFloat16;
-  throw py::type_error(std::string(name) +
-                       ": expected float32, float16 or uint16 (the bits of bfloat16), got " +
-                       py::str(a.dtype()).cast<std::string>());
-}
-
-Shape shape_of(const py::array& a) {
-  return {a.shape(), a.shape() + a.ndim()};
-}
-
-// C order is what the kernels read; any other layout is copied.
-py::array contiguous(const py::array& a) {
-  return py::array::ensure(a, py::array::c_style);
-}
-
-Floats floats(const py::array& a, const char* name) {
-  if (!py::isinstance<py::array_t<float>>(a))
-    throw py::type_error(std::string(name) + ": expected float32, got " +
-                         py::str(a.dtype()).cast<std::string>());
-  return contiguous(a);
-}
-
-WindowAttentionOptions options(Pair shift_size, const std::optional<Pair>& valid_size, float mask_value,
-                               bool cosine) {
-  const Pair valid = valid_size.value_or(Pair{-1, -1});
-  if (valid_size && (valid.first < 1 || valid.second < 1))
-    throw InvalidArgument("valid_size: expected at least (1, 1), got (" + std::to_string(valid.first) + ", " +
-                          std::to_string(valid.second) + ")");
-  return {shift_size.first, shift_size.second, valid.first, valid.second, mask_value, cosine};
-}
-
-void expect(const char* name, const py::array& a, const py::dtype& dtype, const Shape& shape) {
-  if (a.dtype().is(dtype) && shape_of(a) == shape) return;
-  throw InvalidArgument(std::string(name) + ": expected " + py::str(dtype).cast<std::string>() +
-                        " of shape " + py::str(py::cast(shape)).cast<std::string>() + ", got " +
-                        py::str(a.dtype()).cast<std::string>() + " of shape " +
-                        py::str(py::cast(shape_of(a))).cast<std::string>());
-}
 
 py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::array& scale_in,
                   Pair shift_size, std::optional<Pair> valid_size, float mask_value, bool cosine) {
@@ -131,6 +79,7 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
         py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine,
         "The gradients (dqkv, dbias_table, dscale) for the cotangent dout; options as in the forward.");
 
+  register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

@@ -337,8 +337,8 @@ class WindowAttentionForward910 {
         Score(next);
       }
       Softmax(tile, index);
-      Weigh(tile);
       if (any_before) Output(before);
+      Weigh(tile);
       if (tile.closes_head && !last) Normalise(next.head);
       if (tile.closes_head && ahead) Feed(index + 1, (tile.head + 1) * chunks / g);
       before = tile;

@@ -2,8 +2,10 @@
 #include "window_attention/window_attention_twin.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "window_attention/tiling_host.h"
+#include "window_attention/window_attention_twin_host.h"
 
 extern "C" void swinv2_window_attention_910(uint8_t* qkv, uint8_t* panels, uint8_t* scale, uint8_t* out,
                                             uint8_t* stats, uint8_t* workspace, uint8_t* tiling);
@@ -38,6 +40,14 @@ ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& t,
   options.trace = run.trace;
   return ascend_twin::Launch(
       options, gm, [&] { swinv2_window_attention_910(qkv, bias, scale, out, stats, nullptr, tiling); });
+}
+
+void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io) {
+  const ascend_twin::Report report = window_attention_twin_910(op, io, TwinRun{});
+  if (report.ok()) return;
+  std::string text = "the kernel broke a rule of " + report.soc;
+  for (const ascend_twin::Error& error : report.errors) text += "\n" + error.ToString();
+  throw std::runtime_error(text);
 }
 
 }  // namespace swinv2
