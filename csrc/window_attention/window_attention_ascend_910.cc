@@ -154,7 +154,7 @@ class WindowAttentionForward910 {
       if (t.qkv_slots == 1) Load(index);
       task = Locate(index);
       const bool ahead = t.qkv_slots == 2 && index + 1 < last_task;
-      if (ahead) Feed(index + 1, 0);
+      if (ahead) Expect(index + 1);
       Attend(index, ahead);
       Store();
     }
@@ -237,21 +237,24 @@ class WindowAttentionForward910 {
   // ---- load: GM -> UB -> L1 ----
 
   __aicore__ inline void Load(int32_t index) {
-    Feed(index, 0);
-    Feed(index, chunks);
+    Expect(index);
+    Feed(chunks);
   }
 
-  // Brings chunks of a task to L1 until `wanted` are there, and one more to UB.
-  __aicore__ inline void Feed(int32_t index, int32_t wanted) {
-    if (wanted == 0) {
-      coming = Locate(index);
-      coming_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
-      chunks_fetched = chunks_laid = 0;
-    }
-    for (;;) {
-      if (chunks_fetched < chunks && chunks_fetched <= chunks_laid) Fetch(chunks_fetched++);
-      if (chunks_laid >= wanted) break;
+  // The task whose chunks come next; the first starts on its way.
+  __aicore__ inline void Expect(int32_t index) {
+    coming = Locate(index);
+    coming_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
+    chunks_laid = 0;
+    chunks_fetched = 1;
+    Fetch(0);
+  }
+
+  // Brings chunks to L1 until `wanted` are there, and one more to UB.
+  __aicore__ inline void Feed(int32_t wanted) {
+    while (chunks_laid < wanted) {
       Lay(chunks_laid++);
+      if (chunks_fetched < chunks) Fetch(chunks_fetched++);
     }
   }
 
@@ -340,7 +343,7 @@ class WindowAttentionForward910 {
       if (any_before) Output(before);
       Weigh(tile);
       if (tile.closes_head && !last) Normalise(next.head);
-      if (tile.closes_head && ahead) Feed(index + 1, (tile.head + 1) * chunks / g);
+      if (tile.closes_head && ahead) Feed((tile.head + 1) * chunks / g);
       before = tile;
       any_before = true;
       if (last) break;
