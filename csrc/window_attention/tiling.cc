@@ -65,17 +65,17 @@ void cut_bias(WindowAttentionTiling910& t) {
   t.panel_rows = n % kBlock ? t.blocks * 16 : (rise + t.window_h) * t.window_w;
 }
 
-// The largest tile, then two slots of panels and weights, then long staging.
+// Two slots of panels and weights before one, then the largest tile, then long staging.
 bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
   const Sizes s(t);
   const int64_t chunk = std::min(kOperandBytes / (s.d1 * kFractal), kOnesBytes / kFractal);
-  for (int32_t target : {4, 3, 2, 1}) {
-    const int64_t tiles = divide_up(s.class_blocks, target);
-    t.tile_blocks = divide_up(s.class_blocks, tiles);
-    if (t.tile_blocks * s.n1 * 1024 > kScoreBytes) continue;
-    const int64_t keys = std::min<int64_t>(chunk, kOperandBytes / kFractal / t.tile_blocks);
-    t.key_blocks = divide_up(s.n1, divide_up(s.n1, keys));
-    for (int32_t slots = 3; slots >= 0; --slots) {
+  for (int32_t slots = 3; slots >= 0; --slots)
+    for (int32_t target : {4, 3, 2, 1}) {
+      const int64_t tiles = divide_up(s.class_blocks, target);
+      t.tile_blocks = divide_up(s.class_blocks, tiles);
+      if (t.tile_blocks * s.n1 * 1024 > kScoreBytes) continue;
+      const int64_t keys = std::min<int64_t>(chunk, kOperandBytes / kFractal / t.tile_blocks);
+      t.key_blocks = divide_up(s.n1, divide_up(s.n1, keys));
       t.weight_slots = 1 + (slots & 1), t.panel_slots = 1 + (slots >> 1);
       t.stage_tokens = 0;
       const int64_t left = std::min<int64_t>((chip.ub - ub_bytes(t)) / (2 * s.token_bytes() + s.g * s.d * 2),
@@ -88,7 +88,6 @@ bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
       const MemoryUse use = memory_use(t);
       if (use.l1 <= chip.l1 && use.l0a <= chip.l0a && use.l0b <= chip.l0b && use.l0c <= chip.l0c) return true;
     }
-  }
   return false;
 }
 
@@ -155,7 +154,9 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
     const int64_t bytes = traffic(t, chip).qkv_out;
     const double per_task = std::max(group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
     const double cost = divide_up(tasks, t.cores) * per_task;
-    if (best_bytes == 0 || cost < best_cost * 0.999 || (cost < best_cost * 1.001 && bytes < best_bytes)) {
+    const bool even = cost < best_cost * 1.001;
+    if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
+        (even && bytes == best_bytes && t.qkv_slots > best.qkv_slots)) {
       best = t;
       best_cost = cost;
       best_bytes = bytes;
