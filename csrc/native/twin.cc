@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // swinv2_kernels._native.twin: the Ascend kernels on NumPy arrays, with the twin's report.
+#include <dlfcn.h>
+
 #include "native/arrays.h"
 #include "window_attention/tiling_host.h"
 #include "window_attention/window_attention_twin.h"
@@ -79,9 +81,18 @@ py::dict as_dict(const ascend_twin::Report& report) {
   return result;
 }
 
+// The kernel in a shared library of its own, built against this one; '': the kernel compiled in.
+Kernel910 kernel_of(const std::string& library) {
+  if (library.empty()) return nullptr;
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void* symbol = handle ? dlsym(handle, "swinv2_window_attention_910") : nullptr;
+  if (!symbol) throw InvalidArgument("kernel_library: " + std::string(dlerror()));
+  return reinterpret_cast<Kernel910>(symbol);
+}
+
 py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::array& scale_in, Pair shift_size,
                   std::optional<Pair> valid_size, float mask_value, bool cosine, const std::string& soc, uint64_t seed,
-                  int cores, bool trace) {
+                  int cores, bool trace, const std::string& kernel_library) {
   const DType dtype = dtype_of(qkv_in, "qkv");
   const py::array qkv = contiguous(qkv_in);
   const Floats table = floats(table_in, "bias_table"), scale = floats(scale_in, "scale");
@@ -91,10 +102,11 @@ py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::
   py::array out(qkv.dtype(), out_shape(op));
   Floats stats(stats_shape(op));
   const WindowAttentionForward io{qkv.data(), table.data(), scale.data(), out.mutable_data(), stats.mutable_data()};
+  const TwinRun how{seed, 0, trace, kernel_of(kernel_library)};
   ascend_twin::Report report;
   {
     py::gil_scoped_release release;
-    report = window_attention_twin_910(tiling, io, {seed, 0, trace});
+    report = window_attention_twin_910(tiling, io, how);
   }
   return py::make_tuple(out, stats, as_dict(report));
 }
@@ -123,10 +135,11 @@ void register_twin(py::module_ m) {
       cosine("cosine", true), soc("soc", "ascend910"), cores("cores", 0);
   m.def("window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"), py::kw_only(),
         shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
-        R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace) -> (out, stats, report)
+        py::arg("kernel_library") = "",
+        R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
 
 As _native.window_attention_forward, by the kernel for `soc` on the twin; qkv is float16. `seed` chooses the
-interleaving of pipes and cores. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
+interleaving of pipes and cores; `kernel_library` is a shared library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
 sum. report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
   m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(), shift,
         valid, mask, cosine, soc, cores,

@@ -191,7 +191,7 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
     }
   }
   const int64_t rows = int64_t{t.batch} * t.height;
-  const int64_t period = chip.gm_sector;  // rows repeat their alignment at the latest after so many
+  const int64_t period = chip.gm_sector / kBlockBytes;  // rows repeat their alignment at the latest after so many
   std::vector<int64_t> cost(std::min(rows, period));
   for (size_t row = 0; row < cost.size(); ++row)
     for (const auto& run : runs) {

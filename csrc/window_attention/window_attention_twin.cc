@@ -38,8 +38,8 @@ ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& t,
   options.block_dim = t.cores;
   options.seed = run.seed;
   options.trace = run.trace;
-  return ascend_twin::Launch(
-      options, gm, [&] { swinv2_window_attention_910(qkv, bias, scale, out, stats, nullptr, tiling); });
+  const Kernel910 kernel = run.kernel ? run.kernel : &swinv2_window_attention_910;
+  return ascend_twin::Launch(options, gm, [&] { kernel(qkv, bias, scale, out, stats, nullptr, tiling); });
 }
 
 void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io) {

@@ -9,10 +9,14 @@
 
 namespace swinv2 {
 
+using Kernel910 = void (*)(uint8_t* qkv, uint8_t* panels, uint8_t* scale, uint8_t* out, uint8_t* stats,
+                           uint8_t* workspace, uint8_t* tiling);
+
 struct TwinRun {
   uint64_t seed = 0;  // of the interleaving of pipes and cores
   int cores = 0;      // 0: as the chip has
   bool trace = false;
+  Kernel910 kernel = nullptr;  // null: the one compiled in
 };
 
 // qkv is float16. Throws InvalidArgument where the chip cannot run the problem; a broken rule is in the report.
