@@ -19,13 +19,15 @@ CSRC = Path(__file__).parents[1] / "csrc"
 SOURCE = CSRC / "window_attention" / "window_attention_ascend_910.cc"
 LIBRARY = Path(_native.__file__).with_name("libswinv2_kernels.so")
 
-# Several tasks a core, shifts, tails, classes, key chunks, padding, head groups; with the cores that run them.
+# Several tasks a core, shifts, tails, classes, key chunks, padding, head groups, parts of rows; with the cores.
 RUNS = [
     (Case(2, 16, 16, (8, 8), (4, 4), 4, 32), {"cores": 1}),
-    (Case(1, 14, 14, (7, 7), (3, 3), 2, 16, (12, 11)), {"cores": 2, "seed": 1}),
+    (Case(1, 14, 14, (7, 7), (3, 3), 2, 16, (13, 11)), {"cores": 2, "seed": 1}),
     (Case(1, 24, 24, (12, 12), (6, 6), 2, 32, mask_value=-3.0), {"cores": 2, "seed": 2}),
     (Case(1, 20, 20, (20, 20), (0, 0), 1, 64, cosine=False), {"seed": 3}),
     (Case(2, 16, 16, (16, 16), (0, 0), 2, 32), {"seed": 4}),
+    (Case(1, 8, 8, (8, 8), (0, 0), 6, 32), {"cores": 3}),
+    (Case(1, 8, 8, (8, 8), (2, 2), 24, 32), {"cores": 1}),
 ]
 
 MUTATIONS = {
@@ -59,7 +61,6 @@ MUTATIONS = {
     ),
     "no-barrier-in-folds": ("      Add(to, a, b, lanes, repeats, p);\n    PipeBarrier<PIPE_V>();\n",
                             "      Add(to, a, b, lanes, repeats, p);\n"),
-    "no-barrier-between-accumulations": ("    if (!first) PipeBarrier<PIPE_M>();\n", ""),
     "one-slot-of-maxima": ("slot * t.tile_blocks * kLanes];", "0 * slot * t.tile_blocks * kLanes];"),
     "event-id-five": ("kWipeEvent = 2;", "kWipeEvent = 5;"),
     # memory
@@ -115,7 +116,6 @@ MUTATIONS = {
     "task-skipped": ("first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
                      "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)"),
 }
-SAMPLE = list(MUTATIONS)[::2]  # the rest with `-m exhaustive`
 
 
 def build(directory, source):
@@ -123,55 +123,48 @@ def build(directory, source):
     path, library = directory / "mutant.cc", directory / "mutant.so"
     path.write_text(source)
     command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O0", "-w", "-shared", "-fPIC", "-DASCEND_TWIN_SOC=910"]
+    command += ["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"]  # its own code before that of the package
     command += [f"-I{CSRC}", f"-I{CSRC}/ascend_twin/include", str(path), "-o", str(library), str(LIBRARY)]
     subprocess.run(command, check=True)
     return str(library)
 
 
+def run(case, options, library="", poison=False):
+    inputs, how = arguments(case)
+    if poison:
+        inputs[0][0] = np.nan
+    return _native.twin.window_attention_forward(*inputs, **how, **options, kernel_library=library)
+
+
 def complaint(library):
     """What is wrong with the kernel in `library`: a broken rule, a wrong number, or None."""
     for case, options in RUNS:
-        inputs, how = arguments(case)
-        with np.errstate(all="ignore"):
-            out, stats, report = _native.twin.window_attention_forward(
-                *inputs, **how, **options, kernel_library=library
-            )
+        out, stats, report = run(case, options, library)
         if report["errors"]:
             return report["errors"][0]["text"]
         try:
-            expected(case).check(out=out)
-            np.testing.assert_array_equal(stats, statistics(case, options))
+            with np.errstate(all="ignore"):
+                expected(case).check(out=out)
+            np.testing.assert_array_equal(stats, run(case, options)[1])
         except AssertionError as wrong:
             return str(wrong)
+    tails = Case(3, 7, 7, (7, 7), (0, 0), 1, 16)
+    if np.isnan(run(tails, {"cores": 1}, library, poison=True)[0][1:]).any():
+        return "the NaN of one task reached another"
     return None
-
-
-def statistics(case, options):
-    inputs, how = arguments(case)
-    return _native.twin.window_attention_forward(*inputs, **how, **options)[1]
 
 
 def test_the_kernel_itself_passes(tmp_path):
     assert complaint(build(tmp_path, SOURCE.read_text())) is None
 
 
-def check_killed(name, tmp_path):
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutant_is_killed(name, tmp_path):
     old, new = MUTATIONS[name]
     source = SOURCE.read_text()
     assert source.count(old) == 1, f"{name}: its text occurs {source.count(old)} times in {SOURCE.name}"
-    assert complaint(build(tmp_path, source.replace(old, new))), f"{name}: survived"
-
-
-@pytest.mark.parametrize("name", SAMPLE)
-def test_mutant_is_killed(name, tmp_path):
-    check_killed(name, tmp_path)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", [name for name in MUTATIONS if name not in SAMPLE])
-def test_more_mutants_are_killed(name, tmp_path):
-    check_killed(name, tmp_path)
+    assert complaint(build(tmp_path, source.replace(old, new))) is not None, f"{name}: survived"
 
 
 def test_there_are_thirty():
-    assert len(MUTATIONS) >= 30 and len(SAMPLE) >= 30
+    assert len(MUTATIONS) >= 30

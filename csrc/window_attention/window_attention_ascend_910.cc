@@ -681,7 +681,6 @@ class WindowAttentionForward910 {
     p.n = columns;
     p.k = k;
     p.cmatrixInitVal = first;
-    if (!first) PipeBarrier<PIPE_M>();
     Mmad(c, a, b, p);
   }
 
