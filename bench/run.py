@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m bench`: the machine's peaks, operators, SwinV2-T, memory."""
 
+import gc
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import cases, memory, models, report
@@ -21,6 +23,7 @@ def work_through(console, jobs):
         for label, job in jobs:
             bar.update(task, description=label)
             rows += job()
+            gc.collect()  # models hang in cycles with their compiled functions
             bar.advance(task)
     return rows
 
