@@ -153,7 +153,7 @@ def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, 
 
     model = ("--pretrained", checkpoint)
     assert "no folder" in error(*model, "--data_url", tmp_path / "none")
-    assert "give --data_url" in error(*model)
+    assert "--data_url DIR" in error(*model)
     assert "give --pretrained" in error("--data_url", pictures)
     assert "none.ckpt" in error("--pretrained", tmp_path / "none.ckpt", "--data_url", pictures)
     assert "none of the presets" in error(*model, "--data_url", pictures, "--config", "resnet50")
