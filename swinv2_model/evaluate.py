@@ -328,7 +328,7 @@ def _run_digits(args: argparse.Namespace) -> int:
 
     path = Path(args.pretrained or Path("runs") / (args.config or "digits") / trainer.CHECKPOINT)
     if path.is_file() and trainer.CONFIG_KEY not in read_checkpoint(path)[1]:
-        raise ValueError("data_url: expected a folder of images; give --data_url DIR.")
+        raise ValueError(f"data_url: {path} is no run of `train`; give a folder of images, --data_url DIR.")
     trainer.evaluate(path, args.backend, Console(highlight=False))
     return 0
 
