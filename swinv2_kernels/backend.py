@@ -52,8 +52,8 @@ def resolve_backend(backend: Optional[str] = None) -> str:
     """
     if backend is not None:
         name, origin = _check_name(backend, "backend"), "argument"
-    elif _forced.get() is not None:
-        name, origin = _forced.get(), "use_backend"
+    elif (forced := _forced.get()) is not None:
+        name, origin = forced, "use_backend"
     elif os.environ.get(ENVIRONMENT_VARIABLE):
         name, origin = _check_name(os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE), "environment"
     else:
@@ -91,7 +91,7 @@ def device_target() -> str:
 @cache
 def library_path() -> str:
     """The shared library that holds the AOT operators."""
-    from swinv2_kernels import _native
+    from swinv2_kernels import _native  # type: ignore[attr-defined]
 
     return str(Path(_native.__file__).with_name("libswinv2_kernels.so"))
 

@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
-from swinv2_kernels.backend import resolve_row_backend
+from swinv2_kernels.backend import resolve_backend, resolve_row_backend
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
@@ -130,7 +130,8 @@ class Attention(nn.Cell):
         super().__init__()
         self.num_heads = num_heads
         self.pretrained_window_size = pretrained_window_size
-        self.mask_padding, self.mask_value, self.backend = mask_padding, mask_value, backend
+        self.mask_padding, self.mask_value = mask_padding, mask_value
+        self.backend = resolve_backend(backend)
         self._define(channels, dtype)
         self.proj = Linear(channels, channels, dtype=dtype)
         self.geometry, self.window_attention = None, None

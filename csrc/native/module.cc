@@ -74,10 +74,11 @@ Shape shape_of(const py::array& a) {
 
 // Aligned and in C order is what the kernels read; any other layout is copied. Shapes are checked before: a
 // broadcast array may stand for more than memory holds.
-py::array contiguous(const py::array& a) {
-  const py::array copy = py::array::ensure(a, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-  if (!copy) throw std::bad_alloc();
-  return copy;
+void make_contiguous(std::initializer_list<py::array*> arrays) {
+  for (py::array* a : arrays) {
+    *a = py::array::ensure(*a, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+    if (!*a) throw std::bad_alloc();
+  }
 }
 
 const float* float_data(const py::array& a) {
@@ -123,7 +124,7 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
             scale = array(scale_in, "scale");
   const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
-  for (py::array* a : {&qkv, &table, &scale}) *a = contiguous(*a);
+  make_contiguous({&qkv, &table, &scale});
   py::array out(qkv.dtype(), out_shape(op));
   Floats stats(stats_shape(op));
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
@@ -145,7 +146,7 @@ py::tuple backward(const py::object& qkv_in, const py::object& table_in, const p
   expect("out", out, qkv.dtype(), out_shape(op));
   expect("dout", dout, qkv.dtype(), out_shape(op));
   expect("stats", stats, py::dtype::of<float>(), stats_shape(op));
-  for (py::array* a : {&qkv, &table, &scale, &out, &stats, &dout}) *a = contiguous(*a);
+  make_contiguous({&qkv, &table, &scale, &out, &stats, &dout});
   py::array dqkv(qkv.dtype(), shape_of(qkv));
   Floats dtable(shape_of(table)), dscale(shape_of(scale));
   const WindowAttentionBackward io{qkv.data(),          float_data(table),     float_data(scale),
@@ -162,20 +163,30 @@ py::array empty_like(const py::array& a) {
   return py::array(a.dtype(), shape_of(a));
 }
 
-py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const py::array& gamma_in,
-                             const py::array& beta_in, const py::array& keep_in, float epsilon) {
-  const py::array x = contiguous(x_in), y = contiguous(y_in);
-  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
-               keep = floats(keep_in, "keep");
-  const ResidualLayerNorm op =
-      check_residual_layer_norm(shape_of(x), dtype_of(x, "x"), shape_of(y), dtype_of(y, "y"), shape_of(gamma),
-                                shape_of(beta), shape_of(keep), epsilon);
+ResidualLayerNorm check(const py::array& x, const py::array& y, const char* name, const py::array& gamma,
+                        const py::array& beta, const py::array& keep, const py::object& epsilon) {
+  expect_float32(gamma, "gamma");
+  expect_float32(beta, "beta");
+  expect_float32(keep, "keep");
+  return check_residual_layer_norm(shape_of(x), dtype_of(x, name), shape_of(y), dtype_of(y, "y"),
+                                   shape_of(gamma), shape_of(beta), shape_of(keep),
+                                   read_as<float>(epsilon, "epsilon", "a number"));
+}
+
+py::tuple layer_norm_forward(const py::object& x_in, const py::object& y_in, const py::object& gamma_in,
+                             const py::object& beta_in, const py::object& keep_in,
+                             const py::object& epsilon) {
+  py::array x = array(x_in, "x"), y = array(y_in, "y"), gamma = array(gamma_in, "gamma"),
+            beta = array(beta_in, "beta"), keep = array(keep_in, "keep");
+  const ResidualLayerNorm op = check(x, y, "x", gamma, beta, keep, epsilon);
+  make_contiguous({&x, &y, &gamma, &beta, &keep});
   Shape stats_shape = shape_of(x);
   stats_shape.back() = 2;
   py::array out = empty_like(x);
   Floats stats(stats_shape);
-  const ResidualLayerNormForward io{x.data(),    y.data(),           gamma.data(),        beta.data(),
-                                    keep.data(), out.mutable_data(), stats.mutable_data()};
+  const ResidualLayerNormForward io{
+      x.data(),         y.data(),           float_data(gamma),   float_data(beta),
+      float_data(keep), out.mutable_data(), stats.mutable_data()};
   {
     py::gil_scoped_release release;
     residual_layer_norm_forward(op, io);
@@ -183,22 +194,20 @@ py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const
   return py::make_tuple(out, stats);
 }
 
-py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, const py::array& beta_in,
-                              const py::array& keep_in, const py::array& stats_in, const py::array& dout_in,
-                              float epsilon) {
-  const py::array y = contiguous(y_in), dout = contiguous(dout_in);
-  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
-               keep = floats(keep_in, "keep"), stats = floats(stats_in, "stats");
-  const ResidualLayerNorm op =
-      check_residual_layer_norm(shape_of(dout), dtype_of(dout, "dout"), shape_of(y), dtype_of(y, "y"),
-                                shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
+py::tuple layer_norm_backward(const py::object& y_in, const py::object& gamma_in, const py::object& beta_in,
+                              const py::object& keep_in, const py::object& stats_in,
+                              const py::object& dout_in, const py::object& epsilon) {
+  py::array y = array(y_in, "y"), gamma = array(gamma_in, "gamma"), beta = array(beta_in, "beta"),
+            keep = array(keep_in, "keep"), stats = array(stats_in, "stats"), dout = array(dout_in, "dout");
+  const ResidualLayerNorm op = check(dout, y, "dout", gamma, beta, keep, epsilon);
   Shape stats_shape = shape_of(y);
   stats_shape.back() = 2;
   expect("stats", stats, py::dtype::of<float>(), stats_shape);
+  make_contiguous({&y, &gamma, &beta, &keep, &stats, &dout});
   py::array dy = empty_like(y);
   Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
   const ResidualLayerNormBackward io{
-      y.data(),    gamma.data(),      beta.data(),           keep.data(),          stats.data(),
+      y.data(),    float_data(gamma), float_data(beta),      float_data(keep),     float_data(stats),
       dout.data(), dy.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), dkeep.mutable_data()};
   {
     py::gil_scoped_release release;
@@ -207,18 +216,21 @@ py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, 
   return py::make_tuple(dy, dgamma, dbeta, dkeep);
 }
 
-bool is_tanh(const std::string& approximate) {
-  if (approximate == "tanh") return true;
-  if (approximate == "none") return false;
-  throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + approximate + "'");
+BiasGelu check(const py::array& x, const py::array& bias, const py::object& approximate) {
+  const DType dtype = dtype_of(x, "x");
+  expect_float32(bias, "bias");
+  const auto name = read_as<std::string>(approximate, "approximate", "'none' or 'tanh'");
+  if (name != "none" && name != "tanh")
+    throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + name + "'");
+  return check_bias_gelu(shape_of(x), dtype, shape_of(bias), name == "tanh");
 }
 
-py::array gelu_forward(const py::array& x_in, const py::array& bias_in, const std::string& approximate) {
-  const py::array x = contiguous(x_in);
-  const Floats bias = floats(bias_in, "bias");
-  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+py::array gelu_forward(const py::object& x_in, const py::object& bias_in, const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias");
+  const BiasGelu op = check(x, bias, approximate);
+  make_contiguous({&x, &bias});
   py::array out = empty_like(x);
-  const BiasGeluForward io{x.data(), bias.data(), out.mutable_data()};
+  const BiasGeluForward io{x.data(), float_data(bias), out.mutable_data()};
   {
     py::gil_scoped_release release;
     bias_gelu_forward(op, io);
@@ -226,15 +238,15 @@ py::array gelu_forward(const py::array& x_in, const py::array& bias_in, const st
   return out;
 }
 
-py::tuple gelu_backward(const py::array& x_in, const py::array& bias_in, const py::array& dout_in,
-                        const std::string& approximate) {
-  const py::array x = contiguous(x_in), dout = contiguous(dout_in);
-  const Floats bias = floats(bias_in, "bias");
-  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+py::tuple gelu_backward(const py::object& x_in, const py::object& bias_in, const py::object& dout_in,
+                        const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias"), dout = array(dout_in, "dout");
+  const BiasGelu op = check(x, bias, approximate);
   expect("dout", dout, x.dtype(), shape_of(x));
+  make_contiguous({&x, &bias, &dout});
   py::array dx = empty_like(x);
   Floats dbias(shape_of(bias));
-  const BiasGeluBackward io{x.data(), bias.data(), dout.data(), dx.mutable_data(), dbias.mutable_data()};
+  const BiasGeluBackward io{x.data(), float_data(bias), dout.data(), dx.mutable_data(), dbias.mutable_data()};
   {
     py::gil_scoped_release release;
     bias_gelu_backward(op, io);

@@ -176,6 +176,22 @@ def test_resize_is_the_model_built_at_that_size():
     np.testing.assert_allclose(model(x).asnumpy(), randomise(small())(x).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_resize_and_a_new_head_reach_graph_mode():
+    """The input's shape stays the same, so that MindSpore alone would run the graph it has."""
+    x = Tensor(images(1, 3, 32, 32))
+    options = {"depths": (2,), "num_heads": (1,)}
+    resized = randomise(small(**options)).resize(32, 2)
+    expected = resized(x).asnumpy(), resized.reset_classifier(5)(x).asnumpy()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        model = randomise(small(**options))
+        model(x)
+        np.testing.assert_allclose(model.resize(32, 2)(x).asnumpy(), expected[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.reset_classifier(5)(x).asnumpy(), expected[1], rtol=1e-5, atol=1e-6)
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
 def test_reset_classifier():
     model = small().reset_classifier(7)
     names = [p.name for p in model.get_parameters()]
@@ -208,6 +224,8 @@ def test_cached_position_bias_is_never_stale():
     np.testing.assert_allclose(inference(x), first, rtol=1e-5, atol=1e-6)
     model.head.bias.set_data(model.head.bias + 2)  # MindSpore's compiled functions do not notice
     np.testing.assert_allclose(inference(x), first + 2, rtol=1e-5, atol=1e-5)
+    model.resize(32, 2)
+    np.testing.assert_allclose(inference(x), model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_confusion_counts():
