@@ -5,7 +5,7 @@ from bench import report
 from bench.cases import DIRECTIONS
 from bench.machine import measure_peaks
 from bench.peers import EXTRA, LIBRARIES, missing
-from bench.run import work_through
+from bench.run import isolated, work_through
 
 
 def run(machine, console, quick=False):
@@ -19,11 +19,7 @@ def run(machine, console, quick=False):
     measured = []
 
     if "PyTorch" in installed:
-        import torch
-
         from bench.peers import attention
-
-        torch.set_num_threads(machine.threads)
 
         def core(case, direction):
             seconds = 1.0 if quick else 4.0
@@ -42,11 +38,11 @@ def run(machine, console, quick=False):
         def inference(window, batch):
             label = f"SwinV2-T w{window} inference, batch {batch}"
             seconds = 3.0 if quick else 20.0
-            return label, lambda: models.measure_inference(machine, window, batch, seconds, installed)
+            return label, lambda: isolated(models.measure_inference, machine, window, batch, seconds, installed)
 
         def training(batch):
             label = f"SwinV2-T w8 training step, batch {batch}"
-            return label, lambda: models.measure_training(machine, 8, batch, 3.0 if quick else 30.0)
+            return label, lambda: isolated(models.measure_training, machine, 8, batch, 3.0 if quick else 30.0)
 
         jobs = [inference(8, 1)] if quick else [inference(w, b) for w in (8, 16) for b in (1, 8)]
         if "PyTorch" in installed:
