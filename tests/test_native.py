@@ -87,6 +87,10 @@ def special(kind, shape):
     elif kind == "subnormal":
         qkv *= 1e-40
         given["dout"] *= 1e-9
+    elif kind in ("tiny-keys-large-values", "vanishing-keys-and-values"):
+        channels = qkv.shape[-1] // 3
+        qkv[..., channels : 2 * channels] *= 1e-11 if "large" in kind else 1e-30
+        qkv[..., 2 * channels :] *= 1e18 if "large" in kind else 1e-13
     elif kind == "saturated":
         given["logit_scale"][:] = 9.0
     elif kind == "large-bias":
@@ -105,6 +109,8 @@ def special(kind, shape):
         "tiny",
         "below-floor",
         "subnormal",
+        "tiny-keys-large-values",
+        "vanishing-keys-and-values",
         "saturated",
         "large-bias",
     ],
