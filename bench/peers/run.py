@@ -22,7 +22,7 @@ def run(machine, console, quick=False):
         from bench.peers import attention
 
         def core(case, direction):
-            seconds = 1.0 if quick else 4.0
+            seconds = 1.0 if quick else 3.0
             return case.name(direction), lambda: attention.measure_attention(
                 machine, case, direction, seconds
             )
@@ -37,14 +37,12 @@ def run(machine, console, quick=False):
 
         def inference(window, batch):
             label = f"SwinV2-T w{window} inference, batch {batch}"
-            seconds = 3.0 if quick else 20.0
-            return label, lambda: isolated(
-                models.measure_inference, machine, window, batch, seconds, installed
-            )
+            seconds = 3.0 if quick else 15.0
+            return label, lambda: isolated(models.measure_inference, machine, window, batch, seconds, installed)
 
         def training(batch):
             label = f"SwinV2-T w8 training step, batch {batch}"
-            return label, lambda: isolated(models.measure_training, machine, 8, batch, 3.0 if quick else 30.0)
+            return label, lambda: isolated(models.measure_training, machine, 8, batch, 3.0 if quick else 20.0)
 
         jobs = [inference(8, 1)] if quick else [inference(w, b) for w in (8, 16) for b in (1, 8)]
         if "PyTorch" in installed:
