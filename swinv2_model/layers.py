@@ -7,13 +7,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from swinv2_kernels import (
-    WindowAttention,
-    bias_gelu,
-    relative_position_bias_table,
-    residual_layer_norm,
-    resolve_backend,
-)
+from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
+from swinv2_kernels.backend import resolve_backend, resolve_row_backend
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
@@ -198,15 +193,15 @@ class Attention(nn.Cell):
 class Mlp(nn.Cell):
     """fc2(gelu(fc1 x)), the bias of fc1 added inside the GELU."""
 
-    def __init__(self, channels, hidden, gelu, dtype, backend):
+    def __init__(self, channels, hidden, gelu, dtype, backend=None):
         super().__init__()
         self.fc1 = Linear(channels, hidden, dtype=dtype)
         self.fc2 = Linear(hidden, channels, dtype=dtype)
-        self.gelu, self.backend = gelu, backend
+        self.gelu, self.backend = gelu, resolve_row_backend(backend)
 
     def construct(self, x):
-        hidden = bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu, backend=self.backend)
-        return self.fc2(hidden)
+        x = bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu, backend=self.backend)
+        return self.fc2(x)
 
 
 class Block(nn.Cell):
@@ -218,18 +213,16 @@ class Block(nn.Cell):
         self.norm1 = LayerNorm(channels, norm_eps)
         self.mlp = Mlp(channels, mlp_hidden, gelu, dtype, attention.backend)
         self.norm2 = LayerNorm(channels, norm_eps)
+        self.backend = resolve_row_backend(attention.backend)
 
     def construct(self, x, keep=None, bias_table=None):
         """keep: a pair of (B,) drop-path factors, for the attention and the MLP branch."""
         keep1, keep2 = (None, None) if keep is None else keep
-        x = self._add(x, self.attn(x, bias_table), self.norm1, keep1)
-        return self._add(x, self.mlp(x), self.norm2, keep2)
+        x = self.add_normalised(x, self.attn(x, bias_table), self.norm1, keep1)
+        return self.add_normalised(x, self.mlp(x), self.norm2, keep2)
 
-    def _add(self, x, branch, norm, keep):
-        branch = branch.astype(x.dtype)  # the residual stream is float32 whatever the branch computes in
-        return residual_layer_norm(
-            x, branch, norm.gamma, norm.beta, norm.epsilon, keep, backend=self.attn.backend
-        )
+    def add_normalised(self, x, branch, norm, keep):
+        return residual_layer_norm(x, branch, norm.gamma, norm.beta, norm.epsilon, keep, backend=self.backend)
 
 
 class PatchMerging(nn.Cell):

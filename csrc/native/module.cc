@@ -2,81 +2,28 @@
 //
 // swinv2_kernels._native: the CPU kernels on NumPy arrays, without MindSpore, and what the build and the CPU
 // are.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <optional>
-
 #include "bias_gelu/bias_gelu_host.h"
-#include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 #include "cpu/peak.h"
+#include "native/arrays.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
-#include "window_attention/window_attention_host.h"
-
-namespace py = pybind11;
 
 namespace swinv2 {
+
+void register_twin(py::module_ native);  // twin.cc
+
 namespace {
 
-using Pair = std::pair<int64_t, int64_t>;
-using Floats = py::array_t<float, py::array::c_style>;
-
-// NumPy has no bfloat16: its bits travel as uint16.
-DType dtype_of(const py::array& a, const char* name) {
-  if (py::isinstance<py::array_t<float>>(a)) return DType::kFloat32;
-  if (a.dtype().is(py::dtype("float16"))) return DType::kFloat16;
-  if (a.dtype().is(py::dtype("uint16"))) return DType::kBFloat16;
-  throw py::type_error(std::string(name) +
-                       ": expected float32, float16 or uint16 (the bits of bfloat16), got " +
-                       py::str(a.dtype()).cast<std::string>());
-}
-
-Shape shape_of(const py::array& a) {
-  return {a.shape(), a.shape() + a.ndim()};
-}
-
-// C order is what the kernels read; any other layout is copied.
-py::array contiguous(const py::array& a) {
-  return py::array::ensure(a, py::array::c_style);
-}
-
-Floats floats(const py::array& a, const char* name) {
-  if (!py::isinstance<py::array_t<float>>(a))
-    throw py::type_error(std::string(name) + ": expected float32, got " +
-                         py::str(a.dtype()).cast<std::string>());
-  return contiguous(a);
-}
-
-WindowAttentionOptions options(Pair shift_size, const std::optional<Pair>& valid_size, float mask_value,
-                               bool cosine) {
-  const Pair valid = valid_size.value_or(Pair{-1, -1});
-  if (valid_size && (valid.first < 1 || valid.second < 1))
-    throw InvalidArgument("valid_size: expected at least (1, 1), got (" + std::to_string(valid.first) + ", " +
-                          std::to_string(valid.second) + ")");
-  return {shift_size.first, shift_size.second, valid.first, valid.second, mask_value, cosine};
-}
-
-void expect(const char* name, const py::array& a, const py::dtype& dtype, const Shape& shape) {
-  if (a.dtype().is(dtype) && shape_of(a) == shape) return;
-  throw InvalidArgument(std::string(name) + ": expected " + py::str(dtype).cast<std::string>() +
-                        " of shape " + py::str(py::cast(shape)).cast<std::string>() + ", got " +
-                        py::str(a.dtype()).cast<std::string>() + " of shape " +
-                        py::str(py::cast(shape_of(a))).cast<std::string>());
-}
-
-py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::array& scale_in,
-                  Pair shift_size, std::optional<Pair> valid_size, float mask_value, bool cosine) {
-  const DType dtype = dtype_of(qkv_in, "qkv");
-  const py::array qkv = contiguous(qkv_in);
-  const Floats table = floats(table_in, "bias_table"), scale = floats(scale_in, "scale");
-  const WindowAttention op = check_window_attention(shape_of(qkv), dtype, shape_of(table), shape_of(scale),
-                                                    options(shift_size, valid_size, mask_value, cosine));
+py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                  py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
+            scale = array(scale_in, "scale");
+  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
+  make_contiguous({&qkv, &table, &scale});
   py::array out(qkv.dtype(), out_shape(op));
   Floats stats(stats_shape(op));
-  const WindowAttentionForward io{qkv.data(), table.data(), scale.data(), out.mutable_data(),
+  const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
   {
     py::gil_scoped_release release;
@@ -85,22 +32,21 @@ py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::
   return py::make_tuple(out, stats);
 }
 
-py::tuple backward(const py::array& qkv_in, const py::array& table_in, const py::array& scale_in,
-                   const py::array& out_in, const py::array& stats_in, const py::array& dout_in,
-                   Pair shift_size, std::optional<Pair> valid_size, float mask_value, bool cosine) {
-  const DType dtype = dtype_of(qkv_in, "qkv");
-  const py::array qkv = contiguous(qkv_in), out = contiguous(out_in), dout = contiguous(dout_in);
-  const Floats table = floats(table_in, "bias_table"), scale = floats(scale_in, "scale"),
-               stats = floats(stats_in, "stats");
-  const WindowAttention op = check_window_attention(shape_of(qkv), dtype, shape_of(table), shape_of(scale),
-                                                    options(shift_size, valid_size, mask_value, cosine));
+py::tuple backward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                   const py::object& out_in, const py::object& stats_in, const py::object& dout_in,
+                   py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
+            scale = array(scale_in, "scale"), out = array(out_in, "out"), stats = array(stats_in, "stats"),
+            dout = array(dout_in, "dout");
+  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
   expect("out", out, qkv.dtype(), out_shape(op));
   expect("dout", dout, qkv.dtype(), out_shape(op));
   expect("stats", stats, py::dtype::of<float>(), stats_shape(op));
+  make_contiguous({&qkv, &table, &scale, &out, &stats, &dout});
   py::array dqkv(qkv.dtype(), shape_of(qkv));
   Floats dtable(shape_of(table)), dscale(shape_of(scale));
-  const WindowAttentionBackward io{qkv.data(),          table.data(),          scale.data(),
-                                   out.data(),          stats.data(),          dout.data(),
+  const WindowAttentionBackward io{qkv.data(),          float_data(table),     float_data(scale),
+                                   out.data(),          float_data(stats),     dout.data(),
                                    dqkv.mutable_data(), dtable.mutable_data(), dscale.mutable_data()};
   {
     py::gil_scoped_release release;
@@ -113,20 +59,30 @@ py::array empty_like(const py::array& a) {
   return py::array(a.dtype(), shape_of(a));
 }
 
-py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const py::array& gamma_in,
-                             const py::array& beta_in, const py::array& keep_in, float epsilon) {
-  const py::array x = contiguous(x_in), y = contiguous(y_in);
-  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
-               keep = floats(keep_in, "keep");
-  const ResidualLayerNorm op = check_residual_layer_norm(
-      shape_of(x), shape_of(y), dtype_of(x, "x"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
-  expect("y", y, x.dtype(), shape_of(x));
+ResidualLayerNorm check(const py::array& x, const py::array& y, const char* name, const py::array& gamma,
+                        const py::array& beta, const py::array& keep, const py::object& epsilon) {
+  expect_float32(gamma, "gamma");
+  expect_float32(beta, "beta");
+  expect_float32(keep, "keep");
+  return check_residual_layer_norm(shape_of(x), dtype_of(x, name), shape_of(y), dtype_of(y, "y"),
+                                   shape_of(gamma), shape_of(beta), shape_of(keep),
+                                   read_as<float>(epsilon, "epsilon", "a number"));
+}
+
+py::tuple layer_norm_forward(const py::object& x_in, const py::object& y_in, const py::object& gamma_in,
+                             const py::object& beta_in, const py::object& keep_in,
+                             const py::object& epsilon) {
+  py::array x = array(x_in, "x"), y = array(y_in, "y"), gamma = array(gamma_in, "gamma"),
+            beta = array(beta_in, "beta"), keep = array(keep_in, "keep");
+  const ResidualLayerNorm op = check(x, y, "x", gamma, beta, keep, epsilon);
+  make_contiguous({&x, &y, &gamma, &beta, &keep});
   Shape stats_shape = shape_of(x);
   stats_shape.back() = 2;
   py::array out = empty_like(x);
   Floats stats(stats_shape);
-  const ResidualLayerNormForward io{x.data(),    y.data(),           gamma.data(),        beta.data(),
-                                    keep.data(), out.mutable_data(), stats.mutable_data()};
+  const ResidualLayerNormForward io{
+      x.data(),         y.data(),           float_data(gamma),   float_data(beta),
+      float_data(keep), out.mutable_data(), stats.mutable_data()};
   {
     py::gil_scoped_release release;
     residual_layer_norm_forward(op, io);
@@ -134,22 +90,20 @@ py::tuple layer_norm_forward(const py::array& x_in, const py::array& y_in, const
   return py::make_tuple(out, stats);
 }
 
-py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, const py::array& beta_in,
-                              const py::array& keep_in, const py::array& stats_in, const py::array& dout_in,
-                              float epsilon) {
-  const py::array y = contiguous(y_in), dout = contiguous(dout_in);
-  const Floats gamma = floats(gamma_in, "gamma"), beta = floats(beta_in, "beta"),
-               keep = floats(keep_in, "keep"), stats = floats(stats_in, "stats");
-  const ResidualLayerNorm op = check_residual_layer_norm(
-      shape_of(y), shape_of(y), dtype_of(y, "y"), shape_of(gamma), shape_of(beta), shape_of(keep), epsilon);
+py::tuple layer_norm_backward(const py::object& y_in, const py::object& gamma_in, const py::object& beta_in,
+                              const py::object& keep_in, const py::object& stats_in,
+                              const py::object& dout_in, const py::object& epsilon) {
+  py::array y = array(y_in, "y"), gamma = array(gamma_in, "gamma"), beta = array(beta_in, "beta"),
+            keep = array(keep_in, "keep"), stats = array(stats_in, "stats"), dout = array(dout_in, "dout");
+  const ResidualLayerNorm op = check(dout, y, "dout", gamma, beta, keep, epsilon);
   Shape stats_shape = shape_of(y);
   stats_shape.back() = 2;
   expect("stats", stats, py::dtype::of<float>(), stats_shape);
-  expect("dout", dout, y.dtype(), shape_of(y));
+  make_contiguous({&y, &gamma, &beta, &keep, &stats, &dout});
   py::array dy = empty_like(y);
   Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
   const ResidualLayerNormBackward io{
-      y.data(),    gamma.data(),      beta.data(),           keep.data(),          stats.data(),
+      y.data(),    float_data(gamma), float_data(beta),      float_data(keep),     float_data(stats),
       dout.data(), dy.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), dkeep.mutable_data()};
   {
     py::gil_scoped_release release;
@@ -158,18 +112,21 @@ py::tuple layer_norm_backward(const py::array& y_in, const py::array& gamma_in, 
   return py::make_tuple(dy, dgamma, dbeta, dkeep);
 }
 
-bool is_tanh(const std::string& approximate) {
-  if (approximate == "tanh") return true;
-  if (approximate == "none") return false;
-  throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + approximate + "'");
+BiasGelu check(const py::array& x, const py::array& bias, const py::object& approximate) {
+  const DType dtype = dtype_of(x, "x");
+  expect_float32(bias, "bias");
+  const auto name = read_as<std::string>(approximate, "approximate", "'none' or 'tanh'");
+  if (name != "none" && name != "tanh")
+    throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + name + "'");
+  return check_bias_gelu(shape_of(x), dtype, shape_of(bias), name == "tanh");
 }
 
-py::array gelu_forward(const py::array& x_in, const py::array& bias_in, const std::string& approximate) {
-  const py::array x = contiguous(x_in);
-  const Floats bias = floats(bias_in, "bias");
-  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+py::array gelu_forward(const py::object& x_in, const py::object& bias_in, const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias");
+  const BiasGelu op = check(x, bias, approximate);
+  make_contiguous({&x, &bias});
   py::array out = empty_like(x);
-  const BiasGeluForward io{x.data(), bias.data(), out.mutable_data()};
+  const BiasGeluForward io{x.data(), float_data(bias), out.mutable_data()};
   {
     py::gil_scoped_release release;
     bias_gelu_forward(op, io);
@@ -177,15 +134,15 @@ py::array gelu_forward(const py::array& x_in, const py::array& bias_in, const st
   return out;
 }
 
-py::tuple gelu_backward(const py::array& x_in, const py::array& bias_in, const py::array& dout_in,
-                        const std::string& approximate) {
-  const py::array x = contiguous(x_in), dout = contiguous(dout_in);
-  const Floats bias = floats(bias_in, "bias");
-  const BiasGelu op = check_bias_gelu(shape_of(x), dtype_of(x, "x"), shape_of(bias), is_tanh(approximate));
+py::tuple gelu_backward(const py::object& x_in, const py::object& bias_in, const py::object& dout_in,
+                        const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias"), dout = array(dout_in, "dout");
+  const BiasGelu op = check(x, bias, approximate);
   expect("dout", dout, x.dtype(), shape_of(x));
+  make_contiguous({&x, &bias, &dout});
   py::array dx = empty_like(x);
   Floats dbias(shape_of(bias));
-  const BiasGeluBackward io{x.data(), bias.data(), dout.data(), dx.mutable_data(), dbias.mutable_data()};
+  const BiasGeluBackward io{x.data(), float_data(bias), dout.data(), dx.mutable_data(), dbias.mutable_data()};
   {
     py::gil_scoped_release release;
     bias_gelu_backward(op, io);
@@ -242,6 +199,7 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
         "The gradients (dx, dbias) for the cotangent dout.");
 
+  register_twin(m.def_submodule("twin", "The Ascend kernels on the host twin."));
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");
