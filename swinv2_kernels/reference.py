@@ -86,9 +86,8 @@ def residual_layer_norm(x, y, gamma, beta, epsilon=1e-5, keep=None):
     Returns:
         shape and dtype of x.
     """
-    normed, _, _ = ops.LayerNorm(-1, -1, epsilon)(
-        y.astype(ms.float32), gamma.astype(ms.float32), beta.astype(ms.float32)
-    )
+    norm = ops.LayerNorm(-1, -1, epsilon)
+    normed = norm(y.astype(ms.float32), gamma.astype(ms.float32), beta.astype(ms.float32))[0]
     if keep is not None:
         normed = normed * keep.astype(ms.float32).reshape((-1,) + (1,) * (y.ndim - 1))
     return (x.astype(ms.float32) + normed).astype(x.dtype)
@@ -106,7 +105,7 @@ def bias_gelu(x, bias, approximate="none"):
     elif approximate == "tanh":
         out = z * ops.sigmoid(2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z))
     else:
-        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
     return out.astype(x.dtype)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
+from swinv2_kernels.window_attention import _pair
+
 BIAS_LIMIT = 16.0
 
 
@@ -27,9 +29,7 @@ def relative_coords_table(window_size, pretrained_window_size=0):
     Raises:
         TypeError, ValueError: a size that is not an int or a pair of ints, or too small.
     """
-    window = _pair("window_size", window_size, 1)
-    pretrained = _pair("pretrained_window_size", pretrained_window_size, 0)
-    return _coords(window, pretrained).copy()
+    return _coords(*_sizes(window_size, pretrained_window_size)).copy()
 
 
 def relative_position_bias_table(w0, b0, w2, *, window_size, pretrained_window_size=0):
@@ -53,25 +53,23 @@ def relative_position_bias_table(w0, b0, w2, *, window_size, pretrained_window_s
     coords = _coords_tensor(window_size, pretrained_window_size)  # (offsets, 2)
     hidden = ops.relu(ops.matmul(coords, _float32(w0).transpose(1, 0)) + _float32(b0))
     table = ops.matmul(_float32(w2), hidden.transpose(1, 0))  # (heads, offsets)
+    table = ops.minimum(-table.reshape(_table_shape(w2.shape[0], window_size)), 80.0)  # 0, not NaN, far out
     # The sigmoid by expm1: on the CPU MindSpore's exp is good to 5e-6 only, its expm1 to 1e-7.
-    return BIAS_LIMIT / (2 + ops.expm1(-table.reshape(_table_shape(w2.shape[0], window_size))))
+    return BIAS_LIMIT / (2 + ops.expm1(table))
 
 
 def _float32(x):
     return x.astype(ms.float32)
 
 
-def _pair(name, value, least):
-    pair = (value, value) if isinstance(value, (int, np.integer)) else value
-    if (
-        not isinstance(pair, (tuple, list))
-        or len(pair) != 2
-        or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in pair)
-    ):
-        raise TypeError(f"{name} must be an int or a pair of ints, got {value!r}")
-    if min(pair) < least:
-        raise ValueError(f"{name} must be at least {least} on both axes, got {value!r}")
-    return int(pair[0]), int(pair[1])
+def _sizes(window_size, pretrained_window_size):
+    window = _pair(window_size, "window_size")
+    pretrained = _pair(pretrained_window_size, "pretrained_window_size")
+    if min(window) < 1:
+        raise ValueError(f"window_size: expected at least 1 token on each axis, got {window}")
+    if min(pretrained) < 0:
+        raise ValueError(f"pretrained_window_size: expected 0 or more on each axis, got {pretrained}")
+    return window, pretrained
 
 
 @lru_cache(maxsize=64)
@@ -92,15 +90,15 @@ def _coords_tensor(window_size, pretrained_window_size):
 
 @constexpr
 def _table_shape(heads, window_size):
-    window = _pair("window_size", window_size, 1)
+    window, _ = _sizes(window_size, 0)
     return heads, 2 * window[0] - 1, 2 * window[1] - 1
 
 
 @constexpr
 def _check_shapes(w0, b0, w2):
     if len(w0) != 2 or w0[1] != 2:
-        raise ValueError(f"w0 must be (hidden, 2), got {tuple(w0)}")
+        raise ValueError(f"w0: expected shape (hidden, 2), got {tuple(w0)}")
     if tuple(b0) != (w0[0],):
-        raise ValueError(f"b0 must be ({w0[0]},) to match w0 {tuple(w0)}, got {tuple(b0)}")
+        raise ValueError(f"b0: expected shape ({w0[0]},) to match w0 {tuple(w0)}, got {tuple(b0)}")
     if len(w2) != 2 or w2[1] != w0[0]:
-        raise ValueError(f"w2 must be (heads, {w0[0]}) to match w0 {tuple(w0)}, got {tuple(w2)}")
+        raise ValueError(f"w2: expected shape (heads, {w0[0]}) to match w0 {tuple(w0)}, got {tuple(w2)}")

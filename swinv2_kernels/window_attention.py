@@ -14,13 +14,13 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import device_target, resolve_backend
+from swinv2_kernels.backend import device_target, resolve_backend, resolve_in_graph
+from swinv2_kernels.checks import check_float32, check_storage_dtype
 from swinv2_kernels.custom import custom_operator
 
 Size = Union[int, tuple[int, int]]
 
 LOGIT_SCALE_MAX = math.log(100.0)
-DTYPES = (ms.float32, ms.float16, ms.bfloat16)
 NO_VALID_SIZE = (-1, -1)
 
 
@@ -65,7 +65,7 @@ def window_attention(
         RuntimeError: the back end cannot run here.
     """
     options = _options(
-        window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve(backend)
+        window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve_in_graph(backend)
     )
     return _attend(qkv, bias_table, logit_scale, options)
 
@@ -105,7 +105,11 @@ class WindowAttention(nn.Cell):
 
 def _attend(qkv, bias_table, logit_scale, options):
     window_size, shift_size, valid_size, scale, mask_value, backend = options
-    _check_types(qkv.dtype, bias_table.dtype, None if logit_scale is None else logit_scale.dtype, scale)
+    check_storage_dtype("qkv", qkv.dtype)
+    check_float32("bias_table", bias_table.dtype)
+    _check_mode(logit_scale is not None, scale is not None)
+    if logit_scale is not None:
+        check_float32("logit_scale", logit_scale.dtype)
     known = not ops.is_sequence_value_unknown(
         qkv.shape
     )  # a dynamic shape is checked natively, when it is known
@@ -147,11 +151,6 @@ def _on_cpu():
 
 
 # ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
-
-
-@constexpr
-def resolve(backend):
-    return resolve_backend(backend)
 
 
 @constexpr
@@ -225,19 +224,13 @@ def _options(window_size, shift_size, valid_size, scale, mask_value, without_log
 
 
 @constexpr
-def _check_types(qkv, bias_table, logit_scale, scale):
-    if qkv not in DTYPES:
-        raise TypeError(f"qkv: expected float32, float16 or bfloat16, got {qkv}")
-    if bias_table != ms.float32:
-        raise TypeError(f"bias_table: expected float32, whatever qkv's dtype, got {bias_table}; cast it")
-    if logit_scale is None and scale is None:
+def _check_mode(has_logit_scale, has_scale):
+    if not has_logit_scale and not has_scale:
         raise ValueError(
-            "logit_scale: expected a tensor (cosine attention), or a float scale at construction, got neither"
+            "logit_scale: expected a tensor (cosine attention), or scale at construction, got neither"
         )
-    if logit_scale is not None and scale is not None:
+    if has_logit_scale and has_scale:
         raise ValueError("logit_scale: expected None where scale is given, got a tensor")
-    if logit_scale is not None and logit_scale != ms.float32:
-        raise TypeError(f"logit_scale: expected float32, whatever qkv's dtype, got {logit_scale}; cast it")
 
 
 @constexpr

@@ -144,20 +144,22 @@ class _Attention:
             self.q, *self.q_norm = _unit(q)
             self.k, *self.k_norm = _unit(k)
         self.products = self.q @ self.k.swapaxes(-1, -2)
-        mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, mask_value)
-        mask = np.where(geo.valid[:, None, :], mask, -np.inf).astype(real)
+        mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, mask_value).astype(real)
         logits = self.scale * self.products + self.table[:, geo.dy, geo.dx] + mask[:, None]
-        top = logits.max(-1, keepdims=True)
-        weights = np.exp(logits - np.where(top == -np.inf, 0, top))  # a window of padding only: all weights 0
-        total = weights.sum(-1, keepdims=True)
-        self.weights = weights / np.where(total == 0, 1, total)
+        is_query = geo.valid[:, None, :, None]  # padding is no key, and asks nothing: weights 0, not 0 / 0
+        self.pairs = is_query & geo.valid[:, None, None, :]
+        self.logits = logits = np.where(self.pairs, logits, -np.inf)
+        weights = np.exp(logits - np.where(is_query, logits.max(-1, keepdims=True), 0))
+        self.weights = weights / np.where(is_query, weights.sum(-1, keepdims=True), 1)
         self.out = _scatter((self.weights @ self.v)[None], geo, self.height, self.width)
 
     def backward(self, dout, out):
         geo = self.geo
         dout, out = (_gather(np.asarray(a).astype(self.v.dtype), geo, 1, self.heads)[0] for a in (dout, out))
+        self.dout, self.stored = dout, out
         dv = self.weights.swapaxes(-1, -2) @ dout
         dlogits = self.weights * (dout @ self.v.swapaxes(-1, -2) - (dout * out).sum(-1, keepdims=True))
+        self.dlogits = dlogits = np.where(self.pairs, dlogits, 0)  # not 0 * NaN
         dscale = (dlogits * self.products).sum((0, 1, 3, 4))
         self.dscale_size = np.sqrt((np.abs(dlogits * self.products).sum(-1) ** 2).sum((0, 1, 3)).max())
         dtable = np.zeros_like(self.table)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels on NumPy arrays: every instruction set of this CPU, any number of threads, native errors."""
 
+import pickle
+
 import numpy as np
 import oracle
 import pytest
@@ -126,6 +128,19 @@ def test_strided_arrays_are_copied():
     np.testing.assert_array_equal(got, want)
 
 
+def test_arrays_of_any_origin():
+    """A pickled array has a dtype object of its own, a view into a file may be misaligned."""
+    given = case(1, 8, 4, 1, 1).inputs()
+    inputs = given["qkv"].astype(np.float16), given["bias_table"], np.ones(1, np.float32)
+    want, _ = _native.window_attention_forward(*inputs)
+    again = pickle.loads(pickle.dumps(inputs))
+    assert again[0].dtype is not inputs[0].dtype
+    np.testing.assert_array_equal(_native.window_attention_forward(*again)[0], want)
+    odd = [np.frombuffer(b"?" + a.tobytes(), a.dtype, offset=1).reshape(a.shape) for a in inputs]
+    assert not odd[0].flags.aligned
+    np.testing.assert_array_equal(_native.window_attention_forward(*odd)[0], want)
+
+
 QKV, TABLE, SCALE = (
     np.zeros((1, 8, 8, 96), np.float32),
     np.zeros((1, 15, 15), np.float32),
@@ -162,6 +177,32 @@ def test_bad_input_is_named(name):
     arrays, options, error, text = BAD[name]
     with pytest.raises(error, match=text):
         _native.window_attention_forward(*arrays, **options)
+
+
+def test_shapes_are_checked_before_anything_is_copied():
+    endless = np.broadcast_to(np.float32(0), (1, 2**20, 2**20, 96))
+    with pytest.raises(ValueError, match="qkv: expected fewer than 2\\^31 tokens"):
+        _native.window_attention_forward(endless, TABLE[:, :1, :1], SCALE)
+    with pytest.raises(ValueError, match="scale: expected shape"):
+        _native.window_attention_forward(QKV, TABLE, np.broadcast_to(np.float32(0), 2**50))
+    out, stats = _native.window_attention_forward(QKV, TABLE, SCALE)
+    with pytest.raises(ValueError, match="dout: expected"):
+        _native.window_attention_backward(QKV, TABLE, SCALE, out, stats, endless)
+
+
+@pytest.mark.parametrize("threads", [-1, 1025, 2**31 - 1])
+def test_bad_number_of_threads(threads):
+    with pytest.raises(ValueError, match=f"n: expected 0 .* to 1024 threads, got {threads}"):
+        _native.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("value", ["two", "-1", "3x", "4096"])
+def test_bad_number_of_threads_in_the_environment(monkeypatch, value):
+    monkeypatch.setenv("SWINV2_KERNELS_NUM_THREADS", value)
+    with pytest.raises(ValueError, match=f"SWINV2_KERNELS_NUM_THREADS: expected 0 .* got '{value}'"):
+        _native.window_attention_forward(QKV, TABLE, SCALE)
+    monkeypatch.setenv("SWINV2_KERNELS_NUM_THREADS", "3")
+    assert _native.num_threads() == 3
 
 
 def test_window_beyond_the_scratch_limit():

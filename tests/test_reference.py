@@ -208,7 +208,7 @@ def test_bias_gelu(dtype, approximate):
 
 
 def test_bias_gelu_rejects_an_unknown_form():
-    with pytest.raises(ValueError, match="approximate must be 'none' or 'tanh', got 'erf'"):
+    with pytest.raises(ValueError, match="approximate: expected 'none' or 'tanh', got 'erf'"):
         reference.bias_gelu(Tensor(np.ones((2, 3), np.float32)), Tensor(np.ones(3, np.float32)), "erf")
 
 

@@ -85,17 +85,13 @@ GOOD = {"w0": (8, 2), "b0": (8,), "w2": (3, 8)}
 @pytest.mark.parametrize(
     "shapes, how, message",
     [
-        ({"w0": (8, 3)}, {}, r"w0 must be \(hidden, 2\), got \(8, 3\)"),
-        ({"b0": (7,)}, {}, r"b0 must be \(8,\) to match w0 \(8, 2\), got \(7,\)"),
-        ({"w2": (3, 9)}, {}, r"w2 must be \(heads, 8\) to match w0 \(8, 2\), got \(3, 9\)"),
-        ({}, {"window_size": 0}, "window_size must be at least 1 on both axes, got 0"),
-        ({}, {"window_size": (4, 4, 4)}, r"window_size must be an int or a pair of ints, got \(4, 4, 4\)"),
-        ({}, {"window_size": 4.0}, "window_size must be an int or a pair of ints, got 4.0"),
-        (
-            {},
-            {"pretrained_window_size": -1},
-            "pretrained_window_size must be at least 0 on both axes, got -1",
-        ),
+        ({"w0": (8, 3)}, {}, r"w0: expected shape \(hidden, 2\), got \(8, 3\)"),
+        ({"b0": (7,)}, {}, r"b0: expected shape \(8,\) to match w0 \(8, 2\), got \(7,\)"),
+        ({"w2": (3, 9)}, {}, r"w2: expected shape \(heads, 8\) to match w0 \(8, 2\), got \(3, 9\)"),
+        ({}, {"window_size": 0}, r"window_size: expected at least 1 token on each axis, got \(0, 0\)"),
+        ({}, {"window_size": (4, 4, 4)}, r"window_size: expected an int or a pair of ints.*got \(4, 4, 4\)"),
+        ({}, {"window_size": 4.0}, "window_size: expected an int or a pair of ints.*got 4.0"),
+        ({}, {"pretrained_window_size": -1}, "pretrained_window_size: expected 0 or more on each axis"),
     ],
 )
 def test_bad_input_is_named(shapes, how, message):

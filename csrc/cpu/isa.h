@@ -9,10 +9,6 @@
 #include <string>
 #include <vector>
 
-#ifndef SWINV2_ISA
-#define SWINV2_ISA baseline
-#endif
-
 namespace swinv2 {
 
 enum class Isa : int { kBaseline, kAvx2, kAvx512 };
@@ -24,5 +20,36 @@ std::vector<std::string> cpu_features();
 // The fastest supported, unless SWINV2_KERNELS_ISA or set_isa asks for another; an unsupported name throws.
 Isa active_isa();
 void set_isa(const std::string& name);  // "" returns to the default
+
+// return call, in the namespace of the instruction set in force. SWINV2_PER_ISA repeats a declaration in
+// each.
+#if defined(SWINV2_X86)
+#define SWINV2_PER_ISA(...) \
+  namespace baseline {      \
+  __VA_ARGS__               \
+  }                         \
+  namespace avx2 {          \
+  __VA_ARGS__               \
+  }                         \
+  namespace avx512 {        \
+  __VA_ARGS__               \
+  }
+#define SWINV2_DISPATCH(...)        \
+  switch (active_isa()) {           \
+    case Isa::kAvx512:              \
+      return avx512::__VA_ARGS__;   \
+    case Isa::kAvx2:                \
+      return avx2::__VA_ARGS__;     \
+    case Isa::kBaseline:            \
+      return baseline::__VA_ARGS__; \
+  }                                 \
+  __builtin_unreachable()
+#else
+#define SWINV2_PER_ISA(...) \
+  namespace baseline {      \
+  __VA_ARGS__               \
+  }
+#define SWINV2_DISPATCH(...) return baseline::__VA_ARGS__
+#endif
 
 }  // namespace swinv2

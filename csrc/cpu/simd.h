@@ -231,6 +231,19 @@ SWINV2_INLINE Vec sqrt(Vec v) {
 
 // ---- across lanes ----
 
+// Sum over the lanes in a fixed order.
+SWINV2_INLINE float sum_lanes(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);
+#else
+  float lane[kLanes];
+  store(lane, v);
+  for (int step = kLanes / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) lane[i] += lane[i + step];
+  return lane[0];
+#endif
+}
+
 // True where every lane of a comparison is.
 SWINV2_INLINE bool all(VecI mask) {
 #if defined(__AVX512F__)

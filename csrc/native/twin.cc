@@ -90,19 +90,18 @@ Kernel910 kernel_of(const std::string& library) {
   return reinterpret_cast<Kernel910>(symbol);
 }
 
-py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::array& scale_in, Pair shift_size,
-                  std::optional<Pair> valid_size, float mask_value, bool cosine, const std::string& soc, uint64_t seed,
-                  int cores, bool trace, const std::string& kernel_library) {
-  const DType dtype = dtype_of(qkv_in, "qkv");
-  const py::array qkv = contiguous(qkv_in);
-  const Floats table = floats(table_in, "bias_table"), scale = floats(scale_in, "scale");
-  const WindowAttention op = check_window_attention(shape_of(qkv), dtype, shape_of(table), shape_of(scale),
-                                                    options(shift_size, valid_size, mask_value, cosine));
+py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                  py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine,
+                  const std::string& soc, uint64_t seed, int cores, bool trace, const std::string& kernel_library) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"), scale = array(scale_in, "scale");
+  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
   const WindowAttentionTiling910 tiling = tile_window_attention(op, limited(soc, cores));
+  make_contiguous({&qkv, &table, &scale});
   py::array out(qkv.dtype(), out_shape(op));
   Floats stats(stats_shape(op));
-  const WindowAttentionForward io{qkv.data(), table.data(), scale.data(), out.mutable_data(), stats.mutable_data()};
-  const TwinRun how{seed, 0, trace, kernel_of(kernel_library)};
+  const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
+                                  stats.mutable_data()};
+  const TwinRun how{seed, trace, kernel_of(kernel_library)};
   ascend_twin::Report report;
   {
     py::gil_scoped_release release;
@@ -111,18 +110,21 @@ py::tuple forward(const py::array& qkv_in, const py::array& table_in, const py::
   return py::make_tuple(out, stats, as_dict(report));
 }
 
-py::dict tiling(const Shape& qkv, const Shape& table, Pair shift_size, std::optional<Pair> valid_size, float mask_value,
-                bool cosine, const std::string& soc, int cores) {
+py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
+                py::object mask_value, py::object cosine, const std::string& soc, int cores) {
   const WindowAttention op = check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
-                                                    options(shift_size, valid_size, mask_value, cosine));
+                                                    Options{shift_size, valid_size, mask_value, cosine}.read());
   return as_dict(tile_window_attention(op, limited(soc, cores)), chip_of(soc));
 }
 
-py::array prepared_bias(const py::array& table_in, const Shape& qkv, const std::string& soc) {
-  const Floats table = floats(table_in, "bias_table");
-  const WindowAttention op = check_window_attention(qkv, DType::kFloat16, shape_of(table), {shape_of(table)[0]}, {});
+py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std::string& soc) {
+  py::array table = array(table_in, "bias_table");
+  expect_float32(table, "bias_table");
+  const Shape shape = shape_of(table);
+  const WindowAttention op = check_window_attention(qkv, DType::kFloat16, shape, {shape.empty() ? 0 : shape[0]}, {});
+  make_contiguous({&table});
   const WindowAttentionTiling910 t = tile_window_attention(op, chip_of(soc));
-  const std::vector<float> panels = prepare_bias(t, table.data());
+  const std::vector<float> panels = prepare_bias(t, float_data(table));
   Floats result(Shape{t.heads, t.classes, t.panel_rows, 16});
   std::copy(panels.begin(), panels.end(), result.mutable_data());
   return result;

@@ -147,19 +147,20 @@ float store_key_gradients(const Layout& at, const Scratch& s, const KeyTile& til
     for (int64_t j = 0; j < kLanes; ++j) {
       dots[j] = Vec{};
       if (j >= count) continue;
-      for (int64_t c = 0; c < at.d(); c += kLanes)
-        dots[j] += load_first(k + tile.token[j0 + j] * at.channels + c, at.d() - c) *
+      for (int64_t c = 0; c < at.d(); c += kLanes)  // k^ first: k alone may take a product out of range
+        dots[j] += load_first(k + tile.token[j0 + j] * at.channels + c, at.d() - c) * inverse[j] *
                    load(s.dkeys + (j0 + j) * at.d_pad() + c);
     }
-    const Vec dot = sum_rows(dots) * inverse;
+    const Vec dot = sum_rows(dots);
     for (int64_t j = 0; j < count; ++j) dscale += dot[j];
-    const Vec radial = at.radial(dot, inverse) * inverse;
+    const Vec radial = at.radial(dot, inverse);
     for (int64_t j = 0; j < count; ++j) {
       const int64_t token = tile.token[j0 + j];
-      const float a = scale * inverse[j], b = a * radial[j];  // dk = a dk^ - b k
+      const float a = scale * inverse[j];  // dk = (dk^ - k^ (k^ . dk^)) a
       for (int64_t c = 0; c < at.d(); c += kLanes) {
-        Vec g = load(s.dkeys + (j0 + j) * at.d_pad() + c) * a;
-        if (at.op.cosine) g -= load_first(k + token * at.channels + c, at.d() - c) * b;
+        Vec g = load(s.dkeys + (j0 + j) * at.d_pad() + c);
+        if (at.op.cosine) g -= load_first(k + token * at.channels + c, at.d() - c) * inverse[j] * radial[j];
+        g *= a;
         store_first(dk + token * at.channels + c, g, at.d() - c);
         store_first(dv + token * at.channels + c, load(s.dvalues + (j0 + j) * at.d_pad() + c), at.d() - c);
       }

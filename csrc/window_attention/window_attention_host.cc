@@ -1,39 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "window_attention/window_attention_host.h"
 
-#include <cmath>
-#include <sstream>
+#include <algorithm>
 
-#include "core/error.h"
+#include "core/check.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 
 namespace swinv2 {
 
-#define SWINV2_DECLARE(isa)                                                               \
-  namespace isa {                                                                         \
-  size_t window_attention_forward_scratch(const WindowAttention&);                        \
-  size_t window_attention_backward_scratch(const WindowAttention&);                       \
-  void window_attention_forward(const WindowAttention&, const WindowAttentionForward&);   \
-  void window_attention_backward(const WindowAttention&, const WindowAttentionBackward&); \
-  }
-SWINV2_DECLARE(baseline)
-#if defined(SWINV2_X86)
-SWINV2_DECLARE(avx2)
-SWINV2_DECLARE(avx512)
-#define SWINV2_DISPATCH(call) \
-  switch (active_isa()) {     \
-    case Isa::kAvx512:        \
-      return avx512::call;    \
-    case Isa::kAvx2:          \
-      return avx2::call;      \
-    case Isa::kBaseline:      \
-      return baseline::call;  \
-  }                           \
-  __builtin_unreachable()
-#else
-#define SWINV2_DISPATCH(call) return baseline::call
-#endif
+SWINV2_PER_ISA(size_t window_attention_forward_scratch(const WindowAttention&);
+               size_t window_attention_backward_scratch(const WindowAttention&);
+               void window_attention_forward(const WindowAttention&, const WindowAttentionForward&);
+               void window_attention_backward(const WindowAttention&, const WindowAttentionBackward&);)
 
 namespace {
 
@@ -42,19 +21,6 @@ size_t backward_scratch(const WindowAttention& op) {
 }
 size_t forward_scratch(const WindowAttention& op) {
   SWINV2_DISPATCH(window_attention_forward_scratch(op));
-}
-
-std::string text(const Shape& shape) {
-  std::string s = "(";
-  for (size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
-  return s + (shape.size() == 1 ? ",)" : ")");
-}
-
-template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
-  std::ostringstream s;
-  (s << ... << parts);
-  throw InvalidArgument(s.str());
 }
 
 void check_axis(const char* axis, int64_t size, int64_t window, int64_t shift, int64_t valid) {

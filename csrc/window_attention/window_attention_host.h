@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "core/shape.h"
 #include "window_attention/window_attention.h"
 
 namespace swinv2 {
@@ -16,8 +16,6 @@ struct WindowAttentionOptions {
   float mask_value = -100.f;
   bool cosine = true;
 };
-
-using Shape = std::vector<int64_t>;
 
 // Throws InvalidArgument naming the argument, what was expected and what came.
 WindowAttention check_window_attention(const Shape& qkv, DType dtype, const Shape& bias_table,
