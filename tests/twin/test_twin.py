@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Ascend C twin: every rule broken and repaired, small programs under every interleaving, missing calls."""
+"""The Ascend C twin: every rule broken and repaired, small programs, calls that a chip lacks."""
 
 import os
 import re

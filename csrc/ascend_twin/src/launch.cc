@@ -38,6 +38,7 @@ uint8_t* Gm::ZeroedWorkspace(const std::string& name, uint64_t bytes) {
 void Gm::BeforeLaunch() {
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const GmTensor& t = tensors_[i];
+    if (t.kind == GmKind::kInOut && !t.host) continue;  // lives on the device from launch to launch
     const bool copied = (t.kind == GmKind::kInput || t.kind == GmKind::kInOut) && t.host;
     if (copied)
       std::memcpy(t.device, t.host, t.bytes);

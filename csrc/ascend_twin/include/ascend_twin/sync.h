@@ -2,6 +2,8 @@
 // Flags, barriers, cross-core flags, masks, modes and system variables.
 #pragma once
 
+#include <cstdio>
+
 #include "ascend_twin/queue.h"
 #include "ascend_twin/system_ops.h"
 
@@ -175,5 +177,28 @@ inline void InitSocState(ASCEND_TWIN_WHERE) {
 inline __gm__ uint8_t* GetUserWorkspace(__gm__ uint8_t* workspace) { return workspace; }
 inline __gm__ uint8_t* GetSysWorkSpacePtr() { return nullptr; }
 
+// Text from a kernel goes to the host's standard output.
+template <typename... Args>
+void printf(const char* format, Args... args) {
+  if constexpr (sizeof...(args) == 0)
+    std::fputs(format, stdout);
+  else
+    std::printf(format, args...);
+}
+template <typename... Args>
+void PRINTF(const char* format, Args... args) {
+  AscendC::printf(format, args...);
+}
+
 }  // namespace ASCEND_TWIN_NAMESPACE
 }  // namespace AscendC
+
+// The built-in variables of the device language.
+struct AscendTwinBlockIdx {
+  operator int64_t() const { return AscendC::GetBlockIdx(); }
+};
+struct AscendTwinBlockNum {
+  operator int64_t() const { return AscendC::GetBlockNum(); }
+};
+constexpr AscendTwinBlockIdx block_idx{};
+constexpr AscendTwinBlockNum block_num{};

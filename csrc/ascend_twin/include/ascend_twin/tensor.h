@@ -221,5 +221,55 @@ class GlobalTensor {
   int64_t offset_ = 0;
 };
 
+// Hands out a memory from its start, tensor behind tensor; alignment is the caller's business.
+template <Hardware hard = Hardware::UB>
+class LocalMemAllocator {
+ public:
+  uint32_t GetCurAddr() const { return head_; }
+  template <TPosition pos, class DataType, uint32_t tileSize>
+  LocalTensor<DataType> Alloc() {
+    return Take<DataType>(pos, tileSize);
+  }
+  template <TPosition pos, class DataType>
+  LocalTensor<DataType> Alloc(uint32_t tileSize) {
+    return Take<DataType>(pos, tileSize);
+  }
+  template <class DataType, uint32_t tileSize>
+  LocalTensor<DataType> Alloc() {
+    return Take<DataType>(Default(), tileSize);
+  }
+  template <class DataType>
+  LocalTensor<DataType> Alloc(uint32_t tileSize) {
+    return Take<DataType>(Default(), tileSize);
+  }
+
+ private:
+  static constexpr TPosition Default() {
+    switch (hard) {
+      case Hardware::L1:
+        return TPosition::A1;
+      case Hardware::L0A:
+        return TPosition::A2;
+      case Hardware::L0B:
+        return TPosition::B2;
+      case Hardware::L0C:
+        return TPosition::CO1;
+      case Hardware::BIAS:
+        return TPosition::C2;
+      case Hardware::FIXBUF:
+        return TPosition::C2PIPE2GM;
+      default:
+        return TPosition::VECCALC;
+    }
+  }
+  template <class T>
+  LocalTensor<T> Take(TPosition pos, uint32_t elements) {
+    const LocalTensor<T> t(pos, head_, elements);
+    head_ += elements * static_cast<uint32_t>(sizeof(T));
+    return t;
+  }
+  uint32_t head_ = 0;
+};
+
 }  // namespace ASCEND_TWIN_NAMESPACE
 }  // namespace AscendC

@@ -435,10 +435,20 @@ template <typename T, bool isSetMask = true>
 void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask, const int32_t repeatTime,
           const CopyRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kCopy, TypeOf<T>()), "Copy");
-  detail::Lanes lanes;
   auto call = detail::CallOf(detail::VOp::kCopy, "Copy", dst, p.dstStride, p.dstRepeatSize);
   call.src0 = src.AsOperand(p.srcStride, p.srcRepeatSize);
   if (::ascend_twin::LanesFromMask(detail::Current(), "Copy", where, detail::Width<T>, isSetMask, mask, repeatTime,
+                                   &call.lanes))
+    ::ascend_twin::Elementwise(detail::Current(), call, where);
+}
+
+template <typename T, bool isSetMask = true>
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[], const int32_t repeatTime,
+          const CopyRepeatParams& p, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kCopy, TypeOf<T>()), "Copy");
+  auto call = detail::CallOf(detail::VOp::kCopy, "Copy", dst, p.dstStride, p.dstRepeatSize);
+  call.src0 = src.AsOperand(p.srcStride, p.srcRepeatSize);
+  if (::ascend_twin::LanesFromBits(detail::Current(), "Copy", where, detail::Width<T>, isSetMask, mask, repeatTime,
                                    &call.lanes))
     ::ascend_twin::Elementwise(detail::Current(), call, where);
 }
@@ -542,6 +552,38 @@ ASCEND_TWIN_BLOCK(BlockReduceMax, kMax, kBlock)
 ASCEND_TWIN_BLOCK(BlockReduceMin, kMin, kBlock)
 ASCEND_TWIN_BLOCK(PairReduceSum, kSum, kPair)
 #undef ASCEND_TWIN_BLOCK
+
+// The same under their newer names.
+enum class ReduceType : uint8_t { SUM = 0, MAX, MIN };
+template <ReduceType reduceType, typename T, typename U, bool isSetMask = true, typename M>
+void ReduceRepeat(const LocalTensor<T>& dst, const LocalTensor<U>& src, const M mask, const int32_t repeatTime,
+                  const int32_t dstRepStride, const int32_t srcBlkStride, const int32_t srcRepStride,
+                  ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX, ASCEND_TWIN_WHERE) {
+  if constexpr (reduceType == ReduceType::SUM)
+    WholeReduceSum<T, isSetMask>(dst, src, mask, repeatTime, dstRepStride, srcBlkStride, srcRepStride, order, where);
+  else if constexpr (reduceType == ReduceType::MAX)
+    WholeReduceMax<T, isSetMask>(dst, src, mask, repeatTime, dstRepStride, srcBlkStride, srcRepStride, order, where);
+  else
+    WholeReduceMin<T, isSetMask>(dst, src, mask, repeatTime, dstRepStride, srcBlkStride, srcRepStride, order, where);
+}
+template <ReduceType reduceType, typename T, typename U, bool isSetMask = true, typename M>
+void ReduceDataBlock(const LocalTensor<T>& dst, const LocalTensor<U>& src, const M mask, const int32_t repeatTime,
+                     const int32_t dstRepStride, const int32_t srcBlkStride, const int32_t srcRepStride,
+                     ASCEND_TWIN_WHERE) {
+  if constexpr (reduceType == ReduceType::SUM)
+    BlockReduceSum<T, isSetMask>(dst, src, repeatTime, mask, dstRepStride, srcBlkStride, srcRepStride, where);
+  else if constexpr (reduceType == ReduceType::MAX)
+    BlockReduceMax<T, isSetMask>(dst, src, repeatTime, mask, dstRepStride, srcBlkStride, srcRepStride, where);
+  else
+    BlockReduceMin<T, isSetMask>(dst, src, repeatTime, mask, dstRepStride, srcBlkStride, srcRepStride, where);
+}
+template <ReduceType reduceType, typename T, typename U, bool isSetMask = true, typename M>
+void ReducePairElem(const LocalTensor<T>& dst, const LocalTensor<U>& src, const M mask, const int32_t repeatTime,
+                    const int32_t dstRepStride, const int32_t srcBlkStride, const int32_t srcRepStride,
+                    ASCEND_TWIN_WHERE) {
+  static_assert(reduceType == ReduceType::SUM, "ReducePairElem sums");
+  PairReduceSum<T, isSetMask>(dst, src, repeatTime, mask, dstRepStride, srcBlkStride, srcRepStride, where);
+}
 
 template <typename T, bool isSetMask = true>
 void RepeatReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t repeat,
@@ -694,6 +736,11 @@ void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const 
   if (::ascend_twin::LanesFromCount(detail::Current(), "CompareScalar", where, detail::Width<T>, count, &call.lanes))
     ::ascend_twin::Compare(detail::Current(), call, where);
 }
+template <typename T, typename U, bool isSetMask = true>
+void Compares(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
+              const uint64_t mask, int32_t repeatTime, const UnaryRepeatParams& p, ASCEND_TWIN_WHERE) {
+  CompareScalar<T, U, isSetMask>(dst, src0, src1Scalar, cmpMode, mask, repeatTime, p, where);
+}
 template <typename T, typename U>
 void Compares(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
               uint32_t count, ASCEND_TWIN_WHERE) {
@@ -843,6 +890,17 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTen
 }
 template <typename T>
 void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
+            const uint32_t srcBaseOffset, const uint64_t mask[], const int32_t repeatTime, const uint16_t dstRepStride,
+            ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Gather");
+  ::ascend_twin::GatherCall call = {"Gather", dst.AsOperand(1, dstRepStride), src.AsOperand(), srcOffset.AsOperand(),
+                                    srcBaseOffset, {}, false};
+  if (::ascend_twin::LanesFromBits(detail::Current(), "Gather", where, detail::Width<T>, true, mask, repeatTime,
+                                   &call.lanes))
+    ::ascend_twin::Gather(detail::Current(), call, where);
+}
+template <typename T>
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
             const uint32_t srcBaseOffset, const uint32_t count, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Gather");
   ::ascend_twin::GatherCall call = {"Gather", dst.AsOperand(), src.AsOperand(), srcOffset.AsOperand(), srcBaseOffset,
@@ -860,6 +918,26 @@ void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTe
   if (::ascend_twin::LanesFromBits(detail::Current(), "Gatherb", where, detail::Width<T>, true, all, repeatTime,
                                    &call.lanes))
     ::ascend_twin::Gather(detail::Current(), call, where);
+}
+template <typename T>
+void CreateVecIndex(LocalTensor<T> dst, const T& firstValue, uint64_t mask, int32_t repeatTime,
+                    Field<uint16_t> dstBlkStride, Field<uint8_t> dstRepStride, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int16_t, int32_t>), "CreateVecIndex");
+  detail::Lanes lanes;
+  if (::ascend_twin::LanesFromMask(detail::Current(), "CreateVecIndex", where, detail::Width<T>, true, mask,
+                                   repeatTime, &lanes))
+    ::ascend_twin::CreateIndex(detail::Current(), "CreateVecIndex", dst.AsOperand(dstBlkStride, dstRepStride),
+                               detail::AsDouble(firstValue), lanes, where);
+}
+template <typename T>
+void CreateVecIndex(LocalTensor<T> dst, const T& firstValue, uint64_t mask[], int32_t repeatTime,
+                    Field<uint16_t> dstBlkStride, Field<uint8_t> dstRepStride, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int16_t, int32_t>), "CreateVecIndex");
+  detail::Lanes lanes;
+  if (::ascend_twin::LanesFromBits(detail::Current(), "CreateVecIndex", where, detail::Width<T>, true, mask,
+                                   repeatTime, &lanes))
+    ::ascend_twin::CreateIndex(detail::Current(), "CreateVecIndex", dst.AsOperand(dstBlkStride, dstRepStride),
+                               detail::AsDouble(firstValue), lanes, where);
 }
 template <typename T>
 void CreateVecIndex(LocalTensor<T> dst, const T& firstValue, uint32_t count, ASCEND_TWIN_WHERE) {
