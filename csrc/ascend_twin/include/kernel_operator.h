@@ -23,6 +23,13 @@
 #define TILING_KEY_VAR (::ascend_twin::TilingKey())
 #define TILING_KEY_IS(key) (TILING_KEY_VAR == static_cast<uint64_t>(key))
 
+#define ascendc_assert(condition, ...)                                                                  \
+  do {                                                                                                  \
+    if (!(condition))                                                                                   \
+      ::ascend_twin::Current().Fail(::ascend_twin::Rule::kKernelException, "ascendc_assert",            \
+                                    {__builtin_FILE(), __builtin_LINE()}, #condition);                  \
+  } while (0)
+
 // Tiling data passes through GM as bytes.
 #define REGISTER_TILING_DEFAULT(type) \
   static_assert(std::is_trivially_copyable<type>::value, "tiling data is copied as bytes")

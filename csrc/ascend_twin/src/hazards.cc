@@ -129,7 +129,8 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
              writer_first ? "write" : "later write");
         return false;
       }
-      if (bytes & ~s.written) {
+      const bool copied_out = machine.options.copy_uninitialised && instr.pipe == Pipe::kMTE3;
+      if ((bytes & ~s.written) && !(copied_out && !Pending(instr, access.mem, b * kBlock, true))) {
         if (Pending(instr, access.mem, b * kBlock, true)) {
           Fail(Rule::kHazardRaw, instr.name, instr.where,
                "an earlier instruction that writes this block had not run, and nothing makes this one wait",

@@ -166,6 +166,10 @@ class Core {
   // Waits until `cores` cores of the launch have come as often as this one.
   void SoftMeet(int cores, const Where& where);
 
+  // A software flag in GM between two blocks.
+  void BlockSet(uint64_t flag);
+  void BlockWait(uint64_t flag, const Where& where);
+
   // Scalar access, at once.
   void ScalarAccess(const Access& access, const char* name, const Where& where);
   // Lets the others run before a scalar read of a tensor that may change.
@@ -197,6 +201,11 @@ class Core {
   Where atomic_set;
   std::unique_ptr<TPipeState> tpipe;
   double deq_scale = 1;
+  uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
+  float pre_quant = 1;
+  uint64_t pad_value = 0;         // of DataCopyPad without a value of its own
+  float reduce_value = 0;         // of the last whole reduction
+  int reduce_index = 0;
   bool header_scratch = false;  // a call implemented by the headers may use their scratch area
   bool no_throw = false;        // inside a destructor
 

@@ -165,6 +165,14 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const Slice
   detail::CopySlices<GlobalTensor<T>, LocalTensor<T>, T>(dst, src, dstSliceInfo, srcSliceInfo, dimValue, where);
 }
 
+template <typename T, TPosition pos = TPosition::MAX>
+void SetPadValue(T paddingValue) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) > 0, "SetPadValue");
+  uint64_t value = 0;
+  std::memcpy(&value, &paddingValue, sizeof(T));
+  detail::Current().pad_value = value;
+}
+
 // Byte-granular copies with padding; absent on the 910.
 template <typename T>
 void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataCopyParams& p,

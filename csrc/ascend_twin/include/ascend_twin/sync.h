@@ -99,6 +99,18 @@ void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t
                              ubWorkspace.address_.bufferAddr, ubWorkspace.address_.dataLen, usedCores, where);
 }
 
+// Software flags between blocks: block `blockIdx` sets, another waits for it.
+template <bool isAIVOnly = true>
+void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx, int32_t eventID,
+           ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagSet(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
+}
+template <bool isAIVOnly = true>
+void IBWait(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx, int32_t eventID,
+            ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagWait(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
+}
+
 // Masks persist until the next call that sets one.
 template <typename T, MaskMode mode = MaskMode::NORMAL>
 void SetVectorMask(const uint64_t maskHigh, const uint64_t maskLow, ASCEND_TWIN_WHERE) {

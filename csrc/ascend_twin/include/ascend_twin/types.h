@@ -101,6 +101,26 @@ constexpr uint64_t MASK_PLACEHOLDER = 0;
 constexpr int32_t NCHW_CONV_ADDR_LIST_SIZE = 16;
 constexpr int32_t MIX = 0, AIC = 1, AIV = 2;
 
+constexpr int32_t K_MAX_DIM = 8;
+
+template <bool condition, typename A, typename B>
+struct Conditional : std::conditional<condition, A, B> {};
+template <typename T, typename U>
+constexpr T DivCeil(T a, U b) {
+  return static_cast<T>((a + b - 1) / b);
+}
+template <typename T, typename U>
+constexpr T AlignUp(T a, U b) {
+  return static_cast<T>((a + b - 1) / b * b);
+}
+template <typename A, typename B>
+struct IsSameType : std::is_same<A, B> {};
+namespace Std = ::std;
+// Four-bit integers can be named, so that shared kernels compile; no instruction of the twin takes them.
+struct int4b_t {
+  uint8_t bits;
+};
+
 using TEventID = int8_t;
 using TTagType = int32_t;
 constexpr TEventID INVALID_TEVENTID = -1;
@@ -356,6 +376,27 @@ struct SliceInfo {
   Field<uint32_t> shapeValue = 0;
 };
 
+struct DataCopyCO12DstParams {
+  DataCopyCO12DstParams() {}
+  DataCopyCO12DstParams(const Field<uint16_t> nSizeIn, const Field<uint16_t> mSizeIn, const Field<uint32_t> dstStrideIn,
+                        const Field<uint16_t> srcStrideIn, const QuantMode_t quantPreIn, const uint8_t reluPreIn,
+                        const bool channelSplitIn, const bool nz2ndEnIn)
+      : nSize(nSizeIn), mSize(mSizeIn), dstStride(dstStrideIn), srcStride(srcStrideIn), quantPre(quantPreIn),
+        reluPre(reluPreIn), channelSplit(channelSplitIn), nz2ndEn(nz2ndEnIn) {}
+  Field<uint8_t> sid = 0;
+  Field<uint16_t> nSize = 0;
+  Field<uint16_t> mSize = 0;
+  Field<uint32_t> dstStride = 0;
+  Field<uint16_t> srcStride = 0;
+  Field<uint8_t> unitFlag = 0;
+  Field<uint8_t> clipReluPre = 0;
+  Field<uint8_t> eltWiseOp = 0;
+  QuantMode_t quantPre = QuantMode_t::NoQuant;
+  Field<uint8_t> reluPre = 0;
+  bool channelSplit = false;
+  bool nz2ndEn = false;
+};
+
 struct LoadData2DParams {
   LoadData2DParams() {}
   LoadData2DParams(const Field<uint16_t> startIndexIn, const Field<uint8_t> repeatTimesIn, const Field<uint16_t> srcStrideIn,
@@ -384,6 +425,47 @@ struct LoadData2dTransposeParams {
   Field<uint16_t> dstGap = 0;
   Field<uint16_t> dstFracGap = 0;
   Field<uint8_t> addrMode = 0;
+};
+
+template <typename T>
+struct LoadData3DParamsV2 {
+  LoadData3DParamsV2() {}
+  LoadData3DParamsV2(const uint8_t padListIn[4], const Field<uint16_t> l1HIn, const Field<uint16_t> l1WIn,
+                     const Field<uint16_t> channelSizeIn, const Field<uint16_t> kExtensionIn,
+                     const Field<uint16_t> mExtensionIn, const Field<uint16_t> kStartPtIn,
+                     const Field<uint16_t> mStartPtIn, const Field<uint8_t> strideWIn, const Field<uint8_t> strideHIn,
+                     const Field<uint8_t> filterWIn, const Field<uint8_t> filterHIn,
+                     const Field<uint8_t> dilationFilterWIn, const Field<uint8_t> dilationFilterHIn,
+                     const bool enTransposeIn, const bool enSmallKIn, const T padValueIn,
+                     const bool filterSizeWIn = false, const bool filterSizeHIn = false,
+                     const bool fMatrixCtrlIn = false)
+      : l1H(l1HIn), l1W(l1WIn), channelSize(channelSizeIn), kExtension(kExtensionIn), mExtension(mExtensionIn),
+        kStartPt(kStartPtIn), mStartPt(mStartPtIn), strideW(strideWIn), strideH(strideHIn), filterW(filterWIn),
+        filterH(filterHIn), dilationFilterW(dilationFilterWIn), dilationFilterH(dilationFilterHIn),
+        enTranspose(enTransposeIn), enSmallK(enSmallKIn), padValue(padValueIn), filterSizeW(filterSizeWIn),
+        filterSizeH(filterSizeHIn), fMatrixCtrl(fMatrixCtrlIn) {
+    for (int i = 0; i < 4; ++i) padList[i] = padListIn[i];
+  }
+  uint8_t padList[4] = {0, 0, 0, 0};
+  Field<uint16_t> l1H = 0;
+  Field<uint16_t> l1W = 0;
+  Field<uint16_t> channelSize = 0;
+  Field<uint16_t> kExtension = 0;
+  Field<uint16_t> mExtension = 0;
+  Field<uint16_t> kStartPt = 0;
+  Field<uint16_t> mStartPt = 0;
+  Field<uint8_t> strideW = 1;
+  Field<uint8_t> strideH = 1;
+  Field<uint8_t> filterW = 1;
+  Field<uint8_t> filterH = 1;
+  Field<uint8_t> dilationFilterW = 1;
+  Field<uint8_t> dilationFilterH = 1;
+  bool enTranspose = false;
+  bool enSmallK = false;
+  T padValue = T(0);
+  bool filterSizeW = false;
+  bool filterSizeH = false;
+  bool fMatrixCtrl = false;
 };
 
 struct MmadParams {

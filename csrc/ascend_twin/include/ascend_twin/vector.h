@@ -639,6 +639,24 @@ void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const Local
     ::ascend_twin::ReduceAll(detail::Current(), call, where);
 }
 
+// What the last whole reduction left in its registers; a V_S flag orders the read.
+template <typename T>
+T GetReduceRepeatSumSpr() {
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "GetReduceRepeatSumSpr");
+  return T(detail::Current().reduce_value);
+}
+template <typename T>
+void GetReduceRepeatMaxMinSpr(T& value) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "GetReduceRepeatMaxMinSpr");
+  value = T(detail::Current().reduce_value);
+}
+template <typename T>
+void GetReduceRepeatMaxMinSpr(T& value, T& index) {
+  GetReduceRepeatMaxMinSpr(value);
+  const auto bits = static_cast<uint32_t>(detail::Current().reduce_index);
+  std::memcpy(&index, &bits, sizeof(T));
+}
+
 // Compare writes a bit an element, a repeat after the other; the vector mask does not select them.
 namespace detail {
 template <typename T>
