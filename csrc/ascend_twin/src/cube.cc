@@ -153,6 +153,7 @@ void Load2D(Core& core, const char* name, const Place& dst, const Place& src, co
   from.addr += static_cast<int64_t>(p.start) * kFractal;
   Access s = Bursts(src.mem, false, from.addr, p.repeats, kFractal, static_cast<int64_t>(p.src_stride) * kFractal);
   s.gm = src.gm;
+  s.moved = src.mem == Mem::kL1;
   Access d = Bursts(dst.mem, true, dst.addr, p.repeats, kFractal, static_cast<int64_t>(1 + p.dst_gap) * kFractal);
   if (!CheckEnd(core, name, where, pipe, dst, dst.addr + static_cast<int64_t>(p.repeats - 1) * (1 + p.dst_gap) * kFractal + kFractal) ||
       (src.mem == Mem::kL1 &&
@@ -176,10 +177,16 @@ void Load2D(Core& core, const char* name, const Place& dst, const Place& src, co
     for (uint32_t i = 0; i < job.p.repeats; ++i) {
       const uint8_t* f = in + static_cast<size_t>(i) * job.p.src_stride * kFractal;
       uint8_t* t = out + static_cast<size_t>(i) * (1 + job.p.dst_gap) * kFractal;
+      const int64_t s = job.from.addr + static_cast<int64_t>(i) * job.p.src_stride * kFractal;
+      const int64_t d = job.dst.addr + static_cast<int64_t>(i) * (1 + job.p.dst_gap) * kFractal;
+      const bool whole = job.from.mem == Mem::kGM || k.AllWritten(job.from.mem, s, kFractal);
       if (!job.p.transpose) {
         std::memcpy(t, f, kFractal);
+        if (!whole) k.MoveWritten(job.from.mem, s, job.dst.mem, d, kFractal);
         continue;
       }
+      for (int e = 0; e < 256 && !whole; ++e)
+        k.SetWritten(job.dst.mem, d + (e % 16 * 16 + e / 16) * 2, 2, k.Written(job.from.mem, s + e * 2));
       const uint16_t* a = reinterpret_cast<const uint16_t*>(f);
       uint16_t* b = reinterpret_cast<uint16_t*>(t);
       for (int r = 0; r < 16; ++r)
@@ -209,7 +216,9 @@ void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place
   const int64_t frac_step = static_cast<int64_t>(1 + p.dst_frac_gap) * kFractal;
   const int64_t from = src.addr + static_cast<int64_t>(p.start) * fractals * kFractal;
   Instr& instr = core.Begin(pipe, name, where);
-  instr.Touch(Bursts(Mem::kL1, false, from, p.repeats, fractals * kFractal, src_step));
+  Access source = Bursts(Mem::kL1, false, from, p.repeats, fractals * kFractal, src_step);
+  source.moved = true;
+  instr.Touch(source);
   for (uint32_t f = 0; f < fractals; ++f)
     instr.Touch(Bursts(dst.mem, true, dst.addr + f * frac_step, p.repeats, kFractal, dst_step));
   instr.repeats = p.repeats;
@@ -234,6 +243,14 @@ void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place
           const uint32_t df = job.size == 1 ? c / 16 : r / c0;
           uint8_t* t = out + df * job.frac_step + (c % 16) * kBlock + (r % c0) * job.size;
           std::memcpy(t, e, job.size);
+        }
+      if (k.AllWritten(Mem::kL1, job.from + i * job.src_step, job.fractals * kFractal)) continue;
+      for (uint32_t r = 0; r < side; ++r)
+        for (uint32_t c = 0; c < side; ++c) {
+          const uint32_t sf = job.size == 1 ? r / 16 : c / c0, df = job.size == 1 ? c / 16 : r / c0;
+          const int64_t e = job.from + i * job.src_step + sf * kFractal + (r % 16) * kBlock + (c % c0) * job.size;
+          const int64_t t = job.to + i * job.dst_step + df * job.frac_step + (c % 16) * kBlock + (r % c0) * job.size;
+          k.SetWritten(job.mem, t, job.size, k.Written(Mem::kL1, e));
         }
     }
     k.Count(Mem::kL1, job.mem, job.repeats, job.fractals * kFractal, nullptr);
@@ -271,8 +288,10 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
   const uint32_t first = pointwise ? std::min(p.m_start, pixels) : 0;
   const uint32_t last = pointwise ? std::min(p.m_start + p.m_extension, pixels) : pixels;
   Instr& instr = core.Begin(pipe, name, where);
-  instr.Touch(Bursts(Mem::kL1, false, src.addr + c1_first * plane + static_cast<int64_t>(first) * kBlock, c1_last - c1_first + 1,
-                     (last - first) * kBlock, plane));
+  Access source = Bursts(Mem::kL1, false, src.addr + c1_first * plane + static_cast<int64_t>(first) * kBlock,
+                         c1_last - c1_first + 1, (last - first) * kBlock, plane);
+  source.moved = true;
+  instr.Touch(source);
   instr.Touch(Bursts(dst.mem, true, dst.addr, 1, bytes, 0));
   instr.repeats = bytes / kFractal;
   instr.bytes = bytes;
@@ -295,8 +314,12 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
         const int y = oy * static_cast<int>(p.stride_h) - p.pad[2] + static_cast<int>(f / p.filter_w * p.dilation_h);
         const int x = ox * static_cast<int>(p.stride_w) - p.pad[0] + static_cast<int>(f % p.filter_w * p.dilation_w);
         const uint8_t* value = reinterpret_cast<const uint8_t*>(&p.pad_bits);
-        if (y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w))
-          value = k.At(Mem::kL1, job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock + j % job.c0 * job.size);
+        bool written = true;
+        if (y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w)) {
+          const int64_t from = job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock + j % job.c0 * job.size;
+          value = k.At(Mem::kL1, from);
+          written = k.Written(Mem::kL1, from);
+        }
         size_t at;
         if (job.dst.mem == Mem::kL0B)  // Zn: fractals (m, k), their lines along k
           at = (static_cast<size_t>(i / job.c0) * (p.k_extension / 16) + j / 16) * kFractal + j % 16 * kBlock + i % job.c0 * job.size;
@@ -305,6 +328,7 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
         else
           at = (static_cast<size_t>(i / 16) * k_blocks + j / job.c0) * kFractal + i % 16 * kBlock + j % job.c0 * job.size;
         std::memcpy(out + at, value, job.size);
+        if (!written) k.SetWritten(job.dst.mem, job.dst.addr + static_cast<int64_t>(at), job.size, false);
       }
     }
     k.Count(Mem::kL1, job.dst.mem, 1, p.m_extension * p.k_extension * job.size, nullptr);

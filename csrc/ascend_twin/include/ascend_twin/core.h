@@ -29,6 +29,7 @@ struct Access {
   Mem mem = Mem::kUB;
   bool write = false;
   bool atomic = false;         // an atomic update: unordered with its like
+  bool moved = false;          // read only to be copied on chip: bytes nobody wrote move along as such
   bool same_pipe_ordered = false;  // the hardware itself orders it behind the same pipe
   uint16_t gm = 0xffff;        // index of the GM tensor
   uint16_t blocks = 0;
@@ -185,6 +186,15 @@ class Core {
 
   // A read whose address only the executing instruction knows.
   void CheckRead(const Access& access);
+
+  // Whether the byte at an address holds a value of this run, and to say so.
+  bool Written(Mem mem, int64_t addr) const {
+    return memory[static_cast<int>(mem)].state[static_cast<size_t>(addr / kBlock)].written >> (addr % kBlock) & 1;
+  }
+  void SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written);
+  bool AllWritten(Mem mem, int64_t addr, int64_t bytes) const;
+  // A copy of whole blocks carries along which of its bytes were written.
+  void MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes);
 
   // Checks at issue; false: reported, drop the instruction.
   bool CheckRange(const Access& access, const char* name, const Where& where, Pipe pipe);
