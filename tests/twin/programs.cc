@@ -59,7 +59,8 @@ class AddKernel {
     y_queue_.EnQue(y);
   }
   void Compute() {
-    LocalTensor<half> x = x_queue_.DeQue<half>(), y = y_queue_.DeQue<half>(), z = z_queue_.AllocTensor<half>();
+    LocalTensor<half> x = x_queue_.DeQue<half>(), y = y_queue_.DeQue<half>(),
+                      z = z_queue_.AllocTensor<half>();
     Add(z, x, y, kTile);
     z_queue_.EnQue(z);
     x_queue_.FreeTensor(x);
@@ -86,9 +87,11 @@ void RowSums(const LocalTensor<float>& sums, const LocalTensor<float>& fold, con
   PipeBarrier<PIPE_V>();
   Add(fold[kRows * 32], fold, fold[16], 16, kRows, BinaryRepeatParams(1, 1, 1, 2, 4, 4));  // (rows, 16)
   PipeBarrier<PIPE_V>();
-  Add(sums, fold[kRows * 32], fold[kRows * 32 + 8], 8, kRows, BinaryRepeatParams(1, 1, 1, 1, 2, 2));  // (rows, 8)
+  Add(sums, fold[kRows * 32], fold[kRows * 32 + 8], 8, kRows,
+      BinaryRepeatParams(1, 1, 1, 1, 2, 2));  // (rows, 8)
   PipeBarrier<PIPE_V>();
-  // The last three halvings are within a block: WholeReduceSum of 8 lanes, then spread over the block by the scalar unit.
+  // The last three halvings are within a block: WholeReduceSum of 8 lanes, then spread over the block by the
+  // scalar unit.
   WholeReduceSum(fold, sums, 8, kRows, 1, 1, 1);
   SetFlag<HardEvent::V_S>(0);
   WaitFlag<HardEvent::V_S>(0);
@@ -159,7 +162,8 @@ TWIN_TEST(double_buffered_add) {
         CHECK(false, "seed %d, element %zu is %g", seed, i, float(z[i]));
         return;
       }
-    CHECK(r.Tensor("x")->sector_bytes_read == n * 2 && r.Tensor("z")->sector_bytes_written == n * 2, "traffic");
+    CHECK(r.Tensor("x")->sector_bytes_read == n * 2 && r.Tensor("z")->sector_bytes_written == n * 2,
+          "traffic");
     CHECK(r.Path("GM->UB")->bytes == n * 4 && r.Path("GM->UB")->bursts[9] == n / 128, "bursts of 512 B");
   }
 }
@@ -174,7 +178,8 @@ TWIN_TEST(row_softmax_and_layer_norm) {
       Gm gm;
       GM_ADDR xg = gm.Input("x", x.data(), n * 4);
       GM_ADDR og = gm.Output("out", out.data(), n * 4);
-      const Report r = RunKernel(Seeded(seed, blocks), gm, [&] { norm ? RowKernel<true>(xg, og) : RowKernel<false>(xg, og); });
+      const Report r = RunKernel(Seeded(seed, blocks), gm,
+                                 [&] { norm ? RowKernel<true>(xg, og) : RowKernel<false>(xg, og); });
       CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
       double worst = 0;
       for (size_t row = 0; row < n / kRow; ++row) {
@@ -222,8 +227,10 @@ void MatmulKernel(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADDR c_gm, MatmulShape s) {
   pipe.InitBuffer(co2, 1, s.m * s.n * 4);
   auto la = a1.AllocTensor<half>();
   auto lb = b1.AllocTensor<half>();
-  for (int j = 0; j < s.k / 16; ++j) DataCopy(la[j * s.m * 16], a[j * 16], DataCopyParams(s.m, 1, s.k / 16 - 1, 0));
-  for (int j = 0; j < s.n / 16; ++j) DataCopy(lb[j * s.k * 16], b[j * 16], DataCopyParams(s.k, 1, s.n / 16 - 1, 0));
+  for (int j = 0; j < s.k / 16; ++j)
+    DataCopy(la[j * s.m * 16], a[j * 16], DataCopyParams(s.m, 1, s.k / 16 - 1, 0));
+  for (int j = 0; j < s.n / 16; ++j)
+    DataCopy(lb[j * s.k * 16], b[j * 16], DataCopyParams(s.k, 1, s.n / 16 - 1, 0));
   a1.EnQue(la);
   b1.EnQue(lb);
   la = a1.DeQue<half>();
@@ -317,7 +324,8 @@ TWIN_TEST(matmul) {
   const MatmulShape shapes[] = {{32, 48, 64}, {16, 16, 16}, {48, 80, 32}, {128, 64, 64}};
   for (const MatmulShape& s : shapes)
     for (int seed = 0; seed < kSeeds; ++seed) {
-      const Half a = RandomHalf(static_cast<size_t>(s.m * s.k), 5), b = RandomHalf(static_cast<size_t>(s.k * s.n), 6);
+      const Half a = RandomHalf(static_cast<size_t>(s.m * s.k), 5),
+                 b = RandomHalf(static_cast<size_t>(s.k * s.n), 6);
       std::vector<float> c(static_cast<size_t>(s.m * s.n));
       Gm gm;
       GM_ADDR ag = gm.Input("a", a.data(), a.size() * 2);
@@ -374,7 +382,8 @@ TWIN_TEST(ragged_matmul_ignores_unwritten_rows) {
       if (rows == m)
         CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
       else  // a valid row is missing: found where it is used, through two copies
-        CHECK(!r.ok() && r.errors[0].rule == Rule::kUninitialised && r.errors[0].call == "Mmad", "row 48 is missing");
+        CHECK(!r.ok() && r.errors[0].rule == Rule::kUninitialised && r.errors[0].call == "Mmad",
+              "row 48 is missing");
     }
   }
 }

@@ -49,7 +49,8 @@ void Gm::BeforeLaunch() {
 
 void Gm::AfterLaunch() {
   for (const GmTensor& t : tensors_)
-    if ((t.kind == GmKind::kOutput || t.kind == GmKind::kInOut) && t.host) std::memcpy(t.host, t.device, t.bytes);
+    if ((t.kind == GmKind::kOutput || t.kind == GmKind::kInOut) && t.host)
+      std::memcpy(t.host, t.device, t.bytes);
 }
 
 }  // namespace ascend_twin

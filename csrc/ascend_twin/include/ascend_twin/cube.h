@@ -18,19 +18,19 @@ template <typename T>
 void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData2DParams& params,
               ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || kIs910B, "LoadData with LoadData2DParams");
-  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src), detail::Load2DOf(params),
-                        where);
+  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src),
+                        detail::Load2DOf(params), where);
 }
 template <typename T>
 void LoadData(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const LoadData2DParams& params,
               ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || kIs910B, "LoadData with LoadData2DParams");
-  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src), detail::Load2DOf(params),
-                        where);
+  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src),
+                        detail::Load2DOf(params), where);
 }
 template <typename T>
-void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData2dTransposeParams& p,
-                           ASCEND_TWIN_WHERE) {
+void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+                           const LoadData2dTransposeParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) <= 4), "LoadDataWithTranspose");
   ::ascend_twin::Load2DTranspose(detail::Current(), "LoadDataWithTranspose", detail::At(dst), detail::At(src),
                                  {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.dstFracGap}, where);
@@ -46,7 +46,8 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
   call.k_extension = p.kExtension, call.m_extension = p.mExtension;
   call.k_start = p.kStartPt, call.m_start = p.mStartPt;
   call.stride_w = p.strideW, call.stride_h = p.strideH;
-  call.filter_w = p.filterW + (p.filterSizeW ? 256u : 0u), call.filter_h = p.filterH + (p.filterSizeH ? 256u : 0u);
+  call.filter_w = p.filterW + (p.filterSizeW ? 256u : 0u),
+  call.filter_h = p.filterH + (p.filterSizeH ? 256u : 0u);
   call.dilation_w = p.dilationFilterW, call.dilation_h = p.dilationFilterH;
   for (int i = 0; i < 4; ++i) call.pad[i] = p.padList[i];
   call.transpose = p.enTranspose;
@@ -57,8 +58,9 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
 // Fills L0A, L0B (both chips) or L1 (910B) with a constant.
 template <typename T, typename U = T>
 void InitConstValue(const LocalTensor<T>& dst, const InitConstValueParams<U>& p, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE((OneOf<T, half, int16_t, uint16_t>) || (kIs910B && OneOf<T, bfloat16_t, float, int32_t, uint32_t>),
-                      "InitConstValue");
+  ASCEND_TWIN_REQUIRE(
+      (OneOf<T, half, int16_t, uint16_t>) || (kIs910B && OneOf<T, bfloat16_t, float, int32_t, uint32_t>),
+      "InitConstValue");
   uint32_t bits = 0;
   std::memcpy(&bits, &p.initValue, sizeof(U));
   if (sizeof(T) == 2) bits |= bits << 16;
@@ -72,8 +74,8 @@ void Fill(const LocalTensor<T>& dst, const InitConstValueParams<U>& p, ASCEND_TW
 
 // C (m, n) = A (m, k) x B (k, n), plus C unless cmatrixInitVal; float accumulation.
 template <typename T, typename U, typename S>
-void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter, const MmadParams& p,
-          ASCEND_TWIN_WHERE) {
+void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter,
+          const MmadParams& p, ASCEND_TWIN_WHERE) {
   constexpr bool same = std::is_same<U, S>::value;
   ASCEND_TWIN_REQUIRE((same && std::is_same<U, half>::value && std::is_same<T, float>::value) ||
                           (same && std::is_same<U, int8_t>::value && std::is_same<T, int32_t>::value) ||
@@ -114,9 +116,8 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
 
 namespace detail {
 template <typename T, typename U>
-constexpr bool FixpipePair =
-    (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t>) ||
-    (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
+constexpr bool FixpipePair = (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t>) ||
+                             (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
 inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layout layout) {
   ::ascend_twin::FixpipeCall call;
   call.n = p.nSize;
@@ -136,7 +137,8 @@ inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layou
 }
 }  // namespace detail
 
-// L0C to GM or L1, converting and untangling Nz on the way. dstStride: elements of a row (row-major), or 32 B.
+// L0C to GM or L1, converting and untangling Nz on the way. dstStride: elements of a row (row-major), or 32
+// B.
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
 void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const FixpipeParamsV220& params,
              ASCEND_TWIN_WHERE) {
@@ -156,10 +158,13 @@ void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const Fixpipe
 inline void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t dstNdStride) {
   ::ascend_twin::SetNz2Nd(detail::Current(), ndNum, srcNdStride, dstNdStride);
 }
-inline void SetFixpipePreQuantFlag(uint64_t config) { ::ascend_twin::SetPreQuant(detail::Current(), config); }
+inline void SetFixpipePreQuantFlag(uint64_t config) {
+  ::ascend_twin::SetPreQuant(detail::Current(), config);
+}
 namespace detail {
 template <typename D, typename T, typename U>
-void CopyFromL0C(const D& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p, const Where& where) {
+void CopyFromL0C(const D& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+                 const Where& where) {
   ASCEND_TWIN_REQUIRE(kIs910B && (FixpipePair<T, U>), "DataCopy with DataCopyCO12DstParams");
   ::ascend_twin::FixpipeCall call = ::ascend_twin::Nz2NdOf(Current());
   call.n = p.nSize;

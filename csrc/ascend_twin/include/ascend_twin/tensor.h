@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "ascend_twin/types.h"
+#include "ascend_twin/params.h"
 
 namespace ascend_twin {
 bool FindGm(Core& core, const void* pointer, uint16_t* index, int64_t* offset);
@@ -20,7 +20,7 @@ struct TBuffAddr {
   uint32_t bufferAddr = 0;  // bytes from the start of its memory
   TBufHandle bufferHandle = nullptr;
   uint8_t logicPos = 0;
-  uint32_t bufferEnd = 0;   // twin only: end of the underlying buffer, 0 if unknown
+  uint32_t bufferEnd = 0;  // twin only: end of the underlying buffer, 0 if unknown
 };
 
 namespace detail {
@@ -136,8 +136,8 @@ class LocalTensor {
     const int64_t at = address_.bufferAddr + static_cast<int64_t>(index) * static_cast<int64_t>(sizeof(T));
     if (address_.bufferEnd && at + static_cast<int64_t>(sizeof(T)) > address_.bufferEnd) {
       core.Fail(detail::Rule::kTensorRange, name, where,
-                "element " + std::to_string(index) + " lies behind the end of its buffer", detail::Pipe::kS, Memory(),
-                at);
+                "element " + std::to_string(index) + " lies behind the end of its buffer", detail::Pipe::kS,
+                Memory(), at);
       return core.CheckStop();
     }
     core.ScalarAccess(::ascend_twin::Bursts(Memory(), write, at, 1, sizeof(T), 0), name, where);
@@ -194,7 +194,8 @@ class GlobalTensor {
       core.Fail(detail::Rule::kKernelType, "SetGlobalBuffer", where,
                 "the kernel was compiled for " ASCEND_TWIN_CHIP ", the launch is for another chip");
     if (!::ascend_twin::FindGm(core, buffer, &tensor_, &offset_)) {
-      core.Fail(detail::Rule::kGmUnknown, "SetGlobalBuffer", where, "the pointer lies in no tensor of this launch");
+      core.Fail(detail::Rule::kGmUnknown, "SetGlobalBuffer", where,
+                "the pointer lies in no tensor of this launch");
       core.CheckStop();
     }
   }
@@ -208,8 +209,8 @@ class GlobalTensor {
       return false;
     }
     if (!write) core.Yield(tensor_);
-    detail::Access a = ::ascend_twin::Bursts(detail::Mem::kGM, write,
-                                             offset_ + static_cast<int64_t>(offset * sizeof(T)), 1, sizeof(T), 0);
+    detail::Access a = ::ascend_twin::Bursts(
+        detail::Mem::kGM, write, offset_ + static_cast<int64_t>(offset * sizeof(T)), 1, sizeof(T), 0);
     a.gm = tensor_;
     core.ScalarAccess(a, name, where);
     core.CheckStop();
