@@ -42,7 +42,7 @@ int AlignmentOf(Mem mem) {
 bool CheckPlace(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p) {
   if (p.mem == Mem::kGM) {
     if (p.gm == 0xffff) {
-      core.Fail(Rule::kGmUnknown, name, where, "SetGlobalBuffer was not called", pipe);
+      core.Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
       return false;
     }
     if (p.addr % SizeOf(p.type)) {

@@ -225,6 +225,10 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
     high += std::max<int64_t>(span, 0) + a.len;
   }
   auto bytes_text = [&] { return "bytes [" + std::to_string(low) + ", " + std::to_string(high) + ")"; };
+  if (a.mem == Mem::kGM && a.gm >= machine.gm.tensors().size()) {
+    Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
+    return false;
+  }
   if (a.mem == Mem::kGM) {
     const GmTensor& t = machine.gm.tensors()[a.gm];
     if (low < 0 || high > static_cast<int64_t>(t.bytes)) {

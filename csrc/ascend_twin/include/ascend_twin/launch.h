@@ -51,6 +51,7 @@ struct GmTensor {
 // The device memory of a launch. Outputs and workspaces are filled with NaN before every launch.
 class Gm {
  public:
+  static constexpr int64_t kGap = 4096;  // bytes before and behind every tensor
   Gm() = default;
   Gm(const Gm&) = delete;
   Gm& operator=(const Gm&) = delete;

@@ -193,18 +193,16 @@ class GlobalTensor {
     if (core.soc() != kSoc)
       core.Fail(detail::Rule::kKernelType, "SetGlobalBuffer", where,
                 "the kernel was compiled for " ASCEND_TWIN_CHIP ", the launch is for another chip");
-    if (!::ascend_twin::FindGm(core, buffer, &tensor_, &offset_)) {
-      core.Fail(detail::Rule::kGmUnknown, "SetGlobalBuffer", where,
-                "the pointer lies in no tensor of this launch");
-      core.CheckStop();
-    }
+    // An optional tensor may be null; using it is the error.
+    if (!::ascend_twin::FindGm(core, buffer, &tensor_, &offset_)) tensor_ = 0xffff;
   }
   bool Scalar(uint64_t offset, bool write, const char* name, const Where& where) const {
     detail::Core& core = detail::Current();
     core.CheckStop();
     if (core.stopped()) return false;
     if (tensor_ == 0xffff) {
-      core.Fail(detail::Rule::kGmUnknown, name, where, "SetGlobalBuffer was not called");
+      core.Fail(detail::Rule::kGmUnknown, name, where,
+                "its GlobalTensor points into no tensor of this launch");
       core.CheckStop();
       return false;
     }
