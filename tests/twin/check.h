@@ -39,19 +39,19 @@ struct Register {
   Register(const char* name, void (*run)()) { Tests().push_back({name, run}); }
 };
 
-#define TWIN_TEST(name)                                             \
-  static void name();                                               \
-  static const twin_test::Register register_##name(#name, name);    \
+#define TWIN_TEST(name)                                          \
+  static void name();                                            \
+  static const twin_test::Register register_##name(#name, name); \
   static void name()
 
-#define CHECK(condition, ...)                                               \
-  do {                                                                      \
-    if (!(condition)) {                                                     \
-      ++twin_test::Failures();                                              \
-      std::printf("%s:%d: %s is false; ", __FILE__, __LINE__, #condition);  \
-      std::printf(__VA_ARGS__);                                             \
-      std::printf("\n");                                                    \
-    }                                                                       \
+#define CHECK(condition, ...)                                              \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      ++twin_test::Failures();                                             \
+      std::printf("%s:%d: %s is false; ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                            \
+      std::printf("\n");                                                   \
+    }                                                                      \
   } while (0)
 
 // in: 8192 floats 0, 1, 2, ... ; out: 8192 floats; workspace: 64 KB, zeroed: 4 KB.
@@ -86,15 +86,16 @@ inline void ExpectClean(const char* what, const Kernel& kernel, const LaunchOpti
 }
 
 // The broken kernel is caught with exactly this rule under every seed, its repaired sibling passes.
-inline void ExpectRule(Rule rule, const Kernel& broken, const Kernel& repaired, const LaunchOptions& options = {}) {
+inline void ExpectRule(Rule rule, const Kernel& broken, const Kernel& repaired,
+                       const LaunchOptions& options = {}) {
   for (int seed = 0; seed < kSeeds; ++seed) {
     LaunchOptions o = options;
     o.seed = static_cast<uint64_t>(seed);
     const Report r = RunOnce(broken, o);
     CHECK(!r.ok(), "seed %d: the broken kernel passed, expected %s", seed, RuleName(rule));
     if (r.ok()) return;
-    CHECK(r.errors.size() == 1 && r.errors[0].rule == rule, "seed %d: expected %s, got %s", seed, RuleName(rule),
-          r.errors[0].ToString().c_str());
+    CHECK(r.errors.size() == 1 && r.errors[0].rule == rule, "seed %d: expected %s, got %s", seed,
+          RuleName(rule), r.errors[0].ToString().c_str());
     if (r.errors[0].rule != rule) return;
   }
   if (repaired) ExpectClean("repaired", repaired, options);

@@ -82,7 +82,8 @@ void ScoreKernel(GM_ADDR qkv_gm, GM_ADDR out_gm, int heads) {
     SetFlag<HardEvent::V_MTE3>(1);
     WaitFlag<HardEvent::V_MTE3>(1);
     for (int j = 0; j < D / 16; ++j)
-      DataCopy(out[static_cast<uint64_t>(h) * N * D + j * 16], o[j * N * 16], DataCopyParams(N, 1, 0, D / 16 - 1));
+      DataCopy(out[static_cast<uint64_t>(h) * N * D + j * 16], o[j * N * 16],
+               DataCopyParams(N, 1, 0, D / 16 - 1));
     SetFlag<HardEvent::MTE3_V>(0);
   }
   WaitFlag<HardEvent::MTE1_MTE2>(0);
@@ -113,7 +114,8 @@ TWIN_TEST(fused_scores_and_mix) {
         double norm = 0;
         for (int j = 0; j < N; ++j) {
           double dot = 0;
-          for (int t = 0; t < D; ++t) dot += double(float(qkv[(h * N + i) * C + t])) * float(qkv[(h * N + j) * C + D + t]);
+          for (int t = 0; t < D; ++t)
+            dot += double(float(qkv[(h * N + i) * C + t])) * float(qkv[(h * N + j) * C + D + t]);
           const double e = std::exp(dot / 8);
           norm += e;
           for (int t = 0; t < D; ++t) expect[t] += e * float(qkv[(h * N + j) * C + 2 * D + t]);

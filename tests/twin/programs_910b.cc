@@ -10,7 +10,8 @@ constexpr int M = 32, N = 64, K = 32;
 constexpr uint16_t kReady = 0, kTaken = 2;  // + slot
 
 // out[t] = leaky_relu(a[t] b), one tile after the other; AIV i works on rows [i M/2, (i + 1) M/2).
-__mix__(1, 2) __global__ void MatmulLeakyRelu(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADDR out_gm, GM_ADDR workspace, int tiles) {
+__mix__(1, 2) __global__
+    void MatmulLeakyRelu(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADDR out_gm, GM_ADDR workspace, int tiles) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   GlobalTensor<half> a, b;
   GlobalTensor<float> out, exchange;
@@ -25,7 +26,8 @@ __mix__(1, 2) __global__ void MatmulLeakyRelu(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADD
     DataCopy(l1_b, b, Nd2NzParams(1, K, N, 0, N, K, 1, 0));
     SetFlag<HardEvent::MTE2_MTE1>(0);
     WaitFlag<HardEvent::MTE2_MTE1>(0);
-    for (int i = 0; i < K / 16; ++i) LoadData(l0_b[i * N * 16], l1_b, LoadData2DParams(i, N / 16, K / 16, 0, 0, true, 0));
+    for (int i = 0; i < K / 16; ++i)
+      LoadData(l0_b[i * N * 16], l1_b, LoadData2DParams(i, N / 16, K / 16, 0, 0, true, 0));
     SetFlag<HardEvent::MTE1_MTE2>(0);
     SetFlag<HardEvent::M_MTE1>(0);
     SetFlag<HardEvent::FIX_M>(0);
@@ -37,7 +39,8 @@ __mix__(1, 2) __global__ void MatmulLeakyRelu(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADD
       SetFlag<HardEvent::MTE2_MTE1>(0);
       WaitFlag<HardEvent::MTE2_MTE1>(0);
       WaitFlag<HardEvent::M_MTE1>(0);
-      for (int i = 0; i < M / 16; ++i) LoadData(l0_a[i * K * 16], l1_a, LoadData2DParams(i, K / 16, M / 16, 0, 0, false, 0));
+      for (int i = 0; i < M / 16; ++i)
+        LoadData(l0_a[i * K * 16], l1_a, LoadData2DParams(i, K / 16, M / 16, 0, 0, false, 0));
       SetFlag<HardEvent::MTE1_MTE2>(0);
       SetFlag<HardEvent::MTE1_M>(0);
       WaitFlag<HardEvent::MTE1_M>(0);
@@ -49,16 +52,19 @@ __mix__(1, 2) __global__ void MatmulLeakyRelu(GM_ADDR a_gm, GM_ADDR b_gm, GM_ADD
       SetFlag<HardEvent::M_FIX>(0);
       WaitFlag<HardEvent::M_FIX>(0);
       if (turn >= 2) CrossCoreWaitFlag(kTaken + slot);
-      Fixpipe<float, float, CFG_ROW_MAJOR>(exchange[slot * M * N], l0_c, FixpipeParamsV220(N, M, M, N, false));
+      Fixpipe<float, float, CFG_ROW_MAJOR>(exchange[slot * M * N], l0_c,
+                                           FixpipeParamsV220(N, M, M, N, false));
       SetFlag<HardEvent::FIX_M>(0);
       CrossCoreSetFlag<2, PIPE_FIX>(kReady + slot);
     }
     WaitFlag<HardEvent::MTE1_MTE2>(0);
     WaitFlag<HardEvent::M_MTE1>(0);
     WaitFlag<HardEvent::FIX_M>(0);
-    for (int i = std::max(0, turn - 2); i < turn; ++i) CrossCoreWaitFlag(static_cast<uint16_t>(kTaken + i % 2));
+    for (int i = std::max(0, turn - 2); i < turn; ++i)
+      CrossCoreWaitFlag(static_cast<uint16_t>(kTaken + i % 2));
   } else {
-    const int block = static_cast<int>(GetBlockIdx() / GetTaskRatio()), half_of = static_cast<int>(GetSubBlockIdx());
+    const int block = static_cast<int>(GetBlockIdx() / GetTaskRatio()),
+              half_of = static_cast<int>(GetSubBlockIdx());
     exchange.SetGlobalBuffer((__gm__ float*)workspace + block * 2 * M * N);
     constexpr int kPart = M / 2 * N;
     TPipe pipe;
@@ -118,7 +124,8 @@ TWIN_TEST(mixed_matmul_leaky_relu) {
           worst = std::max(worst, std::fabs(want - out[(t * M + i) * N + j]));
         }
     CHECK(worst < 1e-5, "seed %d: error %g", seed, worst);
-    CHECK(r.Tensor("workspace")->bytes_written == static_cast<uint64_t>(tiles) * M * N * 4, "exchange written");
+    CHECK(r.Tensor("workspace")->bytes_written == static_cast<uint64_t>(tiles) * M * N * 4,
+          "exchange written");
     CHECK(r.Path("L0C->GM") && !r.Path("L0C->UB"), "paths of the chip");
   }
 }

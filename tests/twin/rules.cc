@@ -8,7 +8,9 @@ constexpr bool k910B = ASCEND_TWIN_ARCH == 2201;
 constexpr uint32_t kUsable = k910B ? 184 * 1024 : 248 * 1024;
 constexpr int kIds = k910B ? 8 : 4;
 
-LocalTensor<float> Ub(uint32_t addr, uint32_t elements) { return {TPosition::VECCALC, addr, elements}; }
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
 GlobalTensor<float> Global(GM_ADDR p) {
   GlobalTensor<float> g;
   g.SetGlobalBuffer((__gm__ float*)p);
@@ -22,7 +24,8 @@ void Order(int id = 0) {
 }
 
 // in[0, n) doubled into out: every rule's kernel starts from this one.
-void Double(Tensors t, const std::function<void(LocalTensor<float>, LocalTensor<float>)>& compute, int n = 256) {
+void Double(Tensors t, const std::function<void(LocalTensor<float>, LocalTensor<float>)>& compute,
+            int n = 256) {
   auto x = Ub(0, 2048), y = Ub(8192, 2048);
   DataCopy(x, Global(t.in), n);
   Order<HardEvent::MTE2_V>();
@@ -53,9 +56,7 @@ TWIN_TEST(memory_range) {
 }
 
 TWIN_TEST(reserved_memory) {
-  auto kernel = [](uint32_t addr) {
-    return [addr](Tensors t) { DataCopy(Ub(addr, 8), Global(t.in), 8); };
-  };
+  auto kernel = [](uint32_t addr) { return [addr](Tensors t) { DataCopy(Ub(addr, 8), Global(t.in), 8); }; };
   ExpectRule(Rule::kReservedMemory, kernel(kUsable), kernel(kUsable - 32));
 }
 
@@ -76,16 +77,16 @@ TWIN_TEST(tensor_range) {
   };
   ExpectRule(Rule::kTensorRange, strided(6), strided(5));
   ExpectRule(
-      Rule::kTensorRange, [](Tensors) { Ub(0, 8).SetValue(8, 1.f); }, [](Tensors) { Ub(0, 8).SetValue(7, 1.f); });
+      Rule::kTensorRange, [](Tensors) { Ub(0, 8).SetValue(8, 1.f); },
+      [](Tensors) { Ub(0, 8).SetValue(7, 1.f); });
 }
 
 TWIN_TEST(alignment) {
-  auto kernel = [](uint32_t addr) {
-    return [addr](Tensors t) { DataCopy(Ub(addr, 64), Global(t.in), 64); };
-  };
+  auto kernel = [](uint32_t addr) { return [addr](Tensors t) { DataCopy(Ub(addr, 64), Global(t.in), 64); }; };
   ExpectRule(Rule::kAlignment, kernel(16), kernel(32));
   ExpectRule(
-      Rule::kAlignment, [](Tensors) { Duplicate(Ub(4, 64), 1.f, 64); }, [](Tensors) { Duplicate(Ub(64, 64), 1.f, 64); });
+      Rule::kAlignment, [](Tensors) { Duplicate(Ub(4, 64), 1.f, 64); },
+      [](Tensors) { Duplicate(Ub(64, 64), 1.f, 64); });
   if constexpr (!k910B) {
     auto cube = [](uint32_t addr) {
       return [addr](Tensors t) {
@@ -126,9 +127,7 @@ TWIN_TEST(stride_range) {
 }
 
 TWIN_TEST(mask_range) {
-  auto kernel = [](uint64_t mask) {
-    return [mask](Tensors) { Duplicate(Ub(0, 64), 1.f, mask, 1, 1, 8); };
-  };
+  auto kernel = [](uint64_t mask) { return [mask](Tensors) { Duplicate(Ub(0, 64), 1.f, mask, 1, 1, 8); }; };
   ExpectRule(Rule::kMaskRange, kernel(65), kernel(64));
   ExpectRule(Rule::kMaskRange, kernel(0), kernel(1));
   auto bits = [](uint64_t low) {
@@ -141,9 +140,7 @@ TWIN_TEST(mask_range) {
 }
 
 TWIN_TEST(count_range) {
-  auto kernel = [](int count) {
-    return [count](Tensors) { Duplicate(Ub(0, 64), 1.f, count); };
-  };
+  auto kernel = [](int count) { return [count](Tensors) { Duplicate(Ub(0, 64), 1.f, count); }; };
   ExpectRule(Rule::kCountRange, kernel(0), kernel(3));
 }
 
@@ -343,9 +340,7 @@ TWIN_TEST(flag_left_set) {
 }
 
 TWIN_TEST(flag_id) {
-  auto kernel = [](int id) {
-    return [id](Tensors) { Order<HardEvent::MTE2_V>(id); };
-  };
+  auto kernel = [](int id) { return [id](Tensors) { Order<HardEvent::MTE2_V>(id); }; };
   ExpectRule(Rule::kFlagId, kernel(kIds), kernel(kIds - 1));
 }
 
@@ -412,12 +407,11 @@ TWIN_TEST(atomic_not_restored) {
 
 TWIN_TEST(dma_limit) {
   auto kernel = [](int blocks) {
-    return [blocks](Tensors t) { DataCopy(Ub(0, 32768), Global(t.in), DataCopyParams(blocks, 1, -1 + 1, 0)); };
+    return
+        [blocks](Tensors t) { DataCopy(Ub(0, 32768), Global(t.in), DataCopyParams(blocks, 1, -1 + 1, 0)); };
   };
   ExpectRule(Rule::kDmaLimit, kernel(0), kernel(1));
-  auto count = [](uint32_t n) {
-    return [n](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), n); };
-  };
+  auto count = [](uint32_t n) { return [n](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), n); }; };
   ExpectRule(Rule::kDmaLimit, count(9), count(8));
   ExpectRule(
       Rule::kDmaLimit,
@@ -666,6 +660,13 @@ TWIN_TEST(gm_out_of_bounds) {
   ExpectRule(Rule::kGmOutOfBounds, write(1), write(0));
 }
 
+TWIN_TEST(gm_pointers_beyond_a_tensor_mean_that_tensor) {
+  const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + kFloats * 4 + 64), 64); }, {});
+  CHECK(!r.ok() && r.errors[0].rule == Rule::kGmOutOfBounds, "out of bounds");
+  CHECK(!r.ok() && r.errors[0].detail.find("'in'") != std::string::npos, "by name");
+  ExpectClean("a null tensor that nobody uses", [](Tensors) { (void)Global(nullptr); });
+}
+
 TWIN_TEST(gm_unknown_pointer) {
   ExpectRule(
       Rule::kGmUnknown,
@@ -737,7 +738,8 @@ TWIN_TEST(gm_cache) {
       Order<HardEvent::V_MTE3>();
       DataCopy(g, Ub(0, 8), 8);
       Order<HardEvent::MTE3_S>();
-      if (invalidate) DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(g);
+      if (invalidate)
+        DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(g);
       CHECK(!invalidate || g.GetValue(1) == 2.f, "an invalidated line is read anew");
       if (!invalidate) (void)g.GetValue(1);
     };
@@ -788,7 +790,8 @@ TWIN_TEST(errors_say_where) {
   const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), 9); }, LaunchOptions());
   CHECK(r.errors.size() == 1, "one error");
   const ascend_twin::Error& e = r.errors[0];
-  CHECK(e.file.find("rules.cc") != std::string::npos && e.line == __LINE__ - 3, "%s:%d", e.file.c_str(), e.line);
+  CHECK(e.file.find("rules.cc") != std::string::npos && e.line == __LINE__ - 3, "%s:%d", e.file.c_str(),
+        e.line);
   CHECK(e.call == "DataCopy" && e.block == 0, "%s", e.ToString().c_str());
   const Report h = RunOnce(
       [](Tensors t) {

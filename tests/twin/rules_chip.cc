@@ -4,7 +4,9 @@
 
 namespace {
 
-LocalTensor<float> Ub(uint32_t addr, uint32_t elements) { return {TPosition::VECCALC, addr, elements}; }
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
 GlobalTensor<float> Global(GM_ADDR p) {
   GlobalTensor<float> g;
   g.SetGlobalBuffer((__gm__ float*)p);
@@ -139,7 +141,8 @@ TWIN_TEST(cross_core_counter) {
         CrossCoreWaitFlag(3);
         for (int i = 0; i < ahead; ++i) CrossCoreWaitFlag(1);
       }
-      if ASCEND_IS_AIC CrossCoreSetFlag<2, PIPE_FIX>(3);
+      if ASCEND_IS_AIC
+        CrossCoreSetFlag<2, PIPE_FIX>(3);
     };
   };
   ExpectRule(Rule::kCrossCoreCounter, kernel(16), kernel(15), o);
@@ -275,7 +278,8 @@ TWIN_TEST(kernel_type) {
   LaunchOptions o;
   auto kernel = [](Tensors) {
     KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-    if ASCEND_IS_AIV Duplicate(Ub(0, 64), 1.f, 64);
+    if ASCEND_IS_AIV
+      Duplicate(Ub(0, 64), 1.f, 64);
   };
   o.kernel_type = KernelType::kAivOnly;
   ExpectRule(Rule::kKernelType, kernel, nullptr, o);
@@ -299,9 +303,7 @@ TWIN_TEST(round_mode) {
 TWIN_TEST(reserved_ubuf_option) {
   LaunchOptions o;
   o.reserved_ubuf = false;
-  auto kernel = [](uint32_t addr) {
-    return [addr](Tensors) { Duplicate(Ub(addr, 8), 1.f, 8); };
-  };
+  auto kernel = [](uint32_t addr) { return [addr](Tensors) { Duplicate(Ub(addr, 8), 1.f, 8); }; };
   ExpectRule(Rule::kReservedMemory, kernel(192 * 1024 - 256), kernel(192 * 1024 - 256 - 32), o);
 }
 

@@ -4,7 +4,9 @@
 
 namespace {
 
-LocalTensor<float> Ub(uint32_t addr, uint32_t elements) { return {TPosition::VECCALC, addr, elements}; }
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
 GlobalTensor<float> Global(GM_ADDR p) {
   GlobalTensor<float> g;
   g.SetGlobalBuffer((__gm__ float*)p);
@@ -73,14 +75,18 @@ TWIN_TEST(half_arithmetic_rounds_to_nearest_even) {
     for (const int step : {-1, 1}) {
       const uint16_t other = static_cast<uint16_t>(h + step);
       if ((other & 0x7fff) >= 0x7c00 || ((other ^ h) & 0x8000) || std::isinf(back)) continue;
-      const double d = std::fabs(double(back) - f), e = std::fabs(double(ascend_twin::HalfBitsToFloat(other)) - f);
+      const double d = std::fabs(double(back) - f),
+                   e = std::fabs(double(ascend_twin::HalfBitsToFloat(other)) - f);
       CHECK(d < e || (d == e && h % 2 == 0), "%a to %a", f, back);
     }
   }
   for (uint32_t h = 0; h < 0x7c00; ++h)
-    CHECK(ascend_twin::FloatToHalfBits(ascend_twin::HalfBitsToFloat(static_cast<uint16_t>(h))) == h, "half %x", h);
-  CHECK(ascend_twin::FloatToHalfBits(65519.9f) == 0x7bff && ascend_twin::FloatToHalfBits(65520.f) == 0x7c00, "overflow");
-  CHECK(float(bfloat16_t(1.00390625f)) == 1.f && float(bfloat16_t(1.01171875f)) == 1.015625f, "bfloat16 ties to even");
+    CHECK(ascend_twin::FloatToHalfBits(ascend_twin::HalfBitsToFloat(static_cast<uint16_t>(h))) == h,
+          "half %x", h);
+  CHECK(ascend_twin::FloatToHalfBits(65519.9f) == 0x7bff && ascend_twin::FloatToHalfBits(65520.f) == 0x7c00,
+        "overflow");
+  CHECK(float(bfloat16_t(1.00390625f)) == 1.f && float(bfloat16_t(1.01171875f)) == 1.015625f,
+        "bfloat16 ties to even");
 }
 
 TWIN_TEST(cast_rounding_modes) {
@@ -101,10 +107,12 @@ TWIN_TEST(cast_rounding_modes) {
       Cast(i, Ub(0, 8), mode, 8);
       Cast(Ub(32768, 8), i, RoundMode::CAST_NONE, 8);
     });
-    for (int i = 0; i < 8; ++i) CHECK(out[i] == c.want[i], "mode %d: %g to %g", static_cast<int>(mode), v[i], out[i]);
+    for (int i = 0; i < 8; ++i)
+      CHECK(out[i] == c.want[i], "mode %d: %g to %g", static_cast<int>(mode), v[i], out[i]);
   }
   // Float to half and back: nearest even, and to odd, which both chips have.
-  const std::vector<float> fine = {1.f + 1.f / 2048, 1.f + 3.f / 2048, 1.f + 1.f / 4096, 2049, 2051, -2049, 0.1f, 65504};
+  const std::vector<float> fine = {
+      1.f + 1.f / 2048, 1.f + 3.f / 2048, 1.f + 1.f / 4096, 2049, 2051, -2049, 0.1f, 65504};
   for (const RoundMode mode : {RoundMode::CAST_NONE, RoundMode::CAST_ODD}) {
     const auto out = OnVector(fine, 8, [mode] {
       const LocalTensor<half> h(TPosition::VECCALC, 16384, 16);
@@ -112,9 +120,11 @@ TWIN_TEST(cast_rounding_modes) {
       Cast(Ub(32768, 8), h, RoundMode::CAST_NONE, 8);
     });
     const float nearest[] = {1, 1 + 4.f / 2048, 1, 2048, 2052, -2048, 0.0999755859375f, 65504};
-    const float odd[] = {1 + 2.f / 2048, 1 + 2.f / 2048, 1 + 2.f / 2048, 2050, 2050, -2050, 0.10003662109375f, 65504};
+    const float odd[] = {1 + 2.f / 2048, 1 + 2.f / 2048, 1 + 2.f / 2048,    2050,
+                         2050,           -2050,          0.10003662109375f, 65504};
     for (int i = 0; i < 8; ++i)
-      CHECK(out[i] == (mode == RoundMode::CAST_NONE ? nearest : odd)[i], "mode %d: %g to %.9g", static_cast<int>(mode), fine[i], out[i]);
+      CHECK(out[i] == (mode == RoundMode::CAST_NONE ? nearest : odd)[i], "mode %d: %g to %.9g",
+            static_cast<int>(mode), fine[i], out[i]);
   }
 }
 
@@ -132,7 +142,8 @@ TWIN_TEST(reductions) {
     Cast(Ub(32768, 4), m, RoundMode::CAST_NONE, 4);
   });
   CHECK(out[0] == 5 && out[2] == 9, "values %g %g", out[0], out[2]);
-  CHECK(out[1] == ascend_twin::HalfBitsToFloat(77) && out[3] == ascend_twin::HalfBitsToFloat(3), "indices as bits");
+  CHECK(out[1] == ascend_twin::HalfBitsToFloat(77) && out[3] == ascend_twin::HalfBitsToFloat(3),
+        "indices as bits");
   // Blocks of half: 16 elements each.
   out = OnVector(Ramp(128), 8, [] {
     const LocalTensor<half> h(TPosition::VECCALC, 16384, 128), m(TPosition::VECCALC, 24576, 16);
@@ -151,7 +162,8 @@ TWIN_TEST(compare_and_select) {
     Duplicate(Ub(20480, 128), 20.f, 128);
     Duplicate(Ub(24576, 128), -1.f, 128);
     Compare(bits, Ub(0, 64), Ub(20480, 64), CMPMODE::LT, 64);
-    Select(Ub(32768, 128), bits, Ub(0, 128), Ub(24576, 128), SELMODE::VSEL_CMPMASK_SPR, 64, 2, BinaryRepeatParams());
+    Select(Ub(32768, 128), bits, Ub(0, 128), Ub(24576, 128), SELMODE::VSEL_CMPMASK_SPR, 64, 2,
+           BinaryRepeatParams());
   });
   for (int i = 0; i < 128; ++i) CHECK(out[i] == (i % 64 < 20 ? v[i] : -1.f), "element %d is %g", i, out[i]);
 }
@@ -212,7 +224,8 @@ TWIN_TEST(trace_and_report) {
   o.trace = true;
   const Report r = RunOnce(
       [](Tensors t) {
-        DataCopy(Ub(0, 64), Global(t.in)[124], DataCopyParams(2, 4, 60, 0));  // bursts of 128 B in sectors 0, 1 and 4, 5
+        DataCopy(Ub(0, 64), Global(t.in)[124],
+                 DataCopyParams(2, 4, 60, 0));  // bursts of 128 B in sectors 0, 1 and 4, 5
         SetFlag<HardEvent::MTE2_V>(1);
         WaitFlag<HardEvent::MTE2_V>(1);
         Adds(Ub(1024, 64), Ub(0, 64), 1.f, 64);
@@ -266,7 +279,8 @@ TWIN_TEST(data_copy_pad) {
   GM_ADDR og = gm.InOut("out", out.data(), 256);
   const Report r = RunKernel({}, gm, [&] {
     // Rows of 5 floats out of rows of 9, one float of padding left, two right.
-    DataCopyPad(Ub(0, 64), Global(xg), DataCopyExtParams(3, 20, 16, 0, 0), DataCopyPadExtParams<float>(true, 1, 2, -5.f));
+    DataCopyPad(Ub(0, 64), Global(xg), DataCopyExtParams(3, 20, 16, 0, 0),
+                DataCopyPadExtParams<float>(true, 1, 2, -5.f));
     SetFlag<HardEvent::MTE2_MTE3>(0);
     WaitFlag<HardEvent::MTE2_MTE3>(0);
     DataCopyPad(Global(og), Ub(0, 64), DataCopyExtParams(3, 28, 0, 4, 0));

@@ -10,12 +10,19 @@ const ChipLimits& Chip(Soc soc) {
                                        Soc::kAscend910,
                                        {0, 256 * k, 1024 * k, 64 * k, 64 * k, 256 * k, 0, 0},
                                        {0, 248 * k, 1024 * k, 64 * k, 64 * k, 256 * k, 0, 0},
-                                       32, 32, 4, 1.0};
-  static const ChipLimits ascend910b = {"ascend910b",
-                                        Soc::kAscend910B,
-                                        {0, 192 * k, 512 * k, 64 * k, 64 * k, 128 * k, 1 * k, 7 * k},
-                                        {0, 192 * k - 256, 512 * k - 128, 64 * k, 64 * k, 128 * k, 1 * k, 7 * k},
-                                        20, 40, 8, 1.8};
+                                       32,
+                                       32,
+                                       4,
+                                       1.0};
+  static const ChipLimits ascend910b = {
+      "ascend910b",
+      Soc::kAscend910B,
+      {0, 192 * k, 512 * k, 64 * k, 64 * k, 128 * k, 1 * k, 7 * k},
+      {0, 192 * k - 256, 512 * k - 128, 64 * k, 64 * k, 128 * k, 1 * k, 7 * k},
+      20,
+      40,
+      8,
+      1.8};
   return soc == Soc::kAscend910 ? ascend910 : ascend910b;
 }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data movers: GM, UB, L1, L0.
-#include "ascend_twin/copy_ops.h"
-
 #include <algorithm>
 #include <string>
 
+#include "ascend_twin/copy_ops.h"
 #include "ascend_twin/half.h"
 #include "machine.h"
 
@@ -12,7 +11,9 @@ namespace ascend_twin {
 
 namespace {
 
-std::string N(int64_t v) { return std::to_string(v); }
+std::string N(int64_t v) {
+  return std::to_string(v);
+}
 
 // Published DMA costs of one vector core: bytes per cycle and head.
 double CopyCycles(Mem src, Mem dst, uint64_t bytes) {
@@ -41,26 +42,29 @@ int AlignmentOf(Mem mem) {
 bool CheckPlace(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p) {
   if (p.mem == Mem::kGM) {
     if (p.gm == 0xffff) {
-      core.Fail(Rule::kGmUnknown, name, where, "SetGlobalBuffer was not called", pipe);
+      core.Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
       return false;
     }
     if (p.addr % SizeOf(p.type)) {
-      core.Fail(Rule::kAlignment, name, where, "a GM address is not a multiple of the element size", pipe, p.mem, p.addr);
+      core.Fail(Rule::kAlignment, name, where, "a GM address is not a multiple of the element size", pipe,
+                p.mem, p.addr);
       return false;
     }
     return true;
   }
   const int align = AlignmentOf(p.mem);
   if (p.addr % align) {
-    core.Fail(Rule::kAlignment, name, where,
-              std::string("address ") + N(p.addr) + " of " + MemName(p.mem) + " is not " + N(align) + " B aligned", pipe,
-              p.mem, p.addr);
+    core.Fail(
+        Rule::kAlignment, name, where,
+        std::string("address ") + N(p.addr) + " of " + MemName(p.mem) + " is not " + N(align) + " B aligned",
+        pipe, p.mem, p.addr);
     return false;
   }
   return true;
 }
 
-bool CheckLimit(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p, const Access& a) {
+bool CheckLimit(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p,
+                const Access& a) {
   if (!p.limit || a.count == 0 || a.len == 0) return true;
   const int64_t end = a.addr + std::max<int64_t>(0, static_cast<int64_t>(a.count - 1) * a.stride) + a.len;
   if (end <= p.limit) return true;
@@ -71,7 +75,9 @@ bool CheckLimit(Core& core, const char* name, const Where& where, Pipe pipe, con
   return false;
 }
 
-uint8_t* Pointer(Core& core, const Place& p) { return p.mem == Mem::kGM ? core.GmAt(p.gm, p.addr) : core.At(p.mem, p.addr); }
+uint8_t* Pointer(Core& core, const Place& p) {
+  return p.mem == Mem::kGM ? core.GmAt(p.gm, p.addr) : core.At(p.mem, p.addr);
+}
 
 Access AccessOf(const Place& p, bool write, uint32_t count, uint32_t len, int64_t stride) {
   Access a = Bursts(p.mem, write, p.addr, count, len, stride);
@@ -166,18 +172,24 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
   const Pipe pipe = CopyPipe(core.soc(), call.src.mem, call.dst.mem);
   if (pipe == Pipe::kS) {
     core.Fail(Rule::kNotOnChip, call.name, where,
-              std::string(core.chip().name) + " has no path from " + MemName(call.src.mem) + " to " + MemName(call.dst.mem));
+              std::string(core.chip().name) + " has no path from " + MemName(call.src.mem) + " to " +
+                  MemName(call.dst.mem));
     return;
   }
-  if (!CheckPlace(core, call.name, where, pipe, call.src) || !CheckPlace(core, call.name, where, pipe, call.dst)) return;
+  if (!CheckPlace(core, call.name, where, pipe, call.src) ||
+      !CheckPlace(core, call.name, where, pipe, call.dst))
+    return;
   if (!CheckAtomicType(core, call.name, where, pipe, call.dst)) return;
   if (call.count == 0 || call.len == 0) return;
   Access src = AccessOf(call.src, false, call.count, call.len, call.src_stride);
   Access dst = AccessOf(call.dst, true, call.count, call.len, call.dst_stride);
   const AtomicOp op = call.dst.mem == Mem::kGM ? core.atomic : AtomicOp::kNone;
   dst.atomic = op != AtomicOp::kNone;
-  if (!CheckLimit(core, call.name, where, pipe, call.src, src) || !CheckLimit(core, call.name, where, pipe, call.dst, dst))
+  if (!CheckLimit(core, call.name, where, pipe, call.src, src) ||
+      !CheckLimit(core, call.name, where, pipe, call.dst, dst))
     return;
+  const bool on_chip = call.src.mem != Mem::kGM && call.dst.mem != Mem::kGM;
+  src.moved = on_chip;
   Instr& instr = core.Begin(pipe, call.name, where);
   instr.bytes = static_cast<uint64_t>(call.count) * call.len;
   instr.cycles = CopyCycles(call.src.mem, call.dst.mem, instr.bytes);
@@ -197,8 +209,12 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
     uint8_t* d = Pointer(k, job.c.dst);
     const uint8_t* s = Pointer(k, job.c.src);
     for (uint32_t i = 0; i < job.c.count; ++i)
-      StoreBurst(d + static_cast<int64_t>(i) * job.c.dst_stride, s + static_cast<int64_t>(i) * job.c.src_stride,
-                 job.c.len, job.op, job.type);
+      StoreBurst(d + static_cast<int64_t>(i) * job.c.dst_stride,
+                 s + static_cast<int64_t>(i) * job.c.src_stride, job.c.len, job.op, job.type);
+    if (!job.has_gm)
+      for (uint32_t i = 0; i < job.c.count; ++i)
+        k.MoveWritten(job.c.src.mem, job.c.src.addr + static_cast<int64_t>(i) * job.c.src_stride,
+                      job.c.dst.mem, job.c.dst.addr + static_cast<int64_t>(i) * job.c.dst_stride, job.c.len);
     k.Count(job.c.src.mem, job.c.dst.mem, job.c.count, job.c.len, job.has_gm ? &job.gm : nullptr);
   });
   core.Commit(instr);
@@ -208,7 +224,8 @@ void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place&
                     uint32_t block_len, uint32_t src_gap, uint32_t dst_gap, const Where& where) {
   if (block_count > 4095 || block_count < 1 || block_len < 1) {
     core.Fail(Rule::kDmaLimit, name, where,
-              "blockCount is " + N(block_count) + " and blockLen " + N(block_len) + ", expected 1..4095 and 1..65535");
+              "blockCount is " + N(block_count) + " and blockLen " + N(block_len) +
+                  ", expected 1..4095 and 1..65535");
     return;
   }
   CopyCall call = {name, src, dst, block_count, block_len * kBlock, 0, 0};
@@ -217,11 +234,13 @@ void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place&
   Copy(core, call, where);
 }
 
-void DataCopyCount(Core& core, const char* name, const Place& dst, const Place& src, int64_t count, const Where& where) {
+void DataCopyCount(Core& core, const char* name, const Place& dst, const Place& src, int64_t count,
+                   const Where& where) {
   const int64_t bytes = count * SizeOf(dst.type);
   if (bytes % kBlock || bytes <= 0) {
     core.Fail(Rule::kDmaLimit, name, where,
-              N(count) + " elements are " + N(bytes) + " bytes, expected a positive multiple of 32: the device would copy " +
+              N(count) + " elements are " + N(bytes) +
+                  " bytes, expected a positive multiple of 32: the device would copy " +
                   N(bytes / kBlock * kBlock));
     return;
   }
@@ -236,7 +255,8 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
   const bool load = src.mem == Mem::kGM;
   const Pipe pipe = CopyPipe(core.soc(), src.mem, dst.mem);
   if (pipe == Pipe::kS || (load ? dst.mem != Mem::kUB && dst.mem != Mem::kL1 : dst.mem != Mem::kGM)) {
-    core.Fail(Rule::kNotOnChip, name, where, std::string("no path from ") + MemName(src.mem) + " to " + MemName(dst.mem));
+    core.Fail(Rule::kNotOnChip, name, where,
+              std::string("no path from ") + MemName(src.mem) + " to " + MemName(dst.mem));
     return;
   }
   if (!CheckPlace(core, name, where, pipe, src) || !CheckPlace(core, name, where, pipe, dst) ||
@@ -246,16 +266,18 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
   const uint32_t left = p.pad ? p.left * size : 0, right = p.pad ? p.right * size : 0;
   if (p.block_count < 1 || p.block_count > 4095 || p.block_len > 2097151 || left > 32 || right > 32) {
     core.Fail(Rule::kDmaLimit, name, where,
-              "blockCount " + N(p.block_count) + ", blockLen " + N(p.block_len) + ", padding " + N(left) + " and " + N(right) +
-                  " bytes; expected 1..4095, at most 2097151 and at most 32 bytes each",
+              "blockCount " + N(p.block_count) + ", blockLen " + N(p.block_len) + ", padding " + N(left) +
+                  " and " + N(right) + " bytes; expected 1..4095, at most 2097151 and at most 32 bytes each",
               pipe);
     return;
   }
   if (p.block_len == 0) return;
-  // The local side holds whole blocks: left padding, data, right padding, and rounding that is written when loading.
+  // The local side holds whole blocks: left padding, data, right padding, and rounding that is written when
+  // loading.
   const uint32_t local = (left + p.block_len + right + kBlock - 1) / kBlock * kBlock;
   const int64_t gm_stride = static_cast<int64_t>(p.block_len) + (load ? p.src_stride : p.dst_stride);
-  const int64_t local_stride = static_cast<int64_t>(local) + static_cast<int64_t>(load ? p.dst_stride : p.src_stride) * kBlock;
+  const int64_t local_stride =
+      static_cast<int64_t>(local) + static_cast<int64_t>(load ? p.dst_stride : p.src_stride) * kBlock;
   Access gm = AccessOf(load ? src : dst, !load, p.block_count, p.block_len, gm_stride);
   Access ub = AccessOf(load ? dst : src, load, p.block_count, load ? local : p.block_len, local_stride);
   const AtomicOp op = load ? AtomicOp::kNone : core.atomic;
@@ -279,14 +301,16 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
     uint8_t* d = Pointer(k, job.dst);
     const uint8_t* s = Pointer(k, job.src);
     for (uint32_t i = 0; i < job.p.block_count; ++i) {
-      const int64_t g = static_cast<int64_t>(i) * job.gm_stride, u = static_cast<int64_t>(i) * job.local_stride;
+      const int64_t g = static_cast<int64_t>(i) * job.gm_stride,
+                    u = static_cast<int64_t>(i) * job.local_stride;
       if (!job.load) {
         StoreBurst(d + g, s + u, job.p.block_len, job.op, job.type);
         continue;
       }
       // Without isPad the device leaves anything in the rounding; the twin leaves NaN.
       if (job.p.pad)
-        for (uint32_t b = 0; b + job.size <= job.local; b += job.size) std::memcpy(d + u + b, &job.p.value, job.size);
+        for (uint32_t b = 0; b + job.size <= job.local; b += job.size)
+          std::memcpy(d + u + b, &job.p.value, job.size);
       else
         std::memset(d + u, 0xff, job.local);
       std::memcpy(d + u + job.left, s + g, job.p.block_len);
@@ -309,9 +333,11 @@ void DataCopyNd2Nz(Core& core, const char* name, const Place& dst, const Place& 
   if (p.nd_num > 4095 || p.n > 16384 || p.dst_c0_stride > 16384 || p.dst_n_stride > 16384 ||
       (p.n > 1 && p.src_d < p.d)) {
     core.Fail(Rule::kNd2NzRange, name, where,
-              "ndNum " + N(p.nd_num) + ", nValue " + N(p.n) + ", dValue " + N(p.d) + ", srcDValue " + N(p.src_d) +
-                  ", dstNzC0Stride " + N(p.dst_c0_stride) + ", dstNzNStride " + N(p.dst_n_stride) +
-                  "; expected ndNum <= 4095, nValue and destination strides <= 16384, srcDValue >= dValue (a u16: strides "
+              "ndNum " + N(p.nd_num) + ", nValue " + N(p.n) + ", dValue " + N(p.d) + ", srcDValue " +
+                  N(p.src_d) + ", dstNzC0Stride " + N(p.dst_c0_stride) + ", dstNzNStride " +
+                  N(p.dst_n_stride) +
+                  "; expected ndNum <= 4095, nValue and destination strides <= 16384, srcDValue >= dValue (a "
+                  "u16: strides "
                   "above 65535 elements overflow)",
               pipe);
     return;
@@ -338,7 +364,8 @@ void DataCopyNd2Nz(Core& core, const char* name, const Place& dst, const Place& 
       a.block_bytes = kBlock;
       instr.Touch(a);
       if (columns > 32) {
-        core.Fail(Rule::kNd2NzRange, name, where, "the twin takes at most 32 columns with dstNzNStride > 1", pipe);
+        core.Fail(Rule::kNd2NzRange, name, where, "the twin takes at most 32 columns with dstNzNStride > 1",
+                  pipe);
         return;
       }
     }
@@ -356,7 +383,8 @@ void DataCopyNd2Nz(Core& core, const char* name, const Place& dst, const Place& 
       uint8_t* to = Pointer(k, job.d);
       for (uint32_t r = 0; r < job.p.n; ++r)
         for (uint32_t c = 0; c < job.columns; ++c) {
-          uint8_t* cell = to + static_cast<int64_t>(c) * job.p.dst_c0_stride * kBlock + static_cast<int64_t>(r) * job.p.dst_n_stride * kBlock;
+          uint8_t* cell = to + static_cast<int64_t>(c) * job.p.dst_c0_stride * kBlock +
+                          static_cast<int64_t>(r) * job.p.dst_n_stride * kBlock;
           const uint32_t have = std::min(job.c0, job.p.d - c * job.c0) * job.size;
           std::memset(cell, 0, kBlock);
           std::memcpy(cell, from + static_cast<int64_t>(r) * job.p.src_d * job.size + c * kBlock, have);
@@ -377,29 +405,35 @@ void DataCopyNz2Nd(Core& core, const char* name, const Place& dst, const Place& 
   }
   for (uint32_t nd = 0; nd < p.nd_num; ++nd)
     for (uint32_t c = 0; c < p.d / 16; ++c) {
-      CopyCall call = {name, src, dst, p.n, 16 * size, 16 * size, static_cast<int64_t>(p.dst_d_stride) * size};
-      call.src.addr += (static_cast<int64_t>(nd) * p.src_nd_stride * 256 + static_cast<int64_t>(c) * p.src_n_stride * 16) * size;
+      CopyCall call = {
+          name, src, dst, p.n, 16 * size, 16 * size, static_cast<int64_t>(p.dst_d_stride) * size};
+      call.src.addr +=
+          (static_cast<int64_t>(nd) * p.src_nd_stride * 256 + static_cast<int64_t>(c) * p.src_n_stride * 16) *
+          size;
       call.dst.addr += (static_cast<int64_t>(nd) * p.dst_nd_stride + c * 16) * size;
       Copy(core, call, where);
     }
 }
 
-void DataCopyFractals(Core& core, const char* name, const Place& dst, const Place& src, const FractalCopyCall& p,
-                      const Where& where) {
+void DataCopyFractals(Core& core, const char* name, const Place& dst, const Place& src,
+                      const FractalCopyCall& p, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const bool out = src.mem == Mem::kL0C;
   const Pipe pipe = CopyPipe(core.soc(), src.mem, dst.mem);
   if (pipe == Pipe::kS || (src.mem != Mem::kL0C && dst.mem != Mem::kL0C)) {
     core.Fail(Rule::kNotOnChip, name, where,
-              std::string(core.chip().name) + " copies fractals only between L0C and UB, and only on ascend910; asked for " +
+              std::string(core.chip().name) +
+                  " copies fractals only between L0C and UB, and only on ascend910; asked for " +
                   MemName(src.mem) + " to " + MemName(dst.mem));
     return;
   }
   if (!CheckPlace(core, name, where, pipe, src) || !CheckPlace(core, name, where, pipe, dst)) return;
   if (p.block_count < 1 || p.block_count > 4095 || p.block_len < 1) {
     core.Fail(Rule::kDmaLimit, name, where,
-              "blockCount is " + N(p.block_count) + " and blockLen " + N(p.block_len) + ", expected 1..4095 and 1..65535", pipe);
+              "blockCount is " + N(p.block_count) + " and blockLen " + N(p.block_len) +
+                  ", expected 1..4095 and 1..65535",
+              pipe);
     return;
   }
   const uint32_t l0c_size = static_cast<uint32_t>(SizeOf(out ? src.type : dst.type)),
@@ -425,8 +459,16 @@ void DataCopyFractals(Core& core, const char* name, const Place& dst, const Plac
     int64_t src_stride, dst_stride;
     bool relu, to_half, out;
     uint32_t bytes;
-  } job = {src, dst, p.block_count, p.block_len * elements, out ? l0c_stride : ub_stride, out ? ub_stride : l0c_stride,
-           p.relu, out && src.type == DType::kFloat && dst.type == DType::kHalf, out, out ? ub_len : l0c_len};
+  } job = {src,
+           dst,
+           p.block_count,
+           p.block_len * elements,
+           out ? l0c_stride : ub_stride,
+           out ? ub_stride : l0c_stride,
+           p.relu,
+           out && src.type == DType::kFloat && dst.type == DType::kHalf,
+           out,
+           out ? ub_len : l0c_len};
   instr.run.Set([job](Core& k) {
     for (uint32_t i = 0; i < job.count; ++i) {
       const uint8_t* from = k.At(job.src.mem, job.src.addr + static_cast<int64_t>(i) * job.src_stride);

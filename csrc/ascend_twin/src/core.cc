@@ -16,16 +16,24 @@ void Merge(Clock& into, const Clock& from) {
   for (int p = 0; p < kPipes; ++p) into.done[p] = std::max(into.done[p], from.done[p]);
 }
 
-int Index(Pipe pipe) { return static_cast<int>(pipe); }
-int Index(Mem mem) { return static_cast<int>(mem); }
+int Index(Pipe pipe) {
+  return static_cast<int>(pipe);
+}
+int Index(Mem mem) {
+  return static_cast<int>(mem);
+}
 }  // namespace
 
-void SetCurrent(Core* core) { g_current = core; }
+void SetCurrent(Core* core) {
+  g_current = core;
+}
 Core& Current() {
   if (!g_current) throw StopKernel{};
   return *g_current;
 }
-bool HasCurrent() { return g_current != nullptr; }
+bool HasCurrent() {
+  return g_current != nullptr;
+}
 
 Access Bursts(Mem mem, bool write, int64_t addr, uint32_t count, uint32_t len, int64_t stride) {
   Access a;
@@ -51,7 +59,8 @@ Core::Core(Machine& machine_in, int index_in, int block_in, int sub_block_in, Co
     if ((kind == CoreKind::kAiv && cube_only) || (kind == CoreKind::kAic && !cube_only)) continue;
     local.bytes = chip().bytes[m];
     local.usable = chip().usable[m];
-    if (mem == Mem::kUB && soc() == Soc::kAscend910B && machine.options.reserved_ubuf) local.usable = 184 * 1024;
+    if (mem == Mem::kUB && soc() == Soc::kAscend910B && machine.options.reserved_ubuf)
+      local.usable = 184 * 1024;
     if (!local.bytes) continue;
     local.data = std::make_unique<uint8_t[]>(local.bytes);
     std::memset(local.data.get(), 0xff, local.bytes);
@@ -63,8 +72,12 @@ Core::Core(Machine& machine_in, int index_in, int block_in, int sub_block_in, Co
 
 Core::~Core() = default;
 
-const ChipLimits& Core::chip() const { return machine.chip; }
-Soc Core::soc() const { return machine.chip.soc; }
+const ChipLimits& Core::chip() const {
+  return machine.chip;
+}
+Soc Core::soc() const {
+  return machine.chip.soc;
+}
 
 std::string Core::Name() const {
   switch (kind) {
@@ -78,15 +91,17 @@ std::string Core::Name() const {
   return "";
 }
 
-uint8_t* Core::GmAt(uint16_t gm, int64_t addr) { return machine.gm.tensors()[gm].device + addr; }
+uint8_t* Core::GmAt(uint16_t gm, int64_t addr) {
+  return machine.gm.tensors()[gm].device + addr;
+}
 
-void Core::Fail(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe, Mem mem,
-                int64_t address) {
+void Core::Fail(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe,
+                Mem mem, int64_t address) {
   machine.AddError(MakeError(rule, call, where, detail, pipe, mem, address));
 }
 
-Error Core::MakeError(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe, Mem mem,
-                      int64_t address) const {
+Error Core::MakeError(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe,
+                      Mem mem, int64_t address) const {
   Error e;
   e.rule = rule;
   e.call = call;
@@ -121,12 +136,15 @@ void Core::BlockUntil(bool (*ready)(Core&, uint64_t), uint64_t arg, const char* 
   CheckStop();
 }
 
-void Core::SwitchToScheduler() { swapcontext(&coroutine_->context, &machine.scheduler_context); }
+void Core::SwitchToScheduler() {
+  swapcontext(&coroutine_->context, &machine.scheduler_context);
+}
 
 void Core::Yield(uint16_t gm) {
   if (machine.gm.tensors()[gm].kind == GmKind::kInput) return;
   ++polls_;
-  BlockUntil([](Core& c, uint64_t polls) { return c.polls_seen_ >= polls; }, polls_, "its turn, polling GM", {});
+  BlockUntil([](Core& c, uint64_t polls) { return c.polls_seen_ >= polls; }, polls_, "its turn, polling GM",
+             {});
 }
 
 Instr& Core::Begin(Pipe pipe, const char* name, const Where& where) {
@@ -134,7 +152,8 @@ Instr& Core::Begin(Pipe pipe, const char* name, const Where& where) {
   const bool cube_pipe = pipe == Pipe::kM || pipe == Pipe::kMTE1 || pipe == Pipe::kFIX;
   if ((kind == CoreKind::kAiv && cube_pipe) || (kind == CoreKind::kAic && pipe == Pipe::kV))
     Fail(Rule::kWrongCore, name, where,
-         std::string(name) + " runs on pipe " + PipeName(pipe) + ", which an " + CoreKindName(kind) + " core lacks",
+         std::string(name) + " runs on pipe " + PipeName(pipe) + ", which an " + CoreKindName(kind) +
+             " core lacks",
          pipe);
   Queue& queue = queue_[Index(pipe)];
   if (queue.instrs.size() >= machine.queue_capacity)
@@ -181,8 +200,8 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
   if (a.count == 0) return true;
   int64_t low = a.addr, high = a.addr;
   if (a.blocks && a.block_bytes) {
-    high = a.addr + static_cast<int64_t>(a.count - 1) * a.stride + static_cast<int64_t>(a.blocks - 1) * a.block_stride +
-           a.block_bytes;
+    high = a.addr + static_cast<int64_t>(a.count - 1) * a.stride +
+           static_cast<int64_t>(a.blocks - 1) * a.block_stride + a.block_bytes;
   } else if (a.blocks) {
     const int64_t span = static_cast<int64_t>(a.count - 1) * a.stride;
     int last = -1, last_bit = 0;
@@ -197,7 +216,8 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
         }
       }
     if (last < 0) return true;
-    high = a.addr + std::max<int64_t>(span, 0) + static_cast<int64_t>(last) * a.block_stride + (last_bit + 1) * a.element;
+    high = a.addr + std::max<int64_t>(span, 0) + static_cast<int64_t>(last) * a.block_stride +
+           (last_bit + 1) * a.element;
   } else {
     if (a.len == 0) return true;
     const int64_t span = static_cast<int64_t>(a.count - 1) * a.stride;
@@ -205,12 +225,16 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
     high += std::max<int64_t>(span, 0) + a.len;
   }
   auto bytes_text = [&] { return "bytes [" + std::to_string(low) + ", " + std::to_string(high) + ")"; };
+  if (a.mem == Mem::kGM && a.gm >= machine.gm.tensors().size()) {
+    Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
+    return false;
+  }
   if (a.mem == Mem::kGM) {
     const GmTensor& t = machine.gm.tensors()[a.gm];
     if (low < 0 || high > static_cast<int64_t>(t.bytes)) {
       Fail(Rule::kGmOutOfBounds, name, where,
-           std::string(a.write ? "writes " : "reads ") + bytes_text() + " of GM tensor '" + t.name + "', which has " +
-               std::to_string(t.bytes) + " bytes",
+           std::string(a.write ? "writes " : "reads ") + bytes_text() + " of GM tensor '" + t.name +
+               "', which has " + std::to_string(t.bytes) + " bytes",
            pipe, Mem::kGM, low);
       return false;
     }
@@ -224,21 +248,22 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
   if (local.bytes == 0) {
     const bool has = chip().bytes[Index(a.mem)] != 0;
     Fail(has ? Rule::kWrongCore : Rule::kNotOnChip, name, where,
-         std::string("touches ") + MemName(a.mem) + ", which " + (has ? CoreKindName(kind) : chip().name) + " lacks",
+         std::string("touches ") + MemName(a.mem) + ", which " + (has ? CoreKindName(kind) : chip().name) +
+             " lacks",
          pipe, a.mem, low);
     return false;
   }
   if (low < 0 || high > local.bytes) {
     Fail(Rule::kMemoryRange, name, where,
-         std::string(a.write ? "writes " : "reads ") + bytes_text() + " of " + MemName(a.mem) + ", which has " +
-             std::to_string(local.bytes) + " bytes",
+         std::string(a.write ? "writes " : "reads ") + bytes_text() + " of " + MemName(a.mem) +
+             ", which has " + std::to_string(local.bytes) + " bytes",
          pipe, a.mem, low);
     return false;
   }
   if (high > local.usable && !header_scratch) {
     Fail(Rule::kReservedMemory, name, where,
-         std::string(a.write ? "writes " : "reads ") + bytes_text() + " of " + MemName(a.mem) + ", where everything from " +
-             std::to_string(local.usable) + " is reserved",
+         std::string(a.write ? "writes " : "reads ") + bytes_text() + " of " + MemName(a.mem) +
+             ", where everything from " + std::to_string(local.usable) + " is reserved",
          pipe, a.mem, low);
     return false;
   }
@@ -251,7 +276,8 @@ void Core::SetFlag(Pipe src, Pipe dst, int id, const char* name, const Where& wh
   if (stopped_) return;
   if (id < 0 || id >= chip().event_ids) {
     Fail(Rule::kFlagId, name, where,
-         "event id " + std::to_string(id) + ", but " + chip().name + " has 0.." + std::to_string(chip().event_ids - 1),
+         "event id " + std::to_string(id) + ", but " + chip().name + " has 0.." +
+             std::to_string(chip().event_ids - 1),
          src);
     return;
   }
@@ -287,7 +313,8 @@ void Core::WaitFlag(Pipe src, Pipe dst, int id, const char* name, const Where& w
   if (stopped_) return;
   if (id < 0 || id >= chip().event_ids) {
     Fail(Rule::kFlagId, name, where,
-         "event id " + std::to_string(id) + ", but " + chip().name + " has 0.." + std::to_string(chip().event_ids - 1),
+         "event id " + std::to_string(id) + ", but " + chip().name + " has 0.." +
+             std::to_string(chip().event_ids - 1),
          dst);
     return;
   }
@@ -295,8 +322,8 @@ void Core::WaitFlag(Pipe src, Pipe dst, int id, const char* name, const Where& w
   --flag.outstanding;
   if (dst == Pipe::kS) {
     const uint64_t arg = static_cast<uint64_t>(Index(src)) << 8 | static_cast<uint64_t>(id);
-    BlockUntil([](Core& c, uint64_t a) { return !c.flag_[a >> 8][0][a & 255].sets.empty(); }, arg, FlagText(src, dst, id),
-               where);
+    BlockUntil([](Core& c, uint64_t a) { return !c.flag_[a >> 8][0][a & 255].sets.empty(); }, arg,
+               FlagText(src, dst, id), where);
     if (stopped_) return;
     Merge(queue_[0].known, flag.sets.front());
     flag.sets.pop_front();
@@ -310,7 +337,8 @@ void Core::WaitFlag(Pipe src, Pipe dst, int id, const char* name, const Where& w
 }
 
 const char* Core::FlagText(Pipe src, Pipe dst, int id) {
-  flag_text_ = std::string("WaitFlag<") + PipeName(src) + "_" + PipeName(dst) + ">(" + std::to_string(id) + ")";
+  flag_text_ =
+      std::string("WaitFlag<") + PipeName(src) + "_" + PipeName(dst) + ">(" + std::to_string(id) + ")";
   return flag_text_.c_str();
 }
 
@@ -382,11 +410,35 @@ void Core::SoftMeet(int cores, const Where& where) {
   for (int p = 0; p < kPipes; ++p) meeting.clock[index * kPipes + p] = queue_[0].known.done[p];
   ++meeting.came;
   flag_text_ = "SyncAll, where " + std::to_string(cores) + " cores meet";
-  BlockUntil(
-      [](Core& c, uint64_t a) { return c.machine.meetings[a >> 32].came >= static_cast<int>(a & 0xffffffff); },
-      static_cast<uint64_t>(round) << 32 | static_cast<uint32_t>(cores), flag_text_.c_str(), where);
+  BlockUntil([](Core& c,
+                uint64_t a) { return c.machine.meetings[a >> 32].came >= static_cast<int>(a & 0xffffffff); },
+             static_cast<uint64_t>(round) << 32 | static_cast<uint32_t>(cores), flag_text_.c_str(), where);
   if (stopped_) return;
   remote_.push_back(machine.meetings[round].clock);
+}
+
+void Core::BlockSet(uint64_t flag) {
+  CheckStop();
+  if (stopped_) return;
+  auto clock = std::make_shared<std::vector<uint32_t>>(machine.cores.size() * kPipes, 0);
+  const std::vector<uint32_t>& old = remote_.back();
+  for (size_t i = 0; i < old.size(); ++i) (*clock)[i] = old[i];
+  for (int p = 0; p < kPipes; ++p)
+    (*clock)[static_cast<size_t>(index * kPipes + p)] = queue_[0].known.done[p];
+  machine.block_flags[flag].push_back(clock);
+}
+
+void Core::BlockWait(uint64_t flag, const Where& where) {
+  flag_text_ = "IBWait on the flag of block " + std::to_string(flag & 0xffff);
+  BlockUntil([](Core& c, uint64_t f) { return !c.machine.block_flags[f].empty(); }, flag, flag_text_.c_str(),
+             where);
+  if (stopped_) return;
+  auto& sets = machine.block_flags[flag];
+  std::vector<uint32_t> known = *sets.front();
+  sets.pop_front();
+  const std::vector<uint32_t>& old = remote_.back();
+  for (size_t i = 0; i < old.size(); ++i) known[i] = std::max(known[i], old[i]);
+  remote_.push_back(std::move(known));
 }
 
 void Core::ScalarAccess(const Access& access, const char* name, const Where& where) {
@@ -437,7 +489,8 @@ void Core::Execute(Instr& instr) {
     case InstrKind::kExecute:
       pipe_repeats[Index(instr.pipe)] += instr.repeats;
       pipe_cycles[Index(instr.pipe)] += instr.cycles;
-      for (int i = 0; i < instr.accesses; ++i) CheckHazards(instr, instr.access[i], queue.known, queue.remote);
+      for (int i = 0; i < instr.accesses; ++i)
+        CheckHazards(instr, instr.access[i], queue.known, queue.remote);
       if (instr.more)
         for (const Access& a : *instr.more) CheckHazards(instr, a, queue.known, queue.remote);
       executing_ = &instr;
@@ -458,7 +511,8 @@ void Core::Execute(Instr& instr) {
     case InstrKind::kFresh: {
       const Access& a = instr.access[0];
       LocalMemory& local = memory[Index(a.mem)];
-      for (int64_t b = a.addr / kBlock; b < (a.addr + a.len + kBlock - 1) / kBlock; ++b) local.state[b].written = 0;
+      for (int64_t b = a.addr / kBlock; b < (a.addr + a.len + kBlock - 1) / kBlock; ++b)
+        local.state[b].written = 0;
       break;
     }
     case InstrKind::kCrossSet: {
@@ -485,9 +539,11 @@ void Core::Trace(const Instr& instr) {
   t.bytes = instr.bytes;
   t.repeats = instr.repeats;
   if (instr.kind == InstrKind::kSetFlag)
-    t.waits = std::string(PipeName(instr.pipe)) + "_" + PipeName(instr.other) + " " + std::to_string(instr.id);
+    t.waits =
+        std::string(PipeName(instr.pipe)) + "_" + PipeName(instr.other) + " " + std::to_string(instr.id);
   if (instr.kind == InstrKind::kWaitFlag)
-    t.waits = std::string(PipeName(instr.other)) + "_" + PipeName(instr.pipe) + " " + std::to_string(instr.id);
+    t.waits =
+        std::string(PipeName(instr.other)) + "_" + PipeName(instr.pipe) + " " + std::to_string(instr.id);
   t.file = instr.where.file;
   t.line = instr.where.line;
   machine.trace.push_back(std::move(t));

@@ -26,7 +26,8 @@ const char* RuleText(Rule rule) {
 }
 
 std::string Error::ToString() const {
-  std::string s = std::string(RuleName(rule)) + ": " + call + ": " + detail + " [rule: " + RuleText(rule) + "]";
+  std::string s =
+      std::string(RuleName(rule)) + ": " + call + ": " + detail + " [rule: " + RuleText(rule) + "]";
   if (line) s += " at " + file + ":" + std::to_string(line);
   if (block >= 0) s += ", block " + std::to_string(block) + " " + core + ", pipe " + pipe;
   if (address >= 0) s += ", " + memory + " address " + std::to_string(address);
@@ -49,22 +50,26 @@ std::string Report::ToString() const {
     s += "\n";
   }
   for (const TensorReport& t : tensors) {
-    std::snprintf(line, sizeof line, "%-16s %10llu bytes; read %llu (%llu in sectors), written %llu (%llu in sectors)\n",
-                  t.name.c_str(), static_cast<unsigned long long>(t.size), static_cast<unsigned long long>(t.bytes_read),
+    std::snprintf(line, sizeof line,
+                  "%-16s %10llu bytes; read %llu (%llu in sectors), written %llu (%llu in sectors)\n",
+                  t.name.c_str(), static_cast<unsigned long long>(t.size),
+                  static_cast<unsigned long long>(t.bytes_read),
                   static_cast<unsigned long long>(t.sector_bytes_read),
                   static_cast<unsigned long long>(t.bytes_written),
                   static_cast<unsigned long long>(t.sector_bytes_written));
     s += line;
   }
   for (const PipeReport& p : pipes) {
-    std::snprintf(line, sizeof line, "%-6s %-5s %8llu instructions %10llu repeats %12.0f cycles modelled (busiest core %.0f)\n",
+    std::snprintf(line, sizeof line,
+                  "%-6s %-5s %8llu instructions %10llu repeats %12.0f cycles modelled (busiest core %.0f)\n",
                   p.core.c_str(), p.pipe.c_str(), static_cast<unsigned long long>(p.instructions),
                   static_cast<unsigned long long>(p.repeats), p.modelled_cycles, p.modelled_cycles_max);
     s += line;
   }
   s += "peak bytes";
   for (int m = 1; m < kMems; ++m)
-    if (peak_bytes[m]) s += std::string(" ") + MemName(static_cast<Mem>(m)) + ":" + std::to_string(peak_bytes[m]);
+    if (peak_bytes[m])
+      s += std::string(" ") + MemName(static_cast<Mem>(m)) + ":" + std::to_string(peak_bytes[m]);
   s += "\nevents";
   for (const std::string& e : events) s += " " + e + ",";
   return s + "\n";

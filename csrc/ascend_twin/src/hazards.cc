@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Happens-before checks. Every 32 B block knows its last writer and its last readers; a conflicting access is an
-// error unless the accessing pipe knows, through flags and barriers, that they are complete.
+// Happens-before checks. Every 32 B block knows its last writer and its last readers; a conflicting access is
+// an error unless the accessing pipe knows, through flags and barriers, that they are complete.
 #include <algorithm>
 
 #include "machine.h"
@@ -9,9 +9,13 @@ namespace ascend_twin {
 
 namespace {
 
-int Index(Pipe pipe) { return static_cast<int>(pipe); }
+int Index(Pipe pipe) {
+  return static_cast<int>(pipe);
+}
 
-uint32_t Stamp(uint32_t seq, Pipe pipe) { return seq << 3 | static_cast<uint32_t>(pipe); }
+uint32_t Stamp(uint32_t seq, Pipe pipe) {
+  return seq << 3 | static_cast<uint32_t>(pipe);
+}
 
 // The bytes of a block that an element mask selects.
 uint32_t ByteMask(const uint64_t mask[2], int block, int element) {
@@ -105,6 +109,29 @@ bool Core::Pending(const Instr& before, Mem mem, int64_t addr, bool write) const
   return false;
 }
 
+void Core::SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written) {
+  BlockState* state = memory[static_cast<int>(mem)].state.data();
+  for (int64_t b = addr; b < addr + bytes; ++b) {
+    const uint32_t bit = 1u << (b % kBlock);
+    uint32_t& mask = state[b / kBlock].written;
+    mask = written ? mask | bit : mask & ~bit;
+  }
+}
+
+bool Core::AllWritten(Mem mem, int64_t addr, int64_t bytes) const {
+  const BlockState* state = memory[static_cast<int>(mem)].state.data();
+  for (int64_t b = addr / kBlock; b < (addr + bytes + kBlock - 1) / kBlock; ++b)
+    if (~state[b].written) return false;
+  return true;
+}
+
+void Core::MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes) {
+  const BlockState* source = memory[static_cast<int>(from)].state.data();
+  BlockState* target = memory[static_cast<int>(to)].state.data();
+  for (int64_t b = 0; b < bytes / kBlock; ++b)
+    target[dst / kBlock + b].written = source[src / kBlock + b].written;
+}
+
 void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& known) {
   LocalMemory& local = memory[static_cast<int>(access.mem)];
   BlockState* state = local.state.data();
@@ -129,7 +156,12 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
              writer_first ? "write" : "later write");
         return false;
       }
-      if (bytes & ~s.written) {
+      if (access.moved && (bytes & ~s.written) && !Pending(instr, access.mem, b * kBlock, true)) {
+        s.reader[reader_class] = me;
+        return true;
+      }
+      const bool copied_out = machine.options.copy_uninitialised && instr.pipe == Pipe::kMTE3;
+      if ((bytes & ~s.written) && !(copied_out && !Pending(instr, access.mem, b * kBlock, true))) {
         if (Pending(instr, access.mem, b * kBlock, true)) {
           Fail(Rule::kHazardRaw, instr.name, instr.where,
                "an earlier instruction that writes this block had not run, and nothing makes this one wait",
@@ -157,8 +189,8 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
       }
     if (!ordered(s.writer)) {
       if (Pending(instr, access.mem, b * kBlock, false))  // the read in between has not even run
-        Fail(Rule::kHazardWar, instr.name, instr.where, "an earlier instruction that reads this block had not run",
-             instr.pipe, access.mem, b * kBlock);
+        Fail(Rule::kHazardWar, instr.name, instr.where,
+             "an earlier instruction that reads this block had not run", instr.pipe, access.mem, b * kBlock);
       else
         fail(Rule::kHazardWaw, b, static_cast<Pipe>(s.writer & 7), "write");
       return false;
@@ -189,7 +221,8 @@ bool Machine::CheckStale(Core& core, const Instr& instr, const Access& access) {
   return true;
 }
 
-void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, const Clock& known, uint32_t remote) {
+void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, const Clock& known,
+                      uint32_t remote) {
   GmState& state = gm_state[access.gm];
   const GmTensor& tensor = gm.tensors()[access.gm];
   if (tensor.kind == GmKind::kInput) return;
@@ -199,20 +232,21 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
     if (who == 0) return true;
     const uint32_t other_core = (who - 1) / kPipes, pipe = (who - 1) % kPipes;
     if (other_core == static_cast<uint32_t>(core.index))
-      return known.done[pipe] >= seq || (who == me && seq == instr.seq) || (pipe == 0 && instr.pipe == Pipe::kS);
+      return known.done[pipe] >= seq || (who == me && seq == instr.seq) ||
+             (pipe == 0 && instr.pipe == Pipe::kS);
     return who - 1 < seen.size() && seen[who - 1] >= seq;
   };
   auto fail = [&](Rule same_core, uint32_t who, int64_t b, const char* what) {
     const Core& other = *cores[(who - 1) / kPipes];
     const Pipe pipe = static_cast<Pipe>((who - 1) % kPipes);
     if (&other == &core) {
-      core.Fail(same_core, instr.name, instr.where,
-                Since(pipe, what) + " of GM tensor '" + tensor.name + "'", instr.pipe, Mem::kGM, b * kBlock);
+      core.Fail(same_core, instr.name, instr.where, Since(pipe, what) + " of GM tensor '" + tensor.name + "'",
+                instr.pipe, Mem::kGM, b * kBlock);
     } else {
       core.Fail(Rule::kGmRace, instr.name, instr.where,
-                std::string(access.write ? "writes" : "reads") + " a 32 B block of GM tensor '" + tensor.name +
-                    "' with no order to the " + what + " by block " + std::to_string(other.block) + " " + other.Name() +
-                    " pipe " + PipeName(pipe),
+                std::string(access.write ? "writes" : "reads") + " a 32 B block of GM tensor '" +
+                    tensor.name + "' with no order to the " + what + " by block " +
+                    std::to_string(other.block) + " " + other.Name() + " pipe " + PipeName(pipe),
                 instr.pipe, Mem::kGM, b * kBlock);
     }
   };
@@ -220,7 +254,8 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
   ForBlocks(access, [&](int64_t b, uint32_t bytes) {
     GmBlock& s = state.blocks[b];
     if (access.write && static_cast<size_t>(b ^ 1) < state.blocks.size()) {
-      // A scalar write takes the whole 64 B line through its cache: the other half must not be someone else's.
+      // A scalar write takes the whole 64 B line through its cache: the other half must not be someone
+      // else's.
       const GmBlock& half = state.blocks[b ^ 1];
       const bool scalar = instr.pipe == Pipe::kS || (half.writer && (half.writer - 1) % kPipes == 0);
       const bool other = half.writer && (half.writer - 1) / kPipes != static_cast<uint32_t>(core.index);
@@ -244,16 +279,17 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
       }
       if (bytes & ~s.written) {
         const bool pending = core.Pending(instr, Mem::kGM, b * kBlock, true);
-        Error error = core.MakeError(
-            pending ? Rule::kHazardRaw : Rule::kUninitialised, instr.name, instr.where,
-            "byte " + std::to_string(b * kBlock + __builtin_ctz(bytes & ~s.written)) + " of GM tensor '" + tensor.name +
-                "' was not written before",
-            instr.pipe, Mem::kGM, b * kBlock);
+        Error error =
+            core.MakeError(pending ? Rule::kHazardRaw : Rule::kUninitialised, instr.name, instr.where,
+                           "byte " + std::to_string(b * kBlock + __builtin_ctz(bytes & ~s.written)) +
+                               " of GM tensor '" + tensor.name + "' was not written before",
+                           instr.pipe, Mem::kGM, b * kBlock);
         if (pending) {
           AddError(std::move(error));
           return false;
         }
-        if (suspected.empty()) suspected.push_back(std::move(error));  // a later, unordered write makes it a race
+        if (suspected.empty())
+          suspected.push_back(std::move(error));  // a later, unordered write makes it a race
       }
       if (s.readers) {
         auto& list = state.shared[s.readers - 1];
@@ -293,8 +329,8 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
     }
     if (access.atomic && (bytes & ~s.written) && tensor.kind != GmKind::kInOut) {
       core.Fail(Rule::kUninitialised, instr.name, instr.where,
-                "an atomic update of GM tensor '" + tensor.name + "', which holds no value yet", instr.pipe, Mem::kGM,
-                b * kBlock);
+                "an atomic update of GM tensor '" + tensor.name + "', which holds no value yet", instr.pipe,
+                Mem::kGM, b * kBlock);
       return false;
     }
     s.writer_bytes = bytes;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler: which pipe of which core runs next is chosen by the seed, to be as unkind as the rules allow.
+// The scheduler: which pipe of which core runs next is chosen by the seed, to be as unkind as the rules
+// allow.
 #include "machine.h"
 
 #include <algorithm>
@@ -41,7 +42,11 @@ const char* TypeName(KernelType type) {
 }  // namespace
 
 Machine::Machine(const LaunchOptions& options_in, Gm& gm_in, const std::function<void()>& kernel)
-    : options(options_in), chip(Chip(options_in.soc)), gm(gm_in), random(options_in.seed), type(options_in.kernel_type),
+    : options(options_in),
+      chip(Chip(options_in.soc)),
+      gm(gm_in),
+      random(options_in.seed),
+      type(options_in.kernel_type),
       kernel_(kernel) {}
 
 void Machine::AddError(Error error) {
@@ -56,14 +61,16 @@ void Machine::AddError(Error error) {
 bool Machine::GmFind(const void* pointer, uint16_t* index, int64_t* offset) const {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const std::vector<GmTensor>& tensors = gm.tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto base = reinterpret_cast<uintptr_t>(tensors[i].device);
-    if (address >= base && address <= base + tensors[i].bytes) {
-      *index = static_cast<uint16_t>(i);
-      *offset = static_cast<int64_t>(address - base);
-      return true;
+  // A pointer into the gap around a tensor still means that tensor: its use is out of bounds by name.
+  for (const int64_t slack : {int64_t{0}, Gm::kGap})
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const auto from = static_cast<int64_t>(address - reinterpret_cast<uintptr_t>(tensors[i].device));
+      if (from >= -slack && from <= static_cast<int64_t>(tensors[i].bytes) + slack) {
+        *index = static_cast<uint16_t>(i);
+        *offset = from;
+        return true;
+      }
     }
-  }
   return false;
 }
 
@@ -164,8 +171,7 @@ Report Machine::Run() {
   } else if (type == KernelType::kAuto) {
     type = ProbeType();
   }
-  const bool fits = options.soc == Soc::kAscend910 ? type == KernelType::kFused
-                                                   : type != KernelType::kFused;
+  const bool fits = options.soc == Soc::kAscend910 ? type == KernelType::kFused : type != KernelType::kFused;
   if (!fits || options.block_dim < 1) {
     Error e;
     e.rule = fits ? Rule::kBlockDim : Rule::kKernelType;
@@ -191,7 +197,8 @@ Report Machine::Run() {
   for (auto& core : cores) active.push_back(core.get());
   // Even seed groups run cores in a random order nearly to their end, odd ones mix them finely.
   const bool sequential = options.seed / 4 % 2 == 0;
-  for (size_t i = active.size(); i > 1; --i) std::swap(active[i - 1], active[random.Below(static_cast<uint32_t>(i))]);
+  for (size_t i = active.size(); i > 1; --i)
+    std::swap(active[i - 1], active[random.Below(static_cast<uint32_t>(i))]);
   size_t at = 0;
   while (!active.empty() && !stop) {
     if (!sequential) at = random.Below(static_cast<uint32_t>(active.size()));
@@ -274,8 +281,9 @@ void Machine::ReportDeadlock() {
   for (auto& core : cores) {
     if (core->Done()) continue;
     auto add = [&](const std::string& what) {
-      if (lines++ < 12) text += (text.empty() ? "" : "; ") + std::string("block ") + std::to_string(core->block) + " " +
-                                core->Name() + " " + what;
+      if (lines++ < 12)
+        text += (text.empty() ? "" : "; ") + std::string("block ") + std::to_string(core->block) + " " +
+                core->Name() + " " + what;
     };
     for (int p = 0; p < kPipes; ++p) {
       if (core->queue_[p].instrs.empty()) continue;
@@ -301,7 +309,8 @@ void Machine::ReportDeadlock() {
     }
   }
   if (!blamed) blamed = cores.front().get();
-  AddError(blamed->MakeError(Rule::kDeadlock, call, where, "nothing can run: " + text, blamed_pipe, Mem::kGM, -1));
+  AddError(
+      blamed->MakeError(Rule::kDeadlock, call, where, "nothing can run: " + text, blamed_pipe, Mem::kGM, -1));
 }
 
 // What must hold when a core has ended.
@@ -321,11 +330,13 @@ void Machine::Finish(Core& core) {
     if (!cross[core.index][id].sets.empty())
       core.Fail(Rule::kCrossCoreFlagLeft, "CrossCoreSetFlag", cross[core.index][id].last_set,
                 "cross-core flag " + std::to_string(id) + " was set for this core and never waited for");
-  if (core.vector.counter_mode || (core.vector.explicit_mask && (core.vector.mask[0] != ~0ull || core.vector.mask[1] != ~0ull)))
+  if (core.vector.counter_mode ||
+      (core.vector.explicit_mask && (core.vector.mask[0] != ~0ull || core.vector.mask[1] != ~0ull)))
     core.Fail(Rule::kMaskNotRestored, "SetVectorMask", core.vector.mask_set,
               "the kernel ends with a partial vector mask or in counter mode");
   if (core.atomic != AtomicOp::kNone)
-    core.Fail(Rule::kAtomicNotRestored, "SetAtomicAdd", core.atomic_set, "the kernel ends without SetAtomicNone");
+    core.Fail(Rule::kAtomicNotRestored, "SetAtomicAdd", core.atomic_set,
+              "the kernel ends without SetAtomicNone");
   core.tpipe->Finish(core);
   SetCurrent(nullptr);
 }

@@ -6,6 +6,7 @@
 
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,8 +47,8 @@ struct GmBlock {
   uint32_t reader_seq = 0, reader_bytes = 0;
   uint32_t readers = 0;  // index + 1 into GmState::shared
   uint32_t written = 0;
-  bool atomic = false;  // the last write was atomic
-  bool dirty = false;   // written by a scalar unit and still in its cache
+  bool atomic = false;   // the last write was atomic
+  bool dirty = false;    // written by a scalar unit and still in its cache
   uint32_t version = 0;  // counts the writes
 };
 
@@ -71,8 +72,8 @@ struct GmState {
 using CrossClock = std::shared_ptr<const std::vector<uint32_t>>;
 
 struct CrossFlag {
-  std::deque<CrossClock> sets;                  // ready for this core's waits
-  std::deque<CrossClock> collected[3];          // sets of this core not yet matched by its group, per mode
+  std::deque<CrossClock> sets;          // ready for this core's waits
+  std::deque<CrossClock> collected[3];  // sets of this core not yet matched by its group, per mode
   Where last_set;
 };
 
@@ -104,6 +105,7 @@ class Machine {
     std::vector<uint32_t> clock;
   };
   std::deque<Meeting> meetings;
+  std::map<uint64_t, std::deque<CrossClock>> block_flags;
 
   void AddError(Error error);
   void DeclareType(KernelType declared, const Where& where);

@@ -11,10 +11,18 @@ namespace {
 
 constexpr int kMaxBuffers = 64;
 
-bool HasFlag(PipePair event) { return event.src != Pipe::kS || event.dst != Pipe::kS; }
-bool SamePipe(PipePair event) { return event.src == event.dst; }
-int Index(Pipe pipe) { return static_cast<int>(pipe); }
-std::string EventName(PipePair e) { return std::string(PipeName(e.src)) + "_" + PipeName(e.dst); }
+bool HasFlag(PipePair event) {
+  return event.src != Pipe::kS || event.dst != Pipe::kS;
+}
+bool SamePipe(PipePair event) {
+  return event.src == event.dst;
+}
+int Index(Pipe pipe) {
+  return static_cast<int>(pipe);
+}
+std::string EventName(PipePair e) {
+  return std::string(PipeName(e.src)) + "_" + PipeName(e.dst);
+}
 
 const char* PhaseName(BufferPhase phase) {
   static const char* const names[] = {"free", "allocated", "enqueued", "dequeued"};
@@ -22,7 +30,8 @@ const char* PhaseName(BufferPhase phase) {
 }
 
 // Takes `bytes` of a memory, from the pool if one is named.
-bool Take(Core& core, const char* call, Mem mem, uint32_t bytes, uint32_t pool_id, uint32_t* addr, const Where& where) {
+bool Take(Core& core, const char* call, Mem mem, uint32_t bytes, uint32_t pool_id, uint32_t* addr,
+          const Where& where) {
   TPipeState& t = *core.tpipe;
   const uint32_t limit = core.memory[static_cast<int>(mem)].bytes ? core.memory[static_cast<int>(mem)].usable
                                                                   : core.chip().usable[static_cast<int>(mem)];
@@ -31,7 +40,8 @@ bool Take(Core& core, const char* call, Mem mem, uint32_t bytes, uint32_t pool_i
     *addr = pool.used;
     if (pool.used + bytes > pool.end) {
       core.Fail(Rule::kCapacity, call, where,
-                "needs " + std::to_string(bytes) + " bytes, its pool has " + std::to_string(pool.end - pool.used) + " left");
+                "needs " + std::to_string(bytes) + " bytes, its pool has " +
+                    std::to_string(pool.end - pool.used) + " left");
       return false;
     }
     pool.used += bytes;
@@ -41,8 +51,9 @@ bool Take(Core& core, const char* call, Mem mem, uint32_t bytes, uint32_t pool_i
   *addr = used;
   if (bytes == 0 || used + bytes > limit) {
     core.Fail(Rule::kCapacity, call, where,
-              "needs " + std::to_string(bytes) + " bytes of " + MemName(mem) + " behind " + std::to_string(used) +
-                  " in use; a kernel on " + core.chip().name + " has " + std::to_string(limit),
+              "needs " + std::to_string(bytes) + " bytes of " + MemName(mem) + " behind " +
+                  std::to_string(used) + " in use; a kernel on " + core.chip().name + " has " +
+                  std::to_string(limit),
               Pipe::kS, mem, used);
     return false;
   }
@@ -114,8 +125,8 @@ BufferState* QueueAlloc(Core& core, QueueState& queue, const Where& where) {
     // Behind that wait, in the pipe that fills the buffer, its old content is gone.
     const Pipe filler = HasFlag(queue.backward) ? queue.backward.dst : queue.forward.src;
     const bool has_pipe = !((core.kind == CoreKind::kAic && filler == Pipe::kV) ||
-                            (core.kind == CoreKind::kAiv && (filler == Pipe::kM || filler == Pipe::kMTE1 ||
-                                                             filler == Pipe::kFIX)));
+                            (core.kind == CoreKind::kAiv &&
+                             (filler == Pipe::kM || filler == Pipe::kMTE1 || filler == Pipe::kFIX)));
     if (filler != Pipe::kS && has_pipe && core.memory[static_cast<int>(buffer.mem)].bytes)
       core.Fresh(filler, buffer.mem, buffer.addr, buffer.len, where);
     return &buffer;
@@ -133,8 +144,9 @@ void QueueFree(Core& core, QueueState& queue, BufferState* buffer, const Where& 
   bool mine = false;
   for (int i = 0; i < queue.num; ++i) mine |= &t.buffers[static_cast<size_t>(queue.first + i)] == buffer;
   if (!mine || buffer->phase == BufferPhase::kFree || buffer->phase == BufferPhase::kEnqueued) {
-    core.Fail(Rule::kQueueOrder, "FreeTensor", where,
-              mine ? std::string("the tensor is ") + PhaseName(buffer->phase) : "the tensor is not of this queue");
+    core.Fail(
+        Rule::kQueueOrder, "FreeTensor", where,
+        mine ? std::string("the tensor is ") + PhaseName(buffer->phase) : "the tensor is not of this queue");
     return;
   }
   if (HasFlag(queue.backward) && !SamePipe(queue.backward)) {
@@ -153,13 +165,15 @@ bool QueueEnQue(Core& core, QueueState& queue, BufferState* buffer, PipePair eve
   bool mine = false;
   for (int i = 0; i < queue.num; ++i) mine |= &t.buffers[static_cast<size_t>(queue.first + i)] == buffer;
   if (!mine || (buffer->phase != BufferPhase::kOccupied && buffer->phase != BufferPhase::kDequeued)) {
-    core.Fail(Rule::kQueueOrder, "EnQue", where,
-              mine ? std::string("the tensor is ") + PhaseName(buffer->phase) : "the tensor is not of this queue");
+    core.Fail(
+        Rule::kQueueOrder, "EnQue", where,
+        mine ? std::string("the tensor is ") + PhaseName(buffer->phase) : "the tensor is not of this queue");
     return false;
   }
   if (queue.queued >= std::max(queue.depth, 1)) {
     core.Fail(Rule::kQueueDepth, "EnQue", where,
-              "EnQue " + std::to_string(queue.queued + 1) + " in a row on a queue of depth " + std::to_string(queue.depth));
+              "EnQue " + std::to_string(queue.queued + 1) + " in a row on a queue of depth " +
+                  std::to_string(queue.depth));
     return false;
   }
   buffer->phase = BufferPhase::kEnqueued;
@@ -207,19 +221,23 @@ bool QueueHasIdle(Core& core, QueueState& queue) {
 }
 
 void QueueFreeAllEvent(Core& core, QueueState& queue, const Where& where) {
-  for (int i = 0; i < queue.num; ++i) WaitFree(core, core.tpipe->buffers[static_cast<size_t>(queue.first + i)], where);
+  for (int i = 0; i < queue.num; ++i)
+    WaitFree(core, core.tpipe->buffers[static_cast<size_t>(queue.first + i)], where);
 }
 
-bool BufInit(Core& core, Mem mem, uint32_t len, uint32_t pool, uint32_t* addr, uint32_t* out_len, const Where& where) {
+bool BufInit(Core& core, Mem mem, uint32_t len, uint32_t pool, uint32_t* addr, uint32_t* out_len,
+             const Where& where) {
   core.CheckStop();
   if (core.stopped()) return false;
   const uint32_t rounded = (len + kBlock - 1) / kBlock * kBlock;
-  if (!CountBuffers(core, 1, where) || !Take(core, "InitBuffer", mem, rounded, pool, addr, where)) return false;
+  if (!CountBuffers(core, 1, where) || !Take(core, "InitBuffer", mem, rounded, pool, addr, where))
+    return false;
   *out_len = rounded;
   return true;
 }
 
-bool PoolInit(Core& core, Mem mem, uint32_t len, uint32_t parent, uint32_t share, uint32_t* id, const Where& where) {
+bool PoolInit(Core& core, Mem mem, uint32_t len, uint32_t parent, uint32_t share, uint32_t* id,
+              const Where& where) {
   core.CheckStop();
   if (core.stopped()) return false;
   TPipeState& t = *core.tpipe;
@@ -281,8 +299,8 @@ void TPipeDestroy(Core& core, const Where& where) {
   for (const BufferState& buffer : t.buffers)
     if (buffer.phase != BufferPhase::kFree) {
       core.Fail(Rule::kQueueNotFreed, "TPipe::Destroy", buffer.last,
-                std::string("a tensor is still ") + PhaseName(buffer.phase) + " when the TPipe ends", Pipe::kS,
-                buffer.mem, buffer.addr);
+                std::string("a tensor is still ") + PhaseName(buffer.phase) + " when the TPipe ends",
+                Pipe::kS, buffer.mem, buffer.addr);
       break;
     }
   for (BufferState& buffer : t.buffers) WaitFree(core, buffer, where);
@@ -308,16 +326,20 @@ void TPipeReset(Core& core, const Where& where) {
   core.atomic = AtomicOp::kNone;
 }
 
-void SetTPipe(Core& core, void* pipe) { core.tpipe->user = pipe; }
-void* GetTPipe(Core& core) { return core.tpipe->user; }
+void SetTPipe(Core& core, void* pipe) {
+  core.tpipe->user = pipe;
+}
+void* GetTPipe(Core& core) {
+  return core.tpipe->user;
+}
 
 void TPipeState::Finish(Core& core) {
   if (!alive) return;
   for (const BufferState& buffer : buffers)
     if (buffer.phase != BufferPhase::kFree) {
       core.Fail(Rule::kQueueNotFreed, "kernel", buffer.last,
-                std::string("a tensor is still ") + PhaseName(buffer.phase) + " when the kernel ends", Pipe::kS,
-                buffer.mem, buffer.addr);
+                std::string("a tensor is still ") + PhaseName(buffer.phase) + " when the kernel ends",
+                Pipe::kS, buffer.mem, buffer.addr);
       return;
     }
 }
@@ -337,7 +359,8 @@ int FetchEvent(Core& core, PipePair event, const Where& where) {
 
 int AllocEvent(Core& core, PipePair event, const Where& where) {
   const int id = FetchEvent(core, event, where);
-  if (!core.stopped()) core.tpipe->events[Index(event.src)][Index(event.dst)] |= static_cast<uint8_t>(1 << id);
+  if (!core.stopped())
+    core.tpipe->events[Index(event.src)][Index(event.dst)] |= static_cast<uint8_t>(1 << id);
   return id;
 }
 

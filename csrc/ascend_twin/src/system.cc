@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ascend_twin/system_ops.h"
-
 #include <algorithm>
 #include <string>
 
+#include "ascend_twin/system_ops.h"
 #include "ascend_twin/vector_ops.h"
 #include "machine.h"
 
 namespace ascend_twin {
 
 namespace {
-bool Mixed(KernelType type) { return type == KernelType::kMixAic1Aiv1 || type == KernelType::kMixAic1Aiv2; }
+bool Mixed(KernelType type) {
+  return type == KernelType::kMixAic1Aiv1 || type == KernelType::kMixAic1Aiv2;
+}
 
 bool CheckBlocks(Core& core, const char* name, const Where& where) {
   const ChipLimits& chip = core.chip();
-  const int cores = core.kind == CoreKind::kAiv && !Mixed(core.machine.type) ? chip.physical_aiv : chip.physical_aic;
+  const int cores =
+      core.kind == CoreKind::kAiv && !Mixed(core.machine.type) ? chip.physical_aiv : chip.physical_aic;
   if (core.machine.options.block_dim <= cores) return true;
   core.Fail(Rule::kBlockDim, name, where,
             "all blocks must run at once: " + std::to_string(core.machine.options.block_dim) + " blocks on " +
@@ -33,7 +35,8 @@ void CrossCoreSet(Core& core, int mode, Pipe pipe, int id, bool by_library, cons
     return;
   }
   const KernelType type = core.machine.type;
-  if ((mode == 1 && type != KernelType::kMixAic1Aiv2) || (mode == 2 && !Mixed(type)) || (mode == 1 && core.kind == CoreKind::kAic)) {
+  if ((mode == 1 && type != KernelType::kMixAic1Aiv2) || (mode == 2 && !Mixed(type)) ||
+      (mode == 1 && core.kind == CoreKind::kAic)) {
     core.Fail(Rule::kCrossCoreMode, "CrossCoreSetFlag", where,
               "mode " + std::to_string(mode) + " does not fit this kernel type or core", pipe);
     return;
@@ -46,7 +49,8 @@ void CrossCoreWait(Core& core, int id, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   if (id < 0 || id > 15) {
-    core.Fail(Rule::kCrossCoreFlagId, "CrossCoreWaitFlag", where, "flag " + std::to_string(id) + "; a kernel has 0..10 and 15");
+    core.Fail(Rule::kCrossCoreFlagId, "CrossCoreWaitFlag", where,
+              "flag " + std::to_string(id) + "; a kernel has 0..10 and 15");
     return;
   }
   core.CrossCoreWait(id, where);
@@ -75,8 +79,8 @@ void SyncAllHard(Core& core, bool aiv_only, const Where& where) {
   core.CrossCoreWait(14, where);
 }
 
-void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, uint32_t ub_bytes, int used_cores,
-                 const Where& where) {
+void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, uint32_t ub_bytes,
+                 int used_cores, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const char* name = "SyncAll";
@@ -93,7 +97,8 @@ void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, u
   if (gm_offset + need > static_cast<int64_t>(tensor.bytes) || ub_bytes < need) {
     core.Fail(Rule::kSyncWorkspace, name, where,
               "needs " + std::to_string(need) + " bytes in GM and in UB, has " +
-                  std::to_string(static_cast<int64_t>(tensor.bytes) - gm_offset) + " and " + std::to_string(ub_bytes));
+                  std::to_string(static_cast<int64_t>(tensor.bytes) - gm_offset) + " and " +
+                  std::to_string(ub_bytes));
     return;
   }
   if (!machine.soft_sync_started) {
@@ -107,6 +112,22 @@ void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, u
   (void)ub_addr;
   core.BarrierAll(where);
   core.SoftMeet(blocks, where);
+}
+
+void BlockFlagSet(Core& core, int64_t workspace, int block, int event, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckBlocks(core, "IBSet", where)) return;
+  core.BarrierAll(where);
+  core.BlockSet(static_cast<uint64_t>(workspace) << 32 | static_cast<uint64_t>(event & 0xffff) << 16 |
+                static_cast<uint64_t>(block & 0xffff));
+}
+void BlockFlagWait(Core& core, int64_t workspace, int block, int event, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckBlocks(core, "IBWait", where)) return;
+  core.BarrierAll(where);
+  core.BlockWait(static_cast<uint64_t>(workspace) << 32 | static_cast<uint64_t>(event & 0xffff) << 16 |
+                     static_cast<uint64_t>(block & 0xffff),
+                 where);
 }
 
 void SetVectorMask(Core& core, uint64_t high, uint64_t low, const Where& where) {
@@ -133,8 +154,12 @@ void SetAtomic(Core& core, AtomicOp op, int type, const Where& where) {
   core.atomic_set = where;
 }
 
-double DeqScale(Core& core) { return core.deq_scale; }
-void SetDeqScale(Core& core, double scale) { core.deq_scale = scale; }
+double DeqScale(Core& core) {
+  return core.deq_scale;
+}
+void SetDeqScale(Core& core, double scale) {
+  core.deq_scale = scale;
+}
 
 void SetAtomicType(Core& core, int type, const Where& where) {
   core.CheckStop();
@@ -147,9 +172,10 @@ void CleanCache(Core& core, uint16_t gm, int64_t offset, bool all, const Where&)
   core.CheckStop();
   if (core.stopped() || gm == 0xffff) return;
   auto& lines = core.machine.cached[static_cast<size_t>(core.index)];
-  lines.erase(std::remove_if(lines.begin(), lines.end(),
-                             [&](const CachedLine& c) { return all || (c.tensor == gm && c.line == offset / 64); }),
-              lines.end());
+  lines.erase(
+      std::remove_if(lines.begin(), lines.end(),
+                     [&](const CachedLine& c) { return all || (c.tensor == gm && c.line == offset / 64); }),
+      lines.end());
   for (size_t t = 0; t < core.machine.gm_state.size(); ++t) {
     auto& blocks = core.machine.gm_state[t].blocks;
     if (all) {
@@ -164,21 +190,34 @@ void CleanCache(Core& core, uint16_t gm, int64_t offset, bool all, const Where&)
 
 void DeclareKernelType(int meta_type, const Where& where) {
   Core& core = Current();
-  static const KernelType types[] = {KernelType::kAivOnly,     KernelType::kAicOnly,     KernelType::kAivOnly,
-                                     KernelType::kAicOnly,     KernelType::kMixAic1Aiv1, KernelType::kMixAic1Aiv2};
+  static const KernelType types[] = {KernelType::kAivOnly,     KernelType::kAicOnly,
+                                     KernelType::kAivOnly,     KernelType::kAicOnly,
+                                     KernelType::kMixAic1Aiv1, KernelType::kMixAic1Aiv2};
   if (core.soc() == Soc::kAscend910 || meta_type > 5) return;
   core.machine.DeclareType(types[meta_type], where);
 }
 
-int64_t BlockNum(Core& core) { return core.machine.options.block_dim; }
+int64_t BlockNum(Core& core) {
+  return core.machine.options.block_dim;
+}
 int64_t BlockIdx(Core& core) {
   if (core.kind != CoreKind::kAiv) return core.block;
   return core.block * TaskRatio(core) + core.sub_block;
 }
-int64_t TaskRatio(Core& core) { return core.machine.type == KernelType::kMixAic1Aiv2 && core.kind == CoreKind::kAiv ? 2 : 1; }
-int64_t SystemCycle(Core& core) { return static_cast<int64_t>(core.machine.executed); }
-uint64_t TilingKey() { return Current().machine.options.tiling_key; }
-bool IsAic() { return Current().kind == CoreKind::kAic; }
-bool IsAiv() { return Current().kind == CoreKind::kAiv; }
+int64_t TaskRatio(Core& core) {
+  return core.machine.type == KernelType::kMixAic1Aiv2 && core.kind == CoreKind::kAiv ? 2 : 1;
+}
+int64_t SystemCycle(Core& core) {
+  return static_cast<int64_t>(core.machine.executed);
+}
+uint64_t TilingKey() {
+  return Current().machine.options.tiling_key;
+}
+bool IsAic() {
+  return Current().kind == CoreKind::kAic;
+}
+bool IsAiv() {
+  return Current().kind == CoreKind::kAiv;
+}
 
 }  // namespace ascend_twin

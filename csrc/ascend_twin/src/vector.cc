@@ -57,11 +57,20 @@ void FloatToHalf(uint16_t* out, const float* in, int n) {
 double VectorCost(VOp op, DType type, uint32_t repeats) {
   double k = 1.35, b = 22;  // Add and its like
   switch (op) {
-    case VOp::kAdds: case VOp::kMuls: case VOp::kCast: case VOp::kRsqrt: case VOp::kReciprocal: case VOp::kMaxs:
-    case VOp::kMins: case VOp::kDuplicate: case VOp::kCopy:
+    case VOp::kAdds:
+    case VOp::kMuls:
+    case VOp::kCast:
+    case VOp::kRsqrt:
+    case VOp::kReciprocal:
+    case VOp::kMaxs:
+    case VOp::kMins:
+    case VOp::kDuplicate:
+    case VOp::kCopy:
       k = 0.9, b = 21;
       break;
-    case VOp::kExp: case VOp::kSqrt: case VOp::kLn:
+    case VOp::kExp:
+    case VOp::kSqrt:
+    case VOp::kLn:
       k = type == DType::kHalf ? 4.0 : 2.0, b = 29;
       break;
     case VOp::kDiv:
@@ -82,18 +91,22 @@ void SetPrefix(uint64_t mask[2], int64_t n) {
 
 void CheckNotCounter(Core& core, const char* name, const Where& where) {
   if (core.vector.counter_mode)
-    core.Fail(Rule::kMaskNotRestored, name, where,
-              "counter mode is still on (SetMaskCount), and this call sets a normal mask: SetMaskNorm is missing", Pipe::kV);
+    core.Fail(
+        Rule::kMaskNotRestored, name, where,
+        "counter mode is still on (SetMaskCount), and this call sets a normal mask: SetMaskNorm is missing",
+        Pipe::kV);
 }
 
 }  // namespace
 
-bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count, Lanes* lanes) {
+bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
+                    Lanes* lanes) {
   core.CheckStop();
   if (core.stopped()) return false;
   const int64_t per_repeat = 256 / element;
   if (count <= 0) {
-    core.Fail(Rule::kCountRange, name, where, "count is " + std::to_string(count) + ", expected at least 1", Pipe::kV);
+    core.Fail(Rule::kCountRange, name, where, "count is " + std::to_string(count) + ", expected at least 1",
+              Pipe::kV);
     return false;
   }
   CheckNotCounter(core, name, where);
@@ -108,8 +121,8 @@ bool LanesFromCount(Core& core, const char* name, const Where& where, int elemen
   return true;
 }
 
-bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask, uint64_t count,
-                   int repeats, Lanes* lanes) {
+bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   uint64_t count, int repeats, Lanes* lanes) {
   core.CheckStop();
   if (core.stopped()) return false;
   if (!set_mask) return LanesFromBits(core, name, where, element, false, nullptr, repeats, lanes);
@@ -124,12 +137,13 @@ bool LanesFromMask(Core& core, const char* name, const Where& where, int element
   return LanesFromBits(core, name, where, element, true, bits, repeats, lanes);
 }
 
-bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask, const uint64_t* bits,
-                   int repeats, Lanes* lanes) {
+bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   const uint64_t* bits, int repeats, Lanes* lanes) {
   core.CheckStop();
   if (core.stopped()) return false;
   if (repeats < 0 || repeats > 255) {
-    core.Fail(Rule::kRepeatRange, name, where, "repeat times are " + std::to_string(repeats) + ", expected 0..255", Pipe::kV);
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 0..255", Pipe::kV);
     return false;
   }
   const int per_repeat = 256 / element;
@@ -149,7 +163,8 @@ bool LanesFromBits(Core& core, const char* name, const Where& where, int element
     used[1] = per_repeat > 64 ? bits[1] : 0;
     if (per_repeat <= 64 && bits[1] != 0 && bits[1] != ~0ull) {
       core.Fail(Rule::kMaskRange, name, where,
-                "mask[1] has bits, but a repeat has only " + std::to_string(per_repeat) + " elements", Pipe::kV);
+                "mask[1] has bits, but a repeat has only " + std::to_string(per_repeat) + " elements",
+                Pipe::kV);
       return false;
     }
     if (used[0] == 0 && used[1] == 0) {
@@ -197,13 +212,14 @@ Access OperandAccess(const Operand& o, bool write, const Lanes& lanes, int per_r
 bool CheckOperand(Core& core, const char* name, const Where& where, const Operand& o, int align) {
   if (o.mem != Mem::kUB) {
     core.Fail(Rule::kWrongPosition, name, where,
-              std::string("vector operands lie in UB, this one in ") + MemName(o.mem), Pipe::kV, o.mem, o.addr);
+              std::string("vector operands lie in UB, this one in ") + MemName(o.mem), Pipe::kV, o.mem,
+              o.addr);
     return false;
   }
   if (o.addr % static_cast<uint32_t>(align)) {
     core.Fail(Rule::kAlignment, name, where,
-              "address " + std::to_string(o.addr) + " of UB is not " + std::to_string(align) + " B aligned", Pipe::kV, o.mem,
-              o.addr);
+              "address " + std::to_string(o.addr) + " of UB is not " + std::to_string(align) + " B aligned",
+              Pipe::kV, o.mem, o.addr);
     return false;
   }
   return true;
@@ -229,7 +245,8 @@ bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Op
         if (a.last_mask[bit >> 6] >> (bit & 63) & 1) tail = bit;
       auto reach = [&](int bit) {
         return bit < 0 ? int64_t{0}
-                       : static_cast<int64_t>(bit / per_block) * a.block_stride + (bit % per_block + 1) * a.element;
+                       : static_cast<int64_t>(bit / per_block) * a.block_stride +
+                             (bit % per_block + 1) * a.element;
       };
       end = std::max(a.addr + static_cast<int64_t>(a.count - 2) * a.stride + reach(body),
                      a.addr + static_cast<int64_t>(a.count - 1) * a.stride + reach(tail));
@@ -239,8 +256,8 @@ bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Op
   }
   if (end <= o.limit) return true;
   core.Fail(Rule::kTensorRange, name, where,
-            std::string(a.write ? "writes" : "reads") + " up to byte " + std::to_string(end) + " of UB, but its buffer ends at " +
-                std::to_string(o.limit),
+            std::string(a.write ? "writes" : "reads") + " up to byte " + std::to_string(end) +
+                " of UB, but its buffer ends at " + std::to_string(o.limit),
             Pipe::kV, o.mem, end - 1);
   return false;
 }
@@ -256,23 +273,28 @@ int RepeatBlocks(const Operand& o, const Lanes& lanes, int per_repeat, uint32_t 
     bool active = false;
     for (int i = first; i < first + per_block && i < per_repeat; ++i) active |= mask[i >> 6] >> (i & 63) & 1;
     if (active)
-      out[n++] = (o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock + static_cast<int64_t>(b) * o.block_stride * kBlock) / kBlock;
+      out[n++] = (o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock +
+                  static_cast<int64_t>(b) * o.block_stride * kBlock) /
+                 kBlock;
   }
   return n;
 }
 
 }  // namespace
 
-// Within a repeat, source and destination overlap wholly or not at all; no repeat reads what an earlier one wrote.
+// Within a repeat, source and destination overlap wholly or not at all; no repeat reads what an earlier one
+// wrote.
 bool CheckOverlap(Core& core, const char* name, const Where& where, const Operand& dst, const Operand& src,
                   const Lanes& lanes, int per_repeat, bool accumulates) {
   const uint32_t repeats = lanes.repeats;
-  const int dst_width = (per_repeat * SizeOf(dst.type) + 31) / 32, src_width = (per_repeat * SizeOf(src.type) + 31) / 32;
+  const int dst_width = (per_repeat * SizeOf(dst.type) + 31) / 32,
+            src_width = (per_repeat * SizeOf(src.type) + 31) / 32;
   auto extent = [&](const Operand& o, int blocks) {
     return o.addr + static_cast<int64_t>(repeats - 1) * o.repeat_stride * kBlock +
            static_cast<int64_t>(blocks - 1) * o.block_stride * kBlock + kBlock;
   };
-  if (dst.mem != src.mem || repeats == 0 || extent(dst, dst_width) <= src.addr || extent(src, src_width) <= dst.addr)
+  if (dst.mem != src.mem || repeats == 0 || extent(dst, dst_width) <= src.addr ||
+      extent(src, src_width) <= dst.addr)
     return true;
   const bool same_shape = dst.addr == src.addr && dst.block_stride == src.block_stride &&
                           dst.repeat_stride == src.repeat_stride && dst_width == src_width;
@@ -287,8 +309,8 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
     for (int i = 0; i < dst_blocks; ++i) common += std::find(s, s + src_blocks, d[i]) != s + src_blocks;
     if (common && !(common == dst_blocks && dst_blocks == src_blocks && d[0] == s[0])) {
       core.Fail(Rule::kOverlapInRepeat, name, where,
-                "in repeat " + std::to_string(r) + " destination and source share " + std::to_string(common) + " of " +
-                    std::to_string(dst_blocks) + " blocks",
+                "in repeat " + std::to_string(r) + " destination and source share " + std::to_string(common) +
+                    " of " + std::to_string(dst_blocks) + " blocks",
                 Pipe::kV, dst.mem, d[0] * kBlock);
       return false;
     }
@@ -297,7 +319,8 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
       for (int i = 0; i < dst_blocks; ++i)
         if (std::find(s, s + src_blocks, d[i]) != s + src_blocks) {
           core.Fail(Rule::kOverlapAcrossRepeats, name, where,
-                    "repeat " + std::to_string(r) + " writes a block that repeat " + std::to_string(later) + " reads",
+                    "repeat " + std::to_string(r) + " writes a block that repeat " + std::to_string(later) +
+                        " reads",
                     Pipe::kV, dst.mem, d[i] * kBlock);
           return false;
         }
@@ -358,7 +381,8 @@ void LoadFloats(Core& core, const Operand& o, uint32_t repeat, int n, float* out
   }
 }
 
-void StoreFloats(Core& core, const Operand& o, uint32_t repeat, int n, const float* in, const uint64_t mask[2]) {
+void StoreFloats(Core& core, const Operand& o, uint32_t repeat, int n, const float* in,
+                 const uint64_t mask[2]) {
   uint8_t* base = core.At(o.mem, o.addr + static_cast<int64_t>(repeat) * o.repeat_stride * kBlock);
   switch (o.type) {
     case DType::kFloat:
@@ -383,19 +407,24 @@ void StoreFloats(Core& core, const Operand& o, uint32_t repeat, int n, const flo
 
 namespace {
 
-bool IsFloat(DType t) { return t == DType::kFloat || t == DType::kHalf || t == DType::kBf16; }
+bool IsFloat(DType t) {
+  return t == DType::kFloat || t == DType::kHalf || t == DType::kBf16;
+}
 
 template <typename T>
 void LoadInts(Core& core, const Operand& o, uint32_t repeat, int n, int64_t* out) {
   T raw[256];
-  GatherRaw(raw, core.At(o.mem, o.addr + static_cast<int64_t>(repeat) * o.repeat_stride * kBlock), o.block_stride, n);
+  GatherRaw(raw, core.At(o.mem, o.addr + static_cast<int64_t>(repeat) * o.repeat_stride * kBlock),
+            o.block_stride, n);
   for (int i = 0; i < n; ++i) out[i] = static_cast<int64_t>(raw[i]);
 }
 template <typename T>
-void StoreInts(Core& core, const Operand& o, uint32_t repeat, int n, const int64_t* in, const uint64_t mask[2]) {
+void StoreInts(Core& core, const Operand& o, uint32_t repeat, int n, const int64_t* in,
+               const uint64_t mask[2]) {
   T raw[256];
   for (int i = 0; i < n; ++i) raw[i] = static_cast<T>(in[i]);
-  ScatterRaw(core.At(o.mem, o.addr + static_cast<int64_t>(repeat) * o.repeat_stride * kBlock), o.block_stride, raw, n, mask);
+  ScatterRaw(core.At(o.mem, o.addr + static_cast<int64_t>(repeat) * o.repeat_stride * kBlock), o.block_stride,
+             raw, n, mask);
 }
 
 #define ASCEND_TWIN_INT_SWITCH(type, CALL) \
@@ -432,7 +461,8 @@ void LoadIntegers(Core& core, const Operand& o, uint32_t repeat, int n, int64_t*
   ASCEND_TWIN_INT_SWITCH(o.type, ASCEND_TWIN_CALL)
 #undef ASCEND_TWIN_CALL
 }
-void StoreIntegers(Core& core, const Operand& o, uint32_t repeat, int n, const int64_t* in, const uint64_t mask[2]) {
+void StoreIntegers(Core& core, const Operand& o, uint32_t repeat, int n, const int64_t* in,
+                   const uint64_t mask[2]) {
 #define ASCEND_TWIN_CALL(T) StoreInts<T>(core, o, repeat, n, in, mask)
   ASCEND_TWIN_INT_SWITCH(o.type, ASCEND_TWIN_CALL)
 #undef ASCEND_TWIN_CALL
@@ -457,12 +487,24 @@ int64_t Saturate(double v, DType type) {
   if (std::isnan(v)) return 0;
   double low = 0, high = 0;
   switch (type) {
-    case DType::kI8: low = -128, high = 127; break;
-    case DType::kU8: high = 255; break;
-    case DType::kI16: low = -32768, high = 32767; break;
-    case DType::kU16: high = 65535; break;
-    case DType::kI32: low = -2147483648.0, high = 2147483647.0; break;
-    case DType::kU32: high = 4294967295.0; break;
+    case DType::kI8:
+      low = -128, high = 127;
+      break;
+    case DType::kU8:
+      high = 255;
+      break;
+    case DType::kI16:
+      low = -32768, high = 32767;
+      break;
+    case DType::kU16:
+      high = 65535;
+      break;
+    case DType::kI32:
+      low = -2147483648.0, high = 2147483647.0;
+      break;
+    case DType::kU32:
+      high = 4294967295.0;
+      break;
     default:
       if (v >= 9223372036854775807.0) return std::numeric_limits<int64_t>::max();
       if (v <= -9223372036854775808.0) return std::numeric_limits<int64_t>::min();
@@ -515,8 +557,12 @@ void Each2(float* d, const float* a, const float* b, int n, F f) {
 }
 
 // NaN goes through Max and Min as it does through the device's comparators: either operand NaN gives NaN.
-float MaxF(float a, float b) { return a != a ? a : b != b ? b : a < b ? b : a; }
-float MinF(float a, float b) { return a != a ? a : b != b ? b : b < a ? b : a; }
+float MaxF(float a, float b) {
+  return a != a ? a : b != b ? b : a < b ? b : a;
+}
+float MinF(float a, float b) {
+  return a != a ? a : b != b ? b : b < a ? b : a;
+}
 
 void ComputeFloat(const VectorCall& c, bool approximate, float* d, const float* a, const float* b, int n) {
   const float s = static_cast<float>(c.scalar);
@@ -524,33 +570,87 @@ void ComputeFloat(const VectorCall& c, bool approximate, float* d, const float* 
   const float error = Approximation{approximate}.relative(t);
   const float sign = c.src0.addr / 32 % 2 ? 1.f : -1.f;  // worst case on either side
   switch (c.op) {
-    case VOp::kAdd: Each2(d, a, b, n, [](float x, float y) { return x + y; }); break;
-    case VOp::kSub: Each2(d, a, b, n, [](float x, float y) { return x - y; }); break;
-    case VOp::kMul: Each2(d, a, b, n, [](float x, float y) { return x * y; }); break;
-    case VOp::kDiv: Each2(d, a, b, n, [](float x, float y) { return x / y; }); break;
-    case VOp::kMax: Each2(d, a, b, n, MaxF); break;
-    case VOp::kMin: Each2(d, a, b, n, MinF); break;
-    case VOp::kAddRelu: Each2(d, a, b, n, [](float x, float y) { return MaxF(x + y, 0.f); }); break;
-    case VOp::kSubRelu: Each2(d, a, b, n, [](float x, float y) { return MaxF(x - y, 0.f); }); break;
-    case VOp::kMulAddDst: for (int i = 0; i < n; ++i) d[i] = a[i] * b[i] + d[i]; break;
-    case VOp::kFusedMulAdd: for (int i = 0; i < n; ++i) d[i] = a[i] * d[i] + b[i]; break;
-    case VOp::kFusedMulAddRelu: for (int i = 0; i < n; ++i) d[i] = MaxF(a[i] * d[i] + b[i], 0.f); break;
-    case VOp::kAdds: Each(d, a, n, [s](float x) { return x + s; }); break;
-    case VOp::kMuls: Each(d, a, n, [s](float x) { return x * s; }); break;
-    case VOp::kMaxs: Each(d, a, n, [s](float x) { return MaxF(x, s); }); break;
-    case VOp::kMins: Each(d, a, n, [s](float x) { return MinF(x, s); }); break;
-    case VOp::kLeakyRelu: Each(d, a, n, [s](float x) { return x >= 0 ? x : x * s; }); break;
-    case VOp::kAxpy: for (int i = 0; i < n; ++i) d[i] = a[i] * s + d[i]; break;
-    case VOp::kExp: Each(d, a, n, [approximate, t](float x) { return ExpDevice(x, approximate, t); }); break;
-    case VOp::kLn: Each(d, a, n, [](float x) { return std::log(x); }); break;
-    case VOp::kSqrt: Each(d, a, n, [](float x) { return std::sqrt(x); }); break;
-    case VOp::kRsqrt: Each(d, a, n, [error, sign](float x) { return (1.f / std::sqrt(x)) * (1.f + sign * error); }); break;
-    case VOp::kReciprocal: Each(d, a, n, [error, sign](float x) { return (1.f / x) * (1.f + sign * error); }); break;
-    case VOp::kAbs: Each(d, a, n, [](float x) { return std::fabs(x); }); break;
-    case VOp::kRelu: Each(d, a, n, [](float x) { return x > 0 ? x : x != x ? x : 0.f; }); break;
-    case VOp::kCopy: case VOp::kCast: std::memmove(d, a, static_cast<size_t>(n) * sizeof(float)); break;
-    case VOp::kDuplicate: std::fill(d, d + n, s); break;
-    default: break;
+    case VOp::kAdd:
+      Each2(d, a, b, n, [](float x, float y) { return x + y; });
+      break;
+    case VOp::kSub:
+      Each2(d, a, b, n, [](float x, float y) { return x - y; });
+      break;
+    case VOp::kMul:
+      Each2(d, a, b, n, [](float x, float y) { return x * y; });
+      break;
+    case VOp::kDiv:
+      Each2(d, a, b, n, [](float x, float y) { return x / y; });
+      break;
+    case VOp::kMax:
+      Each2(d, a, b, n, MaxF);
+      break;
+    case VOp::kMin:
+      Each2(d, a, b, n, MinF);
+      break;
+    case VOp::kAddRelu:
+      Each2(d, a, b, n, [](float x, float y) { return MaxF(x + y, 0.f); });
+      break;
+    case VOp::kSubRelu:
+      Each2(d, a, b, n, [](float x, float y) { return MaxF(x - y, 0.f); });
+      break;
+    case VOp::kMulAddDst:
+      for (int i = 0; i < n; ++i) d[i] = a[i] * b[i] + d[i];
+      break;
+    case VOp::kFusedMulAdd:
+      for (int i = 0; i < n; ++i) d[i] = a[i] * d[i] + b[i];
+      break;
+    case VOp::kFusedMulAddRelu:
+      for (int i = 0; i < n; ++i) d[i] = MaxF(a[i] * d[i] + b[i], 0.f);
+      break;
+    case VOp::kAdds:
+      Each(d, a, n, [s](float x) { return x + s; });
+      break;
+    case VOp::kMuls:
+      Each(d, a, n, [s](float x) { return x * s; });
+      break;
+    case VOp::kMaxs:
+      Each(d, a, n, [s](float x) { return MaxF(x, s); });
+      break;
+    case VOp::kMins:
+      Each(d, a, n, [s](float x) { return MinF(x, s); });
+      break;
+    case VOp::kLeakyRelu:
+      Each(d, a, n, [s](float x) { return x >= 0 ? x : x * s; });
+      break;
+    case VOp::kAxpy:
+      for (int i = 0; i < n; ++i) d[i] = a[i] * s + d[i];
+      break;
+    case VOp::kExp:
+      Each(d, a, n, [approximate, t](float x) { return ExpDevice(x, approximate, t); });
+      break;
+    case VOp::kLn:
+      Each(d, a, n, [](float x) { return std::log(x); });
+      break;
+    case VOp::kSqrt:
+      Each(d, a, n, [](float x) { return std::sqrt(x); });
+      break;
+    case VOp::kRsqrt:
+      Each(d, a, n, [error, sign](float x) { return (1.f / std::sqrt(x)) * (1.f + sign * error); });
+      break;
+    case VOp::kReciprocal:
+      Each(d, a, n, [error, sign](float x) { return (1.f / x) * (1.f + sign * error); });
+      break;
+    case VOp::kAbs:
+      Each(d, a, n, [](float x) { return std::fabs(x); });
+      break;
+    case VOp::kRelu:
+      Each(d, a, n, [](float x) { return x > 0 ? x : x != x ? x : 0.f; });
+      break;
+    case VOp::kCopy:
+    case VOp::kCast:
+      std::memmove(d, a, static_cast<size_t>(n) * sizeof(float));
+      break;
+    case VOp::kDuplicate:
+      std::fill(d, d + n, s);
+      break;
+    default:
+      break;
   }
 }
 
@@ -558,33 +658,78 @@ void ComputeInt(const VectorCall& c, int64_t* d, const int64_t* a, const int64_t
   const int64_t s = c.integer;
   const int bits = SizeOf(c.src0.type) * 8;
   for (int i = 0; i < n; ++i) switch (c.op) {
-      case VOp::kAdd: d[i] = a[i] + b[i]; break;
-      case VOp::kSub: d[i] = a[i] - b[i]; break;
-      case VOp::kMul: d[i] = a[i] * b[i]; break;
-      case VOp::kDiv: d[i] = b[i] ? a[i] / b[i] : 0; break;
-      case VOp::kMax: d[i] = std::max(a[i], b[i]); break;
-      case VOp::kMin: d[i] = std::min(a[i], b[i]); break;
-      case VOp::kAnd: d[i] = a[i] & b[i]; break;
-      case VOp::kOr: d[i] = a[i] | b[i]; break;
-      case VOp::kAddRelu: d[i] = std::max<int64_t>(a[i] + b[i], 0); break;
-      case VOp::kSubRelu: d[i] = std::max<int64_t>(a[i] - b[i], 0); break;
-      case VOp::kMulAddDst: d[i] = a[i] * b[i] + d[i]; break;
-      case VOp::kAdds: d[i] = a[i] + s; break;
-      case VOp::kMuls: d[i] = a[i] * s; break;
-      case VOp::kMaxs: d[i] = std::max(a[i], s); break;
-      case VOp::kMins: d[i] = std::min(a[i], s); break;
-      case VOp::kShiftLeft: d[i] = s >= bits ? 0 : static_cast<int64_t>(static_cast<uint64_t>(a[i]) << s); break;
-      case VOp::kShiftRight: d[i] = s >= bits ? (a[i] < 0 ? -1 : 0) : a[i] >> s; break;
-      case VOp::kAbs: d[i] = a[i] < 0 ? -a[i] : a[i]; break;
-      case VOp::kRelu: d[i] = std::max<int64_t>(a[i], 0); break;
-      case VOp::kNot: d[i] = ~a[i]; break;
-      case VOp::kDuplicate: d[i] = s; break;
-      default: d[i] = a[i]; break;
+      case VOp::kAdd:
+        d[i] = a[i] + b[i];
+        break;
+      case VOp::kSub:
+        d[i] = a[i] - b[i];
+        break;
+      case VOp::kMul:
+        d[i] = a[i] * b[i];
+        break;
+      case VOp::kDiv:
+        d[i] = b[i] ? a[i] / b[i] : 0;
+        break;
+      case VOp::kMax:
+        d[i] = std::max(a[i], b[i]);
+        break;
+      case VOp::kMin:
+        d[i] = std::min(a[i], b[i]);
+        break;
+      case VOp::kAnd:
+        d[i] = a[i] & b[i];
+        break;
+      case VOp::kOr:
+        d[i] = a[i] | b[i];
+        break;
+      case VOp::kAddRelu:
+        d[i] = std::max<int64_t>(a[i] + b[i], 0);
+        break;
+      case VOp::kSubRelu:
+        d[i] = std::max<int64_t>(a[i] - b[i], 0);
+        break;
+      case VOp::kMulAddDst:
+        d[i] = a[i] * b[i] + d[i];
+        break;
+      case VOp::kAdds:
+        d[i] = a[i] + s;
+        break;
+      case VOp::kMuls:
+        d[i] = a[i] * s;
+        break;
+      case VOp::kMaxs:
+        d[i] = std::max(a[i], s);
+        break;
+      case VOp::kMins:
+        d[i] = std::min(a[i], s);
+        break;
+      case VOp::kShiftLeft:
+        d[i] = s >= bits ? 0 : static_cast<int64_t>(static_cast<uint64_t>(a[i]) << s);
+        break;
+      case VOp::kShiftRight:
+        d[i] = s >= bits ? (a[i] < 0 ? -1 : 0) : a[i] >> s;
+        break;
+      case VOp::kAbs:
+        d[i] = a[i] < 0 ? -a[i] : a[i];
+        break;
+      case VOp::kRelu:
+        d[i] = std::max<int64_t>(a[i], 0);
+        break;
+      case VOp::kNot:
+        d[i] = ~a[i];
+        break;
+      case VOp::kDuplicate:
+        d[i] = s;
+        break;
+      default:
+        d[i] = a[i];
+        break;
     }
 }
 
 void RunElementwise(Core& core, const VectorCall& c, int per_repeat, bool approximate) {
-  const bool uses_dst = c.op == VOp::kMulAddDst || c.op == VOp::kFusedMulAdd || c.op == VOp::kFusedMulAddRelu || c.op == VOp::kAxpy;
+  const bool uses_dst = c.op == VOp::kMulAddDst || c.op == VOp::kFusedMulAdd ||
+                        c.op == VOp::kFusedMulAddRelu || c.op == VOp::kAxpy;
   const bool duplicate = c.op == VOp::kDuplicate;
   const DType in = duplicate ? c.dst.type : c.src0.type;
   for (uint32_t r = 0; r < c.lanes.repeats; ++r) {
@@ -643,11 +788,14 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
   if (!CheckOperand(core, call.name, where, call.dst, 32)) return;
   for (int i = 0; i < call.sources; ++i)
     if (!CheckOperand(core, call.name, where, *sources[i], 32)) return;
-  const bool accumulates = (call.op == VOp::kAddRelu || call.op == VOp::kSubRelu || call.op == VOp::kAdd || call.op == VOp::kSub || call.op == VOp::kMul || call.op == VOp::kMax ||
-                            call.op == VOp::kMin) &&
-                           (call.dst.type == DType::kHalf || call.dst.type == DType::kFloat || call.dst.type == DType::kI32);
+  const bool accumulates =
+      (call.op == VOp::kAddRelu || call.op == VOp::kSubRelu || call.op == VOp::kAdd || call.op == VOp::kSub ||
+       call.op == VOp::kMul || call.op == VOp::kMax || call.op == VOp::kMin) &&
+      (call.dst.type == DType::kHalf || call.dst.type == DType::kFloat || call.dst.type == DType::kI32);
   for (int i = 0; i < call.sources; ++i)
-    if (!CheckOverlap(core, call.name, where, call.dst, *sources[i], call.lanes, per_repeat, accumulates && i == 1)) return;
+    if (!CheckOverlap(core, call.name, where, call.dst, *sources[i], call.lanes, per_repeat,
+                      accumulates && i == 1))
+      return;
   Access accesses[4];
   int n = 0;
   for (int i = 0; i < call.sources; ++i) {
@@ -655,7 +803,8 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
     if (!CheckEndOfBuffer(core, call.name, where, *sources[i], accesses[n])) return;
     ++n;
   }
-  if (call.op == VOp::kMulAddDst || call.op == VOp::kFusedMulAdd || call.op == VOp::kFusedMulAddRelu || call.op == VOp::kAxpy)
+  if (call.op == VOp::kMulAddDst || call.op == VOp::kFusedMulAdd || call.op == VOp::kFusedMulAddRelu ||
+      call.op == VOp::kAxpy)
     accesses[n++] = OperandAccess(call.dst, false, call.lanes, per_repeat);
   accesses[n] = OperandAccess(call.dst, true, call.lanes, per_repeat);
   if (!CheckEndOfBuffer(core, call.name, where, call.dst, accesses[n])) return;
@@ -663,7 +812,8 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
   Instr& instr = core.Begin(Pipe::kV, call.name, where);
   for (int i = 0; i < n; ++i) instr.Touch(accesses[i]);
   instr.repeats = call.lanes.repeats;
-  instr.cycles = VectorCost(call.op, call.src0.type, call.lanes.repeats) + (call.lanes.instructions - 1) * 22.0;
+  instr.cycles =
+      VectorCost(call.op, call.src0.type, call.lanes.repeats) + (call.lanes.instructions - 1) * 22.0;
   core.pipe_instructions[static_cast<int>(Pipe::kV)] += call.lanes.instructions - 1;
   const VectorCall c = call;
   const bool approximate = core.machine.options.approximate;

@@ -18,6 +18,7 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
 
 // One repeat of a float operand.
 void LoadFloats(Core& core, const Operand& o, uint32_t repeat, int n, float* out);
-void StoreFloats(Core& core, const Operand& o, uint32_t repeat, int n, const float* in, const uint64_t mask[2]);
+void StoreFloats(Core& core, const Operand& o, uint32_t repeat, int n, const float* in,
+                 const uint64_t mask[2]);
 
 }  // namespace ascend_twin

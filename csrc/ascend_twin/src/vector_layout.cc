@@ -13,9 +13,13 @@ namespace ascend_twin {
 void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
-  if (!CheckOperand(core, "Transpose", where, dst, 32) || !CheckOperand(core, "Transpose", where, src, 32)) return;
-  const Access s = Bursts(src.mem, false, src.addr, 1, 512, 0), d = Bursts(dst.mem, true, dst.addr, 1, 512, 0);
-  if (!CheckEndOfBuffer(core, "Transpose", where, src, s) || !CheckEndOfBuffer(core, "Transpose", where, dst, d)) return;
+  if (!CheckOperand(core, "Transpose", where, dst, 32) || !CheckOperand(core, "Transpose", where, src, 32))
+    return;
+  const Access s = Bursts(src.mem, false, src.addr, 1, 512, 0),
+               d = Bursts(dst.mem, true, dst.addr, 1, 512, 0);
+  if (!CheckEndOfBuffer(core, "Transpose", where, src, s) ||
+      !CheckEndOfBuffer(core, "Transpose", where, dst, d))
+    return;
   Instr& instr = core.Begin(Pipe::kV, "Transpose", where);
   instr.Touch(s).Touch(d);
   instr.cycles = 30;
@@ -31,8 +35,8 @@ void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where
 }
 
 // 16 rows of a block become the 16 columns of 16 rows: (16, c0) to (c0, 16), repeat by repeat.
-void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats, int dst_stride,
-                    int src_stride, bool dst_high, bool src_high, const Where& where) {
+void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
+                    int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const char* name = "TransDataTo5HD";
@@ -43,11 +47,13 @@ void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32
   }
   for (int i = 0; i < 16; ++i)
     if (dst[i] % kBlock || src[i] % kBlock) {
-      core.Fail(Rule::kAlignment, name, where, "an address of its lists is not 32 B aligned", Pipe::kV, Mem::kUB, dst[i]);
+      core.Fail(Rule::kAlignment, name, where, "an address of its lists is not 32 B aligned", Pipe::kV,
+                Mem::kUB, dst[i]);
       return;
     }
   if (repeats < 1 || repeats > 255) {
-    core.Fail(Rule::kRepeatRange, name, where, "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
     return;
   }
   if (repeats == 1) dst_stride = src_stride = 0;
@@ -67,9 +73,11 @@ void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32
   Instr& instr = core.Begin(Pipe::kV, name, where);
   instr.more = std::make_shared<std::vector<Access>>();
   for (int i = 0; i < 16; ++i)
-    instr.more->push_back(Bursts(Mem::kUB, false, src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
+    instr.more->push_back(
+        Bursts(Mem::kUB, false, src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
   for (int i = 0; i < 16; ++i)
-    instr.more->push_back(Bursts(Mem::kUB, true, dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
+    instr.more->push_back(
+        Bursts(Mem::kUB, true, dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
   instr.repeats = static_cast<uint32_t>(repeats);
   instr.cycles = 16.0 * repeats + 20;
   instr.run.Set([job](Core& k) {
@@ -104,7 +112,8 @@ void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const
   const char* name = "Brcb";
   const int size = SizeOf(dst.type);
   if (repeats < 0 || repeats > 254) {
-    core.Fail(Rule::kRepeatRange, name, where, "repeat times are " + std::to_string(repeats) + ", expected 0..254", Pipe::kV);
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 0..254", Pipe::kV);
     return;
   }
   if (!CheckOperand(core, name, where, dst, 32) || !CheckOperand(core, name, where, src, 32)) return;
@@ -134,8 +143,11 @@ void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const
     for (int r = 0; r < job.repeats; ++r)
       for (int b = 0; b < 8; ++b) {
         const uint8_t* e = k.At(Mem::kUB, job.src.addr + (r * 8 + b) * job.size);
-        uint8_t* to = k.At(Mem::kUB, job.dst.addr + (static_cast<int64_t>(r) * job.dst.repeat_stride + static_cast<int64_t>(b) * job.dst.block_stride) * kBlock);
-        for (int i = 0; i < static_cast<int>(kBlock); i += job.size) std::memcpy(to + i, e, static_cast<size_t>(job.size));
+        uint8_t* to = k.At(Mem::kUB, job.dst.addr + (static_cast<int64_t>(r) * job.dst.repeat_stride +
+                                                     static_cast<int64_t>(b) * job.dst.block_stride) *
+                                                        kBlock);
+        for (int i = 0; i < static_cast<int>(kBlock); i += job.size)
+          std::memcpy(to + i, e, static_cast<size_t>(job.size));
       }
   });
   core.Commit(instr);
@@ -157,7 +169,8 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
     int last = 0;
     for (int i = 0; i < per_repeat; ++i)
       if (c.lanes.last_mask[i >> 6] >> (i & 63) & 1) last = i;
-    offsets.len = ((c.lanes.repeats - 1) * static_cast<uint32_t>(per_repeat) + static_cast<uint32_t>(last) + 1) * 4;
+    offsets.len =
+        ((c.lanes.repeats - 1) * static_cast<uint32_t>(per_repeat) + static_cast<uint32_t>(last) + 1) * 4;
   }
   instr.Touch(offsets);
   Operand dst = c.dst;
@@ -189,19 +202,25 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
       for (int i = 0; i < per_repeat; ++i) {
         if (!call.blocks && !(mask[i >> 6] >> (i & 63) & 1)) continue;
         uint32_t offset;
-        std::memcpy(&offset, k.At(Mem::kUB, call.offset.addr + (static_cast<int64_t>(r) * per_repeat + i) * 4), 4);
+        std::memcpy(&offset,
+                    k.At(Mem::kUB, call.offset.addr + (static_cast<int64_t>(r) * per_repeat + i) * 4), 4);
         const int64_t from = static_cast<int64_t>(call.src.addr) + (call.blocks ? 0 : call.base) + offset;
         const uint32_t len = call.blocks ? kBlock : static_cast<uint32_t>(size);
         const int64_t end = call.src.limit ? call.src.limit : k.memory[static_cast<int>(Mem::kUB)].usable;
         if (from + len > end || from % len) {
           k.Fail(from % len ? Rule::kAlignment : Rule::kTensorRange, call.name, at,
-                 "offset " + std::to_string(offset) + " points outside its source or between elements", Pipe::kV, Mem::kUB, from);
+                 "offset " + std::to_string(offset) + " points outside its source or between elements",
+                 Pipe::kV, Mem::kUB, from);
           return;
         }
         k.CheckRead(Bursts(Mem::kUB, false, from, 1, len, 0));
-        uint8_t* to = call.blocks
-                          ? k.At(Mem::kUB, call.dst.addr + (static_cast<int64_t>(r) * call.dst.repeat_stride + static_cast<int64_t>(i) * call.dst.block_stride) * kBlock)
-                          : k.At(Mem::kUB, call.dst.addr + static_cast<int64_t>(r) * call.dst.repeat_stride * kBlock + i * size);
+        uint8_t* to =
+            call.blocks
+                ? k.At(Mem::kUB, call.dst.addr + (static_cast<int64_t>(r) * call.dst.repeat_stride +
+                                                  static_cast<int64_t>(i) * call.dst.block_stride) *
+                                                     kBlock)
+                : k.At(Mem::kUB,
+                       call.dst.addr + static_cast<int64_t>(r) * call.dst.repeat_stride * kBlock + i * size);
         std::memmove(to, k.At(Mem::kUB, from), len);
       }
     }
@@ -209,7 +228,8 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
   core.Commit(instr);
 }
 
-void CreateIndex(Core& core, const char* name, const Operand& dst, double first, const Lanes& lanes, const Where& where) {
+void CreateIndex(Core& core, const char* name, const Operand& dst, double first, const Lanes& lanes,
+                 const Where& where) {
   core.CheckStop();
   if (core.stopped() || !CheckOperand(core, name, where, dst, 32)) return;
   const int size = SizeOf(dst.type), per_repeat = 256 / size;
@@ -231,7 +251,11 @@ void CreateIndex(Core& core, const char* name, const Operand& dst, double first,
       const uint64_t* mask = r + 1 == job.lanes.repeats ? job.lanes.last_mask : job.lanes.mask;
       for (int i = 0; i < job.per_repeat; ++i) {
         if (!(mask[i >> 6] >> (i & 63) & 1)) continue;
-        uint8_t* to = k.At(Mem::kUB, job.dst.addr + (static_cast<int64_t>(r) * job.dst.repeat_stride + static_cast<int64_t>(i / per_block) * job.dst.block_stride) * kBlock + (i % per_block) * job.size);
+        uint8_t* to = k.At(Mem::kUB, job.dst.addr +
+                                         (static_cast<int64_t>(r) * job.dst.repeat_stride +
+                                          static_cast<int64_t>(i / per_block) * job.dst.block_stride) *
+                                             kBlock +
+                                         (i % per_block) * job.size);
         const double v = job.first + static_cast<double>(r) * job.per_repeat + i;
         if (job.dst.type == DType::kHalf) {
           const uint16_t h = FloatToHalfBits(static_cast<float>(v));
@@ -249,7 +273,8 @@ void CreateIndex(Core& core, const char* name, const Operand& dst, double first,
   core.Commit(instr);
 }
 
-// Elements whose pattern bit is set, packed; counts them at once, as the device returns the count to the scalar unit.
+// Elements whose pattern bit is set, packed; counts them at once, as the device returns the count to the
+// scalar unit.
 uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return 0;
@@ -272,14 +297,25 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   std::vector<uint8_t> out;
   auto visit = [&](uint32_t r, int i) {
     const int64_t at = c.src.addr + static_cast<int64_t>(r) * c.src.repeat_stride * kBlock +
-                       static_cast<int64_t>(i / (32 / size)) * c.src.block_stride * kBlock + (i % (32 / size)) * size;
+                       static_cast<int64_t>(i / (32 / size)) * c.src.block_stride * kBlock +
+                       (i % (32 / size)) * size;
     bool take;
     if (c.fixed) {
       switch (c.fixed) {
-        case 1: take = i % 2 == 0; break;
-        case 2: take = i % 2 == 1; break;
-        case 3: case 4: case 5: case 6: take = i % 4 == c.fixed - 3; break;
-        default: take = true;
+        case 1:
+          take = i % 2 == 0;
+          break;
+        case 2:
+          take = i % 2 == 1;
+          break;
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+          take = i % 4 == c.fixed - 3;
+          break;
+        default:
+          take = true;
       }
     } else {
       const int64_t p = c.pattern.addr + static_cast<int64_t>(r) * c.pattern.repeat_stride * kBlock + i / 8;
@@ -303,7 +339,8 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
     }
   }
   if (!out.empty()) {
-    core.ScalarAccess(Bursts(Mem::kUB, true, c.dst.addr, 1, static_cast<uint32_t>(out.size()), 0), name, where);
+    core.ScalarAccess(Bursts(Mem::kUB, true, c.dst.addr, 1, static_cast<uint32_t>(out.size()), 0), name,
+                      where);
     if (core.stopped()) return 0;
     std::memcpy(core.At(Mem::kUB, c.dst.addr), out.data(), out.size());
   }

@@ -14,7 +14,9 @@ namespace ascend_twin {
 
 namespace {
 
-bool Bit(const uint64_t mask[2], int i) { return mask[i >> 6] >> (i & 63) & 1; }
+bool Bit(const uint64_t mask[2], int i) {
+  return mask[i >> 6] >> (i & 63) & 1;
+}
 
 // The device adds pairs of neighbours in a tree.
 float TreeSum(float* v, int n, bool as_half) {
@@ -83,18 +85,26 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
   const int size = SizeOf(c.src.type), per_repeat = 256 / size, per_block = 32 / size;
   const bool pair = c.span == ReduceSpan::kRepeat && c.kind != ReduceKind::kSum && c.order <= 1;
   // Outputs of one repeat: one value (or value and index), eight block results, or half the elements.
-  const int outputs = c.span == ReduceSpan::kRepeat ? (pair ? 2 : 1) : c.span == ReduceSpan::kBlock ? 8 : per_repeat / 2;
+  const int outputs = c.span == ReduceSpan::kRepeat  ? (pair ? 2 : 1)
+                      : c.span == ReduceSpan::kBlock ? 8
+                                                     : per_repeat / 2;
   if (!CheckOperand(core, c.name, where, c.src, 32) ||
-      !CheckOperand(core, c.name, where, c.dst, c.span == ReduceSpan::kRepeat ? outputs * size : c.span == ReduceSpan::kBlock ? (size == 2 ? 16 : 32) : 32))
+      !CheckOperand(core, c.name, where, c.dst,
+                    c.span == ReduceSpan::kRepeat  ? outputs * size
+                    : c.span == ReduceSpan::kBlock ? (size == 2 ? 16 : 32)
+                                                   : 32))
     return;
   Access src = OperandAccess(c.src, false, c.lanes, per_repeat);
   const uint32_t out_bytes = static_cast<uint32_t>(outputs * size);
-  // The destination stride counts results of a repeat: elements or pairs (repeat), 8 elements (block), 128 B (pair).
+  // The destination stride counts results of a repeat: elements or pairs (repeat), 8 elements (block), 128 B
+  // (pair).
   const int64_t dst_step = static_cast<int64_t>(c.dst.repeat_stride) * out_bytes;
   Access dst = Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, out_bytes, dst_step);
   if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
-  if (c.dst.limit && static_cast<int64_t>(c.dst.addr) + (c.lanes.repeats - 1) * dst_step + out_bytes > c.dst.limit) {
-    core.Fail(Rule::kTensorRange, c.name, where, "writes behind the end of its buffer", Pipe::kV, c.dst.mem, c.dst.addr);
+  if (c.dst.limit &&
+      static_cast<int64_t>(c.dst.addr) + (c.lanes.repeats - 1) * dst_step + out_bytes > c.dst.limit) {
+    core.Fail(Rule::kTensorRange, c.name, where, "writes behind the end of its buffer", Pipe::kV, c.dst.mem,
+              c.dst.addr);
     return;
   }
   // In place is fine where a repeat writes only what this or an earlier repeat read.
@@ -120,10 +130,13 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
       const int n = call.span == ReduceSpan::kBlock ? per_block : per_repeat;
       for (int g = 0; g < groups; ++g) {
         if (call.kind == ReduceKind::kSum) {
-          StoreOne(out + g * size, call.dst.type, SumOf(v, mask, g * n, n, as_half));
+          k.reduce_value = SumOf(v, mask, g * n, n, as_half);
+          StoreOne(out + g * size, call.dst.type, k.reduce_value);
           continue;
         }
         const Found f = Extreme(v, mask, g * n, n, call.kind == ReduceKind::kMax);
+        k.reduce_value = f.value;
+        k.reduce_index = f.index;
         if (call.span == ReduceSpan::kBlock) {
           StoreOne(out + g * size, call.dst.type, f.value);
         } else if (pair) {
@@ -147,7 +160,8 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
   if (!CheckOperand(core, c.name, where, c.src, 32) || !CheckOperand(core, c.name, where, c.work, 32) ||
       !CheckOperand(core, c.name, where, c.dst, size))
     return;
-  // The scratch the instructions of the headers use: one result (or pair) a repeat, level by level, in whole blocks.
+  // The scratch the instructions of the headers use: one result (or pair) a repeat, level by level, in whole
+  // blocks.
   uint32_t need = 0;
   uint32_t left = c.lanes.repeats;
   const uint32_t each = static_cast<uint32_t>(size) * (c.kind == ReduceKind::kSum ? 1 : 2);
@@ -186,7 +200,8 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
         continue;
       }
       Found f = Extreme(v, mask, 0, per_repeat, call.kind == ReduceKind::kMax);
-      if (f.index >= 0 && (best.index < 0 || (call.kind == ReduceKind::kMax ? f.value > best.value : f.value < best.value))) {
+      if (f.index >= 0 &&
+          (best.index < 0 || (call.kind == ReduceKind::kMax ? f.value > best.value : f.value < best.value))) {
         best = f;
         best.index += static_cast<int>(r) * per_repeat;
       }
@@ -208,12 +223,18 @@ namespace {
 template <typename T>
 bool CompareValues(T a, T b, uint8_t mode) {
   switch (mode) {
-    case 0: return a < b;
-    case 1: return a > b;
-    case 2: return a == b;
-    case 3: return a <= b;
-    case 4: return a >= b;
-    default: return a != b;
+    case 0:
+      return a < b;
+    case 1:
+      return a > b;
+    case 2:
+      return a == b;
+    case 3:
+      return a <= b;
+    case 4:
+      return a >= b;
+    default:
+      return a != b;
   }
 }
 
@@ -221,7 +242,10 @@ void LoadAny(Core& core, const Operand& o, uint32_t r, int n, double* out) {
   if (o.type == DType::kI32) {
     for (int i = 0; i < n; ++i) {
       int32_t v;
-      std::memcpy(&v, core.At(o.mem, o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock + static_cast<int64_t>(i / 8) * o.block_stride * kBlock + (i % 8) * 4), 4);
+      std::memcpy(&v,
+                  core.At(o.mem, o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock +
+                                     static_cast<int64_t>(i / 8) * o.block_stride * kBlock + (i % 8) * 4),
+                  4);
       out[i] = v;
     }
     return;
@@ -237,7 +261,8 @@ void Compare(Core& core, const CompareCall& c, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const int size = SizeOf(c.src0.type), per_repeat = 256 / size;
-  if (!CheckOperand(core, c.name, where, c.src0, 32) || (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
+  if (!CheckOperand(core, c.name, where, c.src0, 32) ||
+      (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
       (!c.to_register && !CheckOperand(core, c.name, where, c.dst, 32)))
     return;
   // The bits of repeat after repeat follow each other; the mask does not apply to them.
@@ -248,9 +273,10 @@ void Compare(Core& core, const CompareCall& c, const Where& where) {
       (!c.scalar_source && !CheckEndOfBuffer(core, c.name, where, c.src1, s1)))
     return;
   if (!c.to_register && c.dst.limit && c.dst.addr + bytes * c.lanes.repeats > c.dst.limit) {
-    core.Fail(Rule::kTensorRange, c.name, where,
-              "writes " + std::to_string(bytes * c.lanes.repeats) + " bytes of bits, behind the end of its buffer", Pipe::kV,
-              c.dst.mem, c.dst.addr);
+    core.Fail(
+        Rule::kTensorRange, c.name, where,
+        "writes " + std::to_string(bytes * c.lanes.repeats) + " bytes of bits, behind the end of its buffer",
+        Pipe::kV, c.dst.mem, c.dst.addr);
     return;
   }
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
@@ -317,9 +343,11 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
   if (!CheckOverlap(core, c.name, where, c.dst, c.src0, c.lanes, per_repeat, false) ||
       (!c.scalar_source && !CheckOverlap(core, c.name, where, c.dst, c.src1, c.lanes, per_repeat, false)))
     return;
-  Access s0 = OperandAccess(c.src0, false, c.lanes, per_repeat), s1 = OperandAccess(c.src1, false, c.lanes, per_repeat);
+  Access s0 = OperandAccess(c.src0, false, c.lanes, per_repeat),
+         s1 = OperandAccess(c.src1, false, c.lanes, per_repeat);
   Access d = OperandAccess(c.dst, true, c.lanes, per_repeat);
-  if (!CheckEndOfBuffer(core, c.name, where, c.src0, s0) || !CheckEndOfBuffer(core, c.name, where, c.dst, d) ||
+  if (!CheckEndOfBuffer(core, c.name, where, c.src0, s0) ||
+      !CheckEndOfBuffer(core, c.name, where, c.dst, d) ||
       (!c.scalar_source && !CheckEndOfBuffer(core, c.name, where, c.src1, s1)))
     return;
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
@@ -332,7 +360,8 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
     if (Bit(c.lanes.repeats > 1 ? c.lanes.mask : c.lanes.last_mask, i)) last = i;
   const uint32_t used = static_cast<uint32_t>(last / 8 + 1);
   if (!c.from_register)
-    instr.Touch(Bursts(c.mask.mem, false, c.mask.addr, 1, c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0));
+    instr.Touch(Bursts(c.mask.mem, false, c.mask.addr, 1,
+                       c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0));
   instr.Touch(d);
   instr.repeats = c.lanes.repeats;
   instr.cycles = 1.5 * c.lanes.repeats + 44;
@@ -349,7 +378,10 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
       else
         LoadFloats(k, call.src1, r, per_repeat, b);
       if (!call.from_register) {
-        std::memcpy(bits, k.At(call.mask.mem, call.mask.addr + (call.mode == 0 ? 0 : static_cast<int64_t>(r) * bytes)), bytes);
+        std::memcpy(
+            bits,
+            k.At(call.mask.mem, call.mask.addr + (call.mode == 0 ? 0 : static_cast<int64_t>(r) * bytes)),
+            bytes);
         if (call.mode == 0) std::memcpy(k.vector.cmp_mask, bits, 16);
       }
       for (int i = 0; i < per_repeat; ++i) d[i] = Bit(bits, i) ? a[i] : b[i];

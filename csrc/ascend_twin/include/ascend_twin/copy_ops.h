@@ -36,13 +36,14 @@ void Copy(Core& core, const CopyCall& call, const Where& where);
 void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place& src, uint32_t block_count,
                     uint32_t block_len, uint32_t src_gap, uint32_t dst_gap, const Where& where);
 // By elements; the bytes must be whole blocks.
-void DataCopyCount(Core& core, const char* name, const Place& dst, const Place& src, int64_t count, const Where& where);
+void DataCopyCount(Core& core, const char* name, const Place& dst, const Place& src, int64_t count,
+                   const Where& where);
 
 struct PadCall {
   uint32_t block_count, block_len;  // length in bytes
   uint32_t src_stride, dst_stride;  // gaps: bytes in GM, blocks in UB
   bool pad;
-  uint32_t left, right;             // elements
+  uint32_t left, right;  // elements
   uint64_t value;
 };
 void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& src, const PadCall& call,
@@ -65,8 +66,8 @@ struct FractalCopyCall {
   bool relu = false;
   uint32_t block_count, block_len, src_stride, dst_stride;
 };
-void DataCopyFractals(Core& core, const char* name, const Place& dst, const Place& src, const FractalCopyCall& call,
-                      const Where& where);
+void DataCopyFractals(Core& core, const char* name, const Place& dst, const Place& src,
+                      const FractalCopyCall& call, const Where& where);
 
 struct Load2DCall {
   uint32_t start, repeats, src_stride, dst_gap;
@@ -77,10 +78,21 @@ void Load2D(Core& core, const char* name, const Place& dst, const Place& src, co
 struct Load2DTransposeCall {
   uint32_t start, repeats, src_stride, dst_gap, dst_frac_gap;
 };
-void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place& src, const Load2DTransposeCall& call,
-                     const Where& where);
-void FillFractals(Core& core, const char* name, const Place& dst, uint32_t repeats, uint32_t blocks, uint32_t gap,
-                  uint32_t bits, const Where& where);
+void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place& src,
+                     const Load2DTransposeCall& call, const Where& where);
+// Image to columns: L1 holds (C1, H, W, C0); row m of the matrix is an output pixel, column k (C1, filter,
+// C0).
+struct Load3DCall {
+  uint32_t h, w, channels, k_extension, m_extension, k_start, m_start;
+  uint32_t stride_w, stride_h, filter_w, filter_h, dilation_w, dilation_h;
+  uint8_t pad[4];  // left, right, top, bottom
+  bool transpose;
+  uint32_t pad_bits;
+};
+void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& call,
+            const Where& where);
+void FillFractals(Core& core, const char* name, const Place& dst, uint32_t repeats, uint32_t blocks,
+                  uint32_t gap, uint32_t bits, const Where& where);
 
 struct MmadCall {
   Place c, a, b, bias;
@@ -100,6 +112,10 @@ struct FixpipeCall {
   uint32_t nd_num = 1, src_nd_stride = 0, dst_nd_stride = 0;
   bool channel_split = false;
 };
+// Registers of the fixpipe that persist from call to call.
+void SetNz2Nd(Core& core, uint32_t nd_num, uint32_t src_nd_stride, uint32_t dst_nd_stride);
+void SetPreQuant(Core& core, uint64_t bits);
+FixpipeCall Nz2NdOf(Core& core);
 void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src, const FixpipeCall& call,
                const Where& where);
 

@@ -28,17 +28,18 @@ constexpr uint32_t kBlock = 32;  // bytes; the granularity of alignment and of h
 struct Access {
   Mem mem = Mem::kUB;
   bool write = false;
-  bool atomic = false;         // an atomic update: unordered with its like
+  bool atomic = false;             // an atomic update: unordered with its like
+  bool moved = false;              // read only to be copied on chip: bytes nobody wrote move along as such
   bool same_pipe_ordered = false;  // the hardware itself orders it behind the same pipe
-  uint16_t gm = 0xffff;        // index of the GM tensor
+  uint16_t gm = 0xffff;            // index of the GM tensor
   uint16_t blocks = 0;
-  uint8_t element = 1;         // bytes, for masks
-  int64_t addr = 0;            // bytes from the start of the memory, or of the tensor
+  uint8_t element = 1;  // bytes, for masks
+  int64_t addr = 0;     // bytes from the start of the memory, or of the tensor
   uint32_t count = 1;
   uint32_t len = 0;
-  int64_t stride = 0;          // bytes from burst to burst, or from repeat to repeat
+  int64_t stride = 0;  // bytes from burst to burst, or from repeat to repeat
   uint32_t block_stride = kBlock;
-  uint32_t block_bytes = 0;    // bytes used of each block, instead of the masks
+  uint32_t block_bytes = 0;                // bytes used of each block, instead of the masks
   uint64_t mask[2] = {~0ull, ~0ull};       // element i of a repeat: bit i
   uint64_t last_mask[2] = {~0ull, ~0ull};  // the same for the last repeat
 };
@@ -72,18 +73,18 @@ struct Clock {
 struct Instr {
   InstrKind kind = InstrKind::kExecute;
   Pipe pipe = Pipe::kS;
-  Pipe other = Pipe::kS;   // of a flag: the pipe at its other end
-  uint8_t id = 0;          // of a flag
-  uint8_t mode = 0;        // of a cross-core flag
+  Pipe other = Pipe::kS;  // of a flag: the pipe at its other end
+  uint8_t id = 0;         // of a flag
+  uint8_t mode = 0;       // of a cross-core flag
   uint8_t accesses = 0;
   const char* name = "";
   Where where;
-  uint32_t seq = 0;        // program order in its core
+  uint32_t seq = 0;  // program order in its core
   uint32_t repeats = 1;
   uint64_t bytes = 0;
-  double cycles = 0;       // modelled
-  Clock issued;            // what the scalar unit knew when it issued this
-  uint32_t remote = 0;     // index into Core::remote
+  double cycles = 0;    // modelled
+  Clock issued;         // what the scalar unit knew when it issued this
+  uint32_t remote = 0;  // index into Core::remote
   Access access[10];
   std::shared_ptr<std::vector<Access>> more;  // beyond ten
   Action run;
@@ -110,8 +111,8 @@ struct LocalMemory {
 };
 
 struct FlagState {
-  int outstanding = 0;        // sets minus waits in program order
-  std::deque<Clock> sets;     // executed and not yet consumed
+  int outstanding = 0;     // sets minus waits in program order
+  std::deque<Clock> sets;  // executed and not yet consumed
   Where last_set;
   bool used = false;
 };
@@ -140,7 +141,7 @@ class Core {
   ~Core();
 
   Machine& machine;
-  const int index;      // among all cores of the launch
+  const int index;  // among all cores of the launch
   const int block;
   const int sub_block;  // AIV 0 or 1 of its block
   const CoreKind kind;
@@ -149,8 +150,8 @@ class Core {
   Soc soc() const;
   std::string Name() const;
 
-  // Issuing. Begin returns a slot at the end of the pipe's queue (it may wait for room), Commit makes it final.
-  // A call that broke a rule reports it and drops its instruction.
+  // Issuing. Begin returns a slot at the end of the pipe's queue (it may wait for room), Commit makes it
+  // final. A call that broke a rule reports it and drops its instruction.
   Instr& Begin(Pipe pipe, const char* name, const Where& where);
   void Commit(Instr& instr);
 
@@ -166,6 +167,10 @@ class Core {
   // Waits until `cores` cores of the launch have come as often as this one.
   void SoftMeet(int cores, const Where& where);
 
+  // A software flag in GM between two blocks.
+  void BlockSet(uint64_t flag);
+  void BlockWait(uint64_t flag, const Where& where);
+
   // Scalar access, at once.
   void ScalarAccess(const Access& access, const char* name, const Where& where);
   // Lets the others run before a scalar read of a tensor that may change.
@@ -173,14 +178,25 @@ class Core {
 
   void Fail(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe = Pipe::kS,
             Mem mem = Mem::kGM, int64_t address = -1);
-  Error MakeError(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe, Mem mem,
-                  int64_t address) const;
+  Error MakeError(Rule rule, const char* call, const Where& where, const std::string& detail, Pipe pipe,
+                  Mem mem, int64_t address) const;
   bool stopped() const { return stopped_; }
   // Throws if this core is to stop; never while unwinding.
   void CheckStop();
 
   // A read whose address only the executing instruction knows.
   void CheckRead(const Access& access);
+
+  // Whether the byte at an address holds a value of this run, and to say so.
+  bool Written(Mem mem, int64_t addr) const {
+    return memory[static_cast<int>(mem)].state[static_cast<size_t>(addr / kBlock)].written >>
+               (addr % kBlock) &
+           1;
+  }
+  void SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written);
+  bool AllWritten(Mem mem, int64_t addr, int64_t bytes) const;
+  // A copy of whole blocks carries along which of its bytes were written.
+  void MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes);
 
   // Checks at issue; false: reported, drop the instruction.
   bool CheckRange(const Access& access, const char* name, const Where& where, Pipe pipe);
@@ -197,6 +213,11 @@ class Core {
   Where atomic_set;
   std::unique_ptr<TPipeState> tpipe;
   double deq_scale = 1;
+  uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
+  float pre_quant = 1;
+  uint64_t pad_value = 0;  // of DataCopyPad without a value of its own
+  float reduce_value = 0;  // of the last whole reduction
+  int reduce_index = 0;
   bool header_scratch = false;  // a call implemented by the headers may use their scratch area
   bool no_throw = false;        // inside a destructor
 

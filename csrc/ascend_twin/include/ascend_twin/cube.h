@@ -18,29 +18,49 @@ template <typename T>
 void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData2DParams& params,
               ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || kIs910B, "LoadData with LoadData2DParams");
-  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src), detail::Load2DOf(params),
-                        where);
+  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src),
+                        detail::Load2DOf(params), where);
 }
 template <typename T>
 void LoadData(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const LoadData2DParams& params,
               ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || kIs910B, "LoadData with LoadData2DParams");
-  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src), detail::Load2DOf(params),
-                        where);
+  ::ascend_twin::Load2D(detail::Current(), "LoadData", detail::At(dst), detail::At(src),
+                        detail::Load2DOf(params), where);
 }
 template <typename T>
-void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData2dTransposeParams& p,
-                           ASCEND_TWIN_WHERE) {
+void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+                           const LoadData2dTransposeParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) <= 4), "LoadDataWithTranspose");
   ::ascend_twin::Load2DTranspose(detail::Current(), "LoadDataWithTranspose", detail::At(dst), detail::At(src),
                                  {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.dstFracGap}, where);
 }
 
+// Image to columns; absent on the 910. L0B is always loaded transposed.
+template <typename T>
+void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData3DParamsV2<T>& p,
+              ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 4, "LoadData with LoadData3DParamsV2");
+  ::ascend_twin::Load3DCall call = {};
+  call.h = p.l1H, call.w = p.l1W, call.channels = p.channelSize;
+  call.k_extension = p.kExtension, call.m_extension = p.mExtension;
+  call.k_start = p.kStartPt, call.m_start = p.mStartPt;
+  call.stride_w = p.strideW, call.stride_h = p.strideH;
+  call.filter_w = p.filterW + (p.filterSizeW ? 256u : 0u),
+  call.filter_h = p.filterH + (p.filterSizeH ? 256u : 0u);
+  call.dilation_w = p.dilationFilterW, call.dilation_h = p.dilationFilterH;
+  for (int i = 0; i < 4; ++i) call.pad[i] = p.padList[i];
+  call.transpose = p.enTranspose;
+  std::memcpy(&call.pad_bits, &p.padValue, sizeof(T));
+  ::ascend_twin::Load3D(detail::Current(), "LoadData 3D", detail::At(dst), detail::At(src), call, where);
+}
+
 // Fills L0A, L0B (both chips) or L1 (910B) with a constant.
 template <typename T, typename U = T>
 void InitConstValue(const LocalTensor<T>& dst, const InitConstValueParams<U>& p, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE((OneOf<T, half, int16_t, uint16_t>) || (kIs910B && OneOf<T, bfloat16_t, float, int32_t, uint32_t>),
-                      "InitConstValue");
+  ASCEND_TWIN_REQUIRE(
+      (OneOf<T, half, int16_t, uint16_t>) || (kIs910B && OneOf<T, bfloat16_t, float, int32_t, uint32_t>),
+      "InitConstValue");
   uint32_t bits = 0;
   std::memcpy(&bits, &p.initValue, sizeof(U));
   if (sizeof(T) == 2) bits |= bits << 16;
@@ -54,8 +74,8 @@ void Fill(const LocalTensor<T>& dst, const InitConstValueParams<U>& p, ASCEND_TW
 
 // C (m, n) = A (m, k) x B (k, n), plus C unless cmatrixInitVal; float accumulation.
 template <typename T, typename U, typename S>
-void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter, const MmadParams& p,
-          ASCEND_TWIN_WHERE) {
+void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter,
+          const MmadParams& p, ASCEND_TWIN_WHERE) {
   constexpr bool same = std::is_same<U, S>::value;
   ASCEND_TWIN_REQUIRE((same && std::is_same<U, half>::value && std::is_same<T, float>::value) ||
                           (same && std::is_same<U, int8_t>::value && std::is_same<T, int32_t>::value) ||
@@ -96,9 +116,8 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
 
 namespace detail {
 template <typename T, typename U>
-constexpr bool FixpipePair =
-    (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t>) ||
-    (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
+constexpr bool FixpipePair = (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t>) ||
+                             (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
 inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layout layout) {
   ::ascend_twin::FixpipeCall call;
   call.n = p.nSize;
@@ -118,7 +137,8 @@ inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layou
 }
 }  // namespace detail
 
-// L0C to GM or L1, converting and untangling Nz on the way. dstStride: elements of a row (row-major), or 32 B.
+// L0C to GM or L1, converting and untangling Nz on the way. dstStride: elements of a row (row-major), or 32
+// B.
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
 void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const FixpipeParamsV220& params,
              ASCEND_TWIN_WHERE) {
@@ -132,6 +152,41 @@ void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const Fixpipe
   ASCEND_TWIN_REQUIRE(kIs910B && (detail::FixpipePair<T, U>), "Fixpipe");
   ::ascend_twin::FixpipeOp(detail::Current(), "Fixpipe", detail::At(dst), detail::At(src),
                            detail::FixpipeOf(params, config.format), where);
+}
+
+// The same copy under the name DataCopy. SetFixpipeNz2ndFlag gives the strides of several matrices.
+inline void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t dstNdStride) {
+  ::ascend_twin::SetNz2Nd(detail::Current(), ndNum, srcNdStride, dstNdStride);
+}
+inline void SetFixpipePreQuantFlag(uint64_t config) {
+  ::ascend_twin::SetPreQuant(detail::Current(), config);
+}
+namespace detail {
+template <typename D, typename T, typename U>
+void CopyFromL0C(const D& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+                 const Where& where) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (FixpipePair<T, U>), "DataCopy with DataCopyCO12DstParams");
+  ::ascend_twin::FixpipeCall call = ::ascend_twin::Nz2NdOf(Current());
+  call.n = p.nSize;
+  call.m = p.mSize;
+  call.src_stride = p.srcStride;
+  call.dst_stride = p.dstStride;
+  call.quant = static_cast<uint8_t>(p.quantPre);
+  call.relu = p.reluPre != 0;
+  call.row_major = p.nz2ndEn;
+  call.channel_split = p.channelSplit;
+  ::ascend_twin::FixpipeOp(Current(), "DataCopy", At(dst), At(src), call, where);
+}
+}  // namespace detail
+template <typename T, typename U>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+              ASCEND_TWIN_WHERE) {
+  detail::CopyFromL0C<GlobalTensor<T>, T, U>(dst, src, p, where);
+}
+template <typename T, typename U>
+void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+              ASCEND_TWIN_WHERE) {
+  detail::CopyFromL0C<LocalTensor<T>, T, U>(dst, src, p, where);
 }
 
 inline void SetHF32Mode(bool) {}

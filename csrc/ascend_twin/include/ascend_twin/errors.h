@@ -7,7 +7,7 @@
 
 namespace ascend_twin {
 
-#define ASCEND_TWIN_RULES(X)                                                                              \
+#define ASCEND_TWIN_RULES(X)                                                                               \
   X(kCapacity, "CAPACITY", "buffers fit in their memory, less what headers and TPipe reserve")             \
   X(kMemoryRange, "MEMORY_RANGE", "an instruction stays inside its local memory")                          \
   X(kReservedMemory, "RESERVED_MEMORY", "a kernel does not touch the scratch area of the headers")         \
@@ -18,13 +18,16 @@ namespace ascend_twin {
   X(kMaskRange, "MASK_RANGE", "a mask has between 1 and 256 B / sizeof(T) elements")                       \
   X(kCountRange, "COUNT_RANGE", "element counts are whole and positive")                                   \
   X(kBufferCount, "BUFFER_COUNT", "TPipe holds at most 64 buffers")                                        \
-  X(kEventIdsExhausted, "EVENT_IDS_EXHAUSTED", "outstanding tensors per position are at most 4 (910), 8 (910B)") \
+  X(kEventIdsExhausted, "EVENT_IDS_EXHAUSTED",                                                             \
+    "outstanding tensors per position are at most 4 (910), 8 (910B)")                                      \
   X(kQueueOrder, "QUEUE_ORDER", "a tensor goes AllocTensor, EnQue, DeQue, FreeTensor")                     \
   X(kQueueDepth, "QUEUE_DEPTH", "consecutive EnQues are at most the depth of the queue")                   \
   X(kQueueNoBuffer, "QUEUE_NO_BUFFER", "AllocTensor finds a free buffer")                                  \
   X(kQueueNotFreed, "QUEUE_NOT_FREED", "every tensor of a queue is freed")                                 \
-  X(kOverlapInRepeat, "OVERLAP_IN_REPEAT", "source and destination of one repeat overlap wholly or not at all") \
-  X(kOverlapAcrossRepeats, "OVERLAP_ACROSS_REPEATS", "the destination of a repeat is no source of a later one") \
+  X(kOverlapInRepeat, "OVERLAP_IN_REPEAT",                                                                 \
+    "source and destination of one repeat overlap wholly or not at all")                                   \
+  X(kOverlapAcrossRepeats, "OVERLAP_ACROSS_REPEATS",                                                       \
+    "the destination of a repeat is no source of a later one")                                             \
   X(kFlagSetTwice, "FLAG_SET_TWICE", "a flag is not set again before it was waited for")                   \
   X(kFlagLeftSet, "FLAG_LEFT_SET", "every SetFlag has its WaitFlag")                                       \
   X(kFlagId, "FLAG_ID", "event ids are 0..3 (910), 0..7 (910B)")                                           \
@@ -77,14 +80,14 @@ struct Where {
 
 struct Error {
   Rule rule;
-  std::string call;     // the instruction, as the kernel names it
-  std::string detail;   // one sentence: expected and got
+  std::string call;    // the instruction, as the kernel names it
+  std::string detail;  // one sentence: expected and got
   std::string file;
   int line = 0;
-  int block = -1;       // block of the launch
-  std::string core;     // AICORE, AIC, AIV0, AIV1
+  int block = -1;    // block of the launch
+  std::string core;  // AICORE, AIC, AIV0, AIV1
   std::string pipe;
-  std::string memory;   // of the offending address, empty if none
+  std::string memory;  // of the offending address, empty if none
   int64_t address = -1;
 
   std::string ToString() const;
@@ -93,5 +96,4 @@ struct Error {
 }  // namespace ascend_twin
 
 // Where a call was made, as the last argument of every function of the API.
-#define ASCEND_TWIN_WHERE \
-  const ::ascend_twin::Where& where = { __builtin_FILE(), __builtin_LINE() }
+#define ASCEND_TWIN_WHERE const ::ascend_twin::Where& where = {__builtin_FILE(), __builtin_LINE()}

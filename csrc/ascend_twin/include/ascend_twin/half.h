@@ -42,7 +42,9 @@ inline uint16_t FloatToHalfBits(float f) {
   return static_cast<uint16_t>(sign | ((magnitude + 0xfff + odd - (112u << 23)) >> 13));
 }
 
-inline float Bfloat16BitsToFloat(uint16_t b) { return BitsFloat(static_cast<uint32_t>(b) << 16); }
+inline float Bfloat16BitsToFloat(uint16_t b) {
+  return BitsFloat(static_cast<uint32_t>(b) << 16);
+}
 
 inline uint16_t FloatToBfloat16Bits(float f) {
   const uint32_t u = FloatBits(f);
@@ -71,4 +73,5 @@ struct bfloat16_t {
   explicit bfloat16_t(T v) : bits(ascend_twin::FloatToBfloat16Bits(static_cast<float>(v))) {}
   explicit operator float() const { return ascend_twin::Bfloat16BitsToFloat(bits); }
 };
-static_assert(sizeof(bfloat16_t) == 2 && std::is_trivially_copyable<bfloat16_t>::value, "bfloat16_t is two bytes");
+static_assert(sizeof(bfloat16_t) == 2 && std::is_trivially_copyable<bfloat16_t>::value,
+              "bfloat16_t is two bytes");

@@ -13,28 +13,29 @@
 namespace ascend_twin {
 
 enum class KernelType : uint8_t {
-  kAuto,          // what KERNEL_TASK_TYPE_DEFAULT says; without it fused on the 910, AIV only on the 910B
-  kFused,         // 910
-  kAivOnly,       // 910B
-  kAicOnly,       // 910B
-  kMixAic1Aiv1,   // 910B: one AIC with one AIV a block
-  kMixAic1Aiv2,   // 910B: one AIC with two AIV a block
+  kAuto,         // what KERNEL_TASK_TYPE_DEFAULT says; without it fused on the 910, AIV only on the 910B
+  kFused,        // 910
+  kAivOnly,      // 910B
+  kAicOnly,      // 910B
+  kMixAic1Aiv1,  // 910B: one AIC with one AIV a block
+  kMixAic1Aiv2,  // 910B: one AIC with two AIV a block
 };
 
 struct LaunchOptions {
   Soc soc = Soc::kAscend910;
   int block_dim = 1;
-  uint64_t seed = 0;               // chooses the interleaving of pipes and cores
+  uint64_t seed = 0;  // chooses the interleaving of pipes and cores
   KernelType kernel_type = KernelType::kAuto;
-  bool approximate = true;         // Rsqrt and Reciprocal at worst-case error, Exp flushes denormals
-  bool auto_pipe_v = false;        // the compiler's automatic sync: a PIPE_V barrier between vector instructions
-  bool trace = false;              // keep every instruction
-  int max_errors = 1;              // a core stops issuing once this many errors are known
+  bool approximate = true;   // Rsqrt and Reciprocal at worst-case error, Exp flushes denormals
+  bool auto_pipe_v = false;  // the compiler's automatic sync: a PIPE_V barrier between vector instructions
+  bool copy_uninitialised = false;  // copies to GM may carry bytes nobody wrote (rounding up to 32 B)
+  bool trace = false;               // keep every instruction
+  int max_errors = 1;               // a core stops issuing once this many errors are known
   uint64_t instruction_limit = 200'000'000;
   uint64_t tiling_key = 0;
-  bool allow_gemv = false;         // Mmad with m = 1 computes as the device does instead of being an error
-  bool reserved_ubuf = true;       // 910B: the headers keep 8 KB of UB (compile option of the same name)
-  size_t stack_bytes = 1 << 20;    // of one body
+  bool allow_gemv = false;       // Mmad with m = 1 computes as the device does instead of being an error
+  bool reserved_ubuf = true;     // 910B: the headers keep 8 KB of UB (compile option of the same name)
+  size_t stack_bytes = 1 << 20;  // of one body
 };
 
 enum class GmKind : uint8_t { kInput, kOutput, kInOut, kWorkspace };
@@ -50,6 +51,7 @@ struct GmTensor {
 // The device memory of a launch. Outputs and workspaces are filled with NaN before every launch.
 class Gm {
  public:
+  static constexpr int64_t kGap = 4096;  // bytes before and behind every tensor
   Gm() = default;
   Gm(const Gm&) = delete;
   Gm& operator=(const Gm&) = delete;

@@ -11,18 +11,24 @@ inline namespace ASCEND_TWIN_NAMESPACE {
 namespace detail {
 
 constexpr ::ascend_twin::PipePair kEventPipes[] = {
-    {Pipe::kMTE2, Pipe::kMTE1}, {Pipe::kMTE1, Pipe::kMTE2}, {Pipe::kMTE1, Pipe::kM},    {Pipe::kM, Pipe::kMTE1},
-    {Pipe::kMTE2, Pipe::kV},    {Pipe::kV, Pipe::kMTE2},    {Pipe::kMTE3, Pipe::kV},    {Pipe::kV, Pipe::kMTE3},
-    {Pipe::kM, Pipe::kV},       {Pipe::kV, Pipe::kM},       {Pipe::kV, Pipe::kV},       {Pipe::kMTE3, Pipe::kMTE1},
-    {Pipe::kMTE1, Pipe::kMTE3}, {Pipe::kMTE1, Pipe::kV},    {Pipe::kMTE2, Pipe::kM},    {Pipe::kM, Pipe::kMTE2},
-    {Pipe::kV, Pipe::kMTE1},    {Pipe::kM, Pipe::kFIX},     {Pipe::kFIX, Pipe::kM},     {Pipe::kMTE3, Pipe::kMTE2},
-    {Pipe::kMTE2, Pipe::kMTE3}, {Pipe::kS, Pipe::kV},       {Pipe::kV, Pipe::kS},       {Pipe::kS, Pipe::kMTE2},
-    {Pipe::kMTE2, Pipe::kS},    {Pipe::kS, Pipe::kMTE3},    {Pipe::kMTE3, Pipe::kS},    {Pipe::kMTE2, Pipe::kFIX},
-    {Pipe::kFIX, Pipe::kMTE2},  {Pipe::kFIX, Pipe::kS},     {Pipe::kM, Pipe::kS},       {Pipe::kFIX, Pipe::kMTE3},
-    {Pipe::kMTE1, Pipe::kFIX},  {Pipe::kFIX, Pipe::kMTE1},  {Pipe::kFIX, Pipe::kFIX}};
-static_assert(sizeof(kEventPipes) / sizeof(kEventPipes[0]) == static_cast<size_t>(HardEvent::MAX), "one per event");
+    {Pipe::kMTE2, Pipe::kMTE1}, {Pipe::kMTE1, Pipe::kMTE2}, {Pipe::kMTE1, Pipe::kM},
+    {Pipe::kM, Pipe::kMTE1},    {Pipe::kMTE2, Pipe::kV},    {Pipe::kV, Pipe::kMTE2},
+    {Pipe::kMTE3, Pipe::kV},    {Pipe::kV, Pipe::kMTE3},    {Pipe::kM, Pipe::kV},
+    {Pipe::kV, Pipe::kM},       {Pipe::kV, Pipe::kV},       {Pipe::kMTE3, Pipe::kMTE1},
+    {Pipe::kMTE1, Pipe::kMTE3}, {Pipe::kMTE1, Pipe::kV},    {Pipe::kMTE2, Pipe::kM},
+    {Pipe::kM, Pipe::kMTE2},    {Pipe::kV, Pipe::kMTE1},    {Pipe::kM, Pipe::kFIX},
+    {Pipe::kFIX, Pipe::kM},     {Pipe::kMTE3, Pipe::kMTE2}, {Pipe::kMTE2, Pipe::kMTE3},
+    {Pipe::kS, Pipe::kV},       {Pipe::kV, Pipe::kS},       {Pipe::kS, Pipe::kMTE2},
+    {Pipe::kMTE2, Pipe::kS},    {Pipe::kS, Pipe::kMTE3},    {Pipe::kMTE3, Pipe::kS},
+    {Pipe::kMTE2, Pipe::kFIX},  {Pipe::kFIX, Pipe::kMTE2},  {Pipe::kFIX, Pipe::kS},
+    {Pipe::kM, Pipe::kS},       {Pipe::kFIX, Pipe::kMTE3},  {Pipe::kMTE1, Pipe::kFIX},
+    {Pipe::kFIX, Pipe::kMTE1},  {Pipe::kFIX, Pipe::kFIX}};
+static_assert(sizeof(kEventPipes) / sizeof(kEventPipes[0]) == static_cast<size_t>(HardEvent::MAX),
+              "one per event");
 
-constexpr ::ascend_twin::PipePair EventPipes(HardEvent event) { return kEventPipes[static_cast<int>(event)]; }
+constexpr ::ascend_twin::PipePair EventPipes(HardEvent event) {
+  return kEventPipes[static_cast<int>(event)];
+}
 constexpr bool UsesFix(HardEvent event) {
   return EventPipes(event).src == Pipe::kFIX || EventPipes(event).dst == Pipe::kFIX;
 }
@@ -81,13 +87,16 @@ constexpr HardEvent QueueEvent(TPosition src_pos, TPosition dst_pos, bool forwar
       if (dst == Mem::kFixbuf) return forward ? HardEvent::MTE1_FIX : HardEvent::FIX_MTE1;
       return forward ? HardEvent::MTE1_M : HardEvent::M_MTE1;
     case Mem::kL0C:
-      return kIs910B ? (forward ? HardEvent::M_FIX : HardEvent::FIX_M) : (forward ? HardEvent::M_V : HardEvent::V_M);
+      return kIs910B ? (forward ? HardEvent::M_FIX : HardEvent::FIX_M)
+                     : (forward ? HardEvent::M_V : HardEvent::V_M);
     default:
       return forward ? HardEvent::M_V : HardEvent::V_M;
   }
 }
 
-constexpr bool MaskIsNd2Nz(int mask) { return mask & 1; }
+constexpr bool MaskIsNd2Nz(int mask) {
+  return mask & 1;
+}
 
 }  // namespace detail
 
@@ -135,8 +144,8 @@ class TQueBind {
   }
   template <TPosition srcUserPos, TPosition dstUserPos, typename T>
   bool EnQue(const LocalTensor<T>& tensor, ASCEND_TWIN_WHERE) {
-    return ::ascend_twin::QueueEnQue(detail::Current(), queue_, Buffer(tensor), UserPair<srcUserPos, dstUserPos>(),
-                                     where);
+    return ::ascend_twin::QueueEnQue(detail::Current(), queue_, Buffer(tensor),
+                                     UserPair<srcUserPos, dstUserPos>(), where);
   }
   template <typename T>
   LocalTensor<T> DeQue(ASCEND_TWIN_WHERE) {
@@ -171,7 +180,8 @@ class TQueBind {
  private:
   template <TPosition s, TPosition d>
   static constexpr ::ascend_twin::PipePair UserPair() {
-    static_assert(!(s == TPosition::GM && d == TPosition::GM), "EnQue and DeQue need a local position at one end");
+    static_assert(!(s == TPosition::GM && d == TPosition::GM),
+                  "EnQue and DeQue need a local position at one end");
     return detail::EventPipes(detail::QueueEvent(s, d, true, false));
   }
   template <typename T>
@@ -309,7 +319,8 @@ class TPipe {
   }
   template <HardEvent evt>
   TEventID AllocEventID(ASCEND_TWIN_WHERE) {
-    return static_cast<TEventID>(::ascend_twin::AllocEvent(detail::Current(), detail::EventPipes(evt), where));
+    return static_cast<TEventID>(
+        ::ascend_twin::AllocEvent(detail::Current(), detail::EventPipes(evt), where));
   }
   template <HardEvent evt>
   void ReleaseEventID(TEventID id, ASCEND_TWIN_WHERE) {
@@ -321,7 +332,8 @@ class TPipe {
     return FetchEventID(evt, where);
   }
   TEventID FetchEventID(HardEvent evt, ASCEND_TWIN_WHERE) {
-    return static_cast<TEventID>(::ascend_twin::FetchEvent(detail::Current(), detail::EventPipes(evt), where));
+    return static_cast<TEventID>(
+        ::ascend_twin::FetchEvent(detail::Current(), detail::EventPipes(evt), where));
   }
 };
 

@@ -41,8 +41,10 @@ bool QueueEnQue(Core& core, QueueState& queue, BufferState* buffer, PipePair eve
 BufferState* QueueDeQue(Core& core, QueueState& queue, PipePair event, const Where& where);
 bool QueueHasIdle(Core& core, QueueState& queue);
 void QueueFreeAllEvent(Core& core, QueueState& queue, const Where& where);
-bool BufInit(Core& core, Mem mem, uint32_t len, uint32_t pool, uint32_t* addr, uint32_t* out_len, const Where& where);
-bool PoolInit(Core& core, Mem mem, uint32_t len, uint32_t parent, uint32_t share, uint32_t* id, const Where& where);
+bool BufInit(Core& core, Mem mem, uint32_t len, uint32_t pool, uint32_t* addr, uint32_t* out_len,
+             const Where& where);
+bool PoolInit(Core& core, Mem mem, uint32_t len, uint32_t parent, uint32_t share, uint32_t* id,
+              const Where& where);
 void PoolReset(Core& core, uint32_t pool, const Where& where);
 
 void TPipeInit(Core& core, bool preset_m_mte1, const Where& where);

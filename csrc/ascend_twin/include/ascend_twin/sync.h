@@ -2,6 +2,8 @@
 // Flags, barriers, cross-core flags, masks, modes and system variables.
 #pragma once
 
+#include <cstdio>
+
 #include "ascend_twin/queue.h"
 #include "ascend_twin/system_ops.h"
 
@@ -91,10 +93,22 @@ void SyncAll(ASCEND_TWIN_WHERE) {
   ::ascend_twin::SyncAllHard(detail::Current(), isAIVOnly, where);
 }
 template <bool isAIVOnly = true>
-void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>& ubWorkspace, const int usedCores = 0,
-             ASCEND_TWIN_WHERE) {
+void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>& ubWorkspace,
+             const int usedCores = 0, ASCEND_TWIN_WHERE) {
   ::ascend_twin::SyncAllSoft(detail::Current(), gmWorkspace.Tensor(), gmWorkspace.Offset(),
                              ubWorkspace.address_.bufferAddr, ubWorkspace.address_.dataLen, usedCores, where);
+}
+
+// Software flags between blocks: block `blockIdx` sets, another waits for it.
+template <bool isAIVOnly = true>
+void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
+           int32_t eventID, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagSet(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
+}
+template <bool isAIVOnly = true>
+void IBWait(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
+            int32_t eventID, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagWait(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
 }
 
 // Masks persist until the next call that sets one.
@@ -114,27 +128,38 @@ void SetVectorMask(int32_t len, ASCEND_TWIN_WHERE) {
   const bool full = len >= static_cast<int32_t>(256 / sizeof(T)) && len != 64;
   ::ascend_twin::SetVectorMask(detail::Current(), full ? ~0ull : high, full ? ~0ull : low, where);
 }
-inline void ResetMask(ASCEND_TWIN_WHERE) { ::ascend_twin::SetVectorMask(detail::Current(), ~0ull, ~0ull, where); }
-inline void SetMaskCount(ASCEND_TWIN_WHERE) { ::ascend_twin::SetMaskMode(detail::Current(), true, where); }
-inline void SetMaskNorm(ASCEND_TWIN_WHERE) { ::ascend_twin::SetMaskMode(detail::Current(), false, where); }
+inline void ResetMask(ASCEND_TWIN_WHERE) {
+  ::ascend_twin::SetVectorMask(detail::Current(), ~0ull, ~0ull, where);
+}
+inline void SetMaskCount(ASCEND_TWIN_WHERE) {
+  ::ascend_twin::SetMaskMode(detail::Current(), true, where);
+}
+inline void SetMaskNorm(ASCEND_TWIN_WHERE) {
+  ::ascend_twin::SetMaskMode(detail::Current(), false, where);
+}
 
 // Atomic updates of GM by later copies. The 910 adds float only.
 template <typename T>
 void SetAtomicAdd(ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE((std::is_same<T, float>::value) ||
-                          (kIs910B && OneOf<T, half, bfloat16_t, int8_t, int16_t, int32_t>),
-                      "SetAtomicAdd");
-  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kAdd, static_cast<int>(TypeOf<T>()), where);
+  ASCEND_TWIN_REQUIRE(
+      (std::is_same<T, float>::value) || (kIs910B && OneOf<T, half, bfloat16_t, int8_t, int16_t, int32_t>),
+      "SetAtomicAdd");
+  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kAdd, static_cast<int>(TypeOf<T>()),
+                           where);
 }
 template <typename T>
 void SetAtomicMax(ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, float, half, bfloat16_t, int8_t, int16_t, int32_t>), "SetAtomicMax");
-  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kMax, static_cast<int>(TypeOf<T>()), where);
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, float, half, bfloat16_t, int8_t, int16_t, int32_t>),
+                      "SetAtomicMax");
+  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kMax, static_cast<int>(TypeOf<T>()),
+                           where);
 }
 template <typename T>
 void SetAtomicMin(ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, float, half, bfloat16_t, int8_t, int16_t, int32_t>), "SetAtomicMin");
-  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kMin, static_cast<int>(TypeOf<T>()), where);
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, float, half, bfloat16_t, int8_t, int16_t, int32_t>),
+                      "SetAtomicMin");
+  ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kMin, static_cast<int>(TypeOf<T>()),
+                           where);
 }
 template <typename T>
 void SetAtomicType(ASCEND_TWIN_WHERE) {
@@ -143,7 +168,9 @@ void SetAtomicType(ASCEND_TWIN_WHERE) {
 inline void SetAtomicNone(ASCEND_TWIN_WHERE) {
   ::ascend_twin::SetAtomic(detail::Current(), ::ascend_twin::AtomicOp::kNone, -1, where);
 }
-inline void DisableDmaAtomic(ASCEND_TWIN_WHERE) { SetAtomicNone(where); }
+inline void DisableDmaAtomic(ASCEND_TWIN_WHERE) {
+  SetAtomicNone(where);
+}
 
 // A scalar unit reads and writes GM through its data cache.
 template <typename T, CacheLine entireType, DcciDst dcciDst>
@@ -157,14 +184,28 @@ void DataCacheCleanAndInvalid(const GlobalTensor<T>& dst, ASCEND_TWIN_WHERE) {
                             entireType == CacheLine::ENTIRE_DATA_CACHE, where);
 }
 
-inline int64_t GetBlockNum() { return ::ascend_twin::BlockNum(detail::Current()); }
+inline int64_t GetBlockNum() {
+  return ::ascend_twin::BlockNum(detail::Current());
+}
 // On an AIV of a mixed kernel this spans [0, ratio * GetBlockNum()).
-inline int64_t GetBlockIdx() { return ::ascend_twin::BlockIdx(detail::Current()); }
-inline int64_t GetSubBlockIdx() { return detail::Current().sub_block; }
-inline int64_t GetSubBlockNum() { return ::ascend_twin::TaskRatio(detail::Current()); }
-inline int64_t GetTaskRatio() { return ::ascend_twin::TaskRatio(detail::Current()); }
-inline int64_t GetSystemCycle() { return ::ascend_twin::SystemCycle(detail::Current()); }
-inline void Trap() { detail::Current().Fail(detail::Rule::kKernelException, "Trap", {}, "the kernel trapped"); }
+inline int64_t GetBlockIdx() {
+  return ::ascend_twin::BlockIdx(detail::Current());
+}
+inline int64_t GetSubBlockIdx() {
+  return detail::Current().sub_block;
+}
+inline int64_t GetSubBlockNum() {
+  return ::ascend_twin::TaskRatio(detail::Current());
+}
+inline int64_t GetTaskRatio() {
+  return ::ascend_twin::TaskRatio(detail::Current());
+}
+inline int64_t GetSystemCycle() {
+  return ::ascend_twin::SystemCycle(detail::Current());
+}
+inline void Trap() {
+  detail::Current().Fail(detail::Rule::kKernelException, "Trap", {}, "the kernel trapped");
+}
 template <int count = 1>
 void Nop() {}
 inline void InitSocState(ASCEND_TWIN_WHERE) {
@@ -172,8 +213,35 @@ inline void InitSocState(ASCEND_TWIN_WHERE) {
   SetMaskNorm(where);
   ResetMask(where);
 }
-inline __gm__ uint8_t* GetUserWorkspace(__gm__ uint8_t* workspace) { return workspace; }
-inline __gm__ uint8_t* GetSysWorkSpacePtr() { return nullptr; }
+inline __gm__ uint8_t* GetUserWorkspace(__gm__ uint8_t* workspace) {
+  return workspace;
+}
+inline __gm__ uint8_t* GetSysWorkSpacePtr() {
+  return nullptr;
+}
+
+// Text from a kernel goes to the host's standard output.
+template <typename... Args>
+void printf(const char* format, Args... args) {
+  if constexpr (sizeof...(args) == 0)
+    std::fputs(format, stdout);
+  else
+    std::printf(format, args...);
+}
+template <typename... Args>
+void PRINTF(const char* format, Args... args) {
+  AscendC::printf(format, args...);
+}
 
 }  // namespace ASCEND_TWIN_NAMESPACE
 }  // namespace AscendC
+
+// The built-in variables of the device language.
+struct AscendTwinBlockIdx {
+  operator int64_t() const { return AscendC::GetBlockIdx(); }
+};
+struct AscendTwinBlockNum {
+  operator int64_t() const { return AscendC::GetBlockNum(); }
+};
+constexpr AscendTwinBlockIdx block_idx{};
+constexpr AscendTwinBlockNum block_num{};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Enumerations, constants and parameter structs of the API, in the field order of the public headers.
+// Enumerations, constants and positions of the API.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,31 @@
 #include "ascend_twin/macros.h"
 #include "ascend_twin/vector_ops.h"
 
-enum pipe_t { PIPE_S = 0, PIPE_V, PIPE_M, PIPE_MTE1, PIPE_MTE2, PIPE_MTE3, PIPE_ALL, PIPE_MTE4 = 7, PIPE_MTE5 = 8, PIPE_V2 = 9, PIPE_FIX = 10 };
+enum pipe_t {
+  PIPE_S = 0,
+  PIPE_V,
+  PIPE_M,
+  PIPE_MTE1,
+  PIPE_MTE2,
+  PIPE_MTE3,
+  PIPE_ALL,
+  PIPE_MTE4 = 7,
+  PIPE_MTE5 = 8,
+  PIPE_V2 = 9,
+  PIPE_FIX = 10
+};
 enum event_t { EVENT_ID0 = 0, EVENT_ID1, EVENT_ID2, EVENT_ID3, EVENT_ID4, EVENT_ID5, EVENT_ID6, EVENT_ID7 };
-enum pad_t { PAD_NONE = 0, PAD_MODE1, PAD_MODE2, PAD_MODE3, PAD_MODE4, PAD_MODE5, PAD_MODE6, PAD_MODE7, PAD_MODE8 };
+enum pad_t {
+  PAD_NONE = 0,
+  PAD_MODE1,
+  PAD_MODE2,
+  PAD_MODE3,
+  PAD_MODE4,
+  PAD_MODE5,
+  PAD_MODE6,
+  PAD_MODE7,
+  PAD_MODE8
+};
 enum QuantMode_t {
   NoQuant = 0,
   F322F16 = 1,
@@ -50,33 +72,102 @@ constexpr ::ascend_twin::Soc kSoc =
 constexpr bool kIs910B = ASCEND_TWIN_ARCH == 2201;
 
 enum class TPosition : uint8_t {
-  GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VECOUT, VECCALC,
+  GM,
+  A1,
+  A2,
+  B1,
+  B2,
+  C1,
+  C2,
+  CO1,
+  CO2,
+  VECIN,
+  VECOUT,
+  VECCALC,
   LCM = VECCALC,
   SPM,
   SHM = SPM,
-  TSCM, C2PIPE2GM, C2PIPE2LOCAL, MAX,
+  TSCM,
+  C2PIPE2GM,
+  C2PIPE2LOCAL,
+  MAX,
 };
 using QuePosition = TPosition;
 
 enum class Hardware : uint8_t { GM, UB, L1, L0A, L0B, L0C, BIAS, FIXBUF, MAX };
 
 enum class HardEvent : uint8_t {
-  MTE2_MTE1, MTE1_MTE2, MTE1_M, M_MTE1, MTE2_V, V_MTE2, MTE3_V, V_MTE3, M_V, V_M, V_V, MTE3_MTE1, MTE1_MTE3, MTE1_V,
-  MTE2_M, M_MTE2, V_MTE1, M_FIX, FIX_M, MTE3_MTE2, MTE2_MTE3, S_V, V_S, S_MTE2, MTE2_S, S_MTE3, MTE3_S, MTE2_FIX,
-  FIX_MTE2, FIX_S, M_S, FIX_MTE3, MTE1_FIX, FIX_MTE1, FIX_FIX, MAX,
+  MTE2_MTE1,
+  MTE1_MTE2,
+  MTE1_M,
+  M_MTE1,
+  MTE2_V,
+  V_MTE2,
+  MTE3_V,
+  V_MTE3,
+  M_V,
+  V_M,
+  V_V,
+  MTE3_MTE1,
+  MTE1_MTE3,
+  MTE1_V,
+  MTE2_M,
+  M_MTE2,
+  V_MTE1,
+  M_FIX,
+  FIX_M,
+  MTE3_MTE2,
+  MTE2_MTE3,
+  S_V,
+  V_S,
+  S_MTE2,
+  MTE2_S,
+  S_MTE3,
+  MTE3_S,
+  MTE2_FIX,
+  FIX_MTE2,
+  FIX_S,
+  M_S,
+  FIX_MTE3,
+  MTE1_FIX,
+  FIX_MTE1,
+  FIX_FIX,
+  MAX,
 };
 
-enum class RoundMode : uint8_t { CAST_NONE = 0, CAST_RINT, CAST_FLOOR, CAST_CEIL, CAST_ROUND, CAST_TRUNC, CAST_ODD };
+enum class RoundMode : uint8_t {
+  CAST_NONE = 0,
+  CAST_RINT,
+  CAST_FLOOR,
+  CAST_CEIL,
+  CAST_ROUND,
+  CAST_TRUNC,
+  CAST_ODD
+};
 enum class CMPMODE : uint8_t { LT = 0, GT, EQ, LE, GE, NE };
 enum class SELMODE : uint8_t { VSEL_CMPMASK_SPR = 0, VSEL_TENSOR_SCALAR_MODE, VSEL_TENSOR_TENSOR_MODE };
 enum class BlockMode : uint8_t {
-  BLOCK_MODE_NORMAL = 0, BLOCK_MODE_MATRIX, BLOCK_MODE_VECTOR, BLOCK_MODE_SMALL_CHANNEL, BLOCK_MODE_DEPTHWISE,
+  BLOCK_MODE_NORMAL = 0,
+  BLOCK_MODE_MATRIX,
+  BLOCK_MODE_VECTOR,
+  BLOCK_MODE_SMALL_CHANNEL,
+  BLOCK_MODE_DEPTHWISE,
 };
 enum class DeqScale : uint8_t { DEQ_NONE = 0, DEQ, VDEQ, DEQ8, VDEQ8, DEQ16, VDEQ16 };
 enum class ReduceMode : uint8_t { REDUCE_MAX = 0, REDUCE_MIN, REDUCE_SUM };
-enum class ReduceOrder : uint8_t { ORDER_VALUE_INDEX = 0, ORDER_INDEX_VALUE, ORDER_ONLY_VALUE, ORDER_ONLY_INDEX };
+enum class ReduceOrder : uint8_t {
+  ORDER_VALUE_INDEX = 0,
+  ORDER_INDEX_VALUE,
+  ORDER_ONLY_VALUE,
+  ORDER_ONLY_INDEX
+};
 enum class MaskMode : uint8_t { NORMAL = 0, COUNTER };
-enum class CacheMode { CACHE_MODE_DISABLE = 0, CACHE_MODE_NORMAL = 1, CACHE_MODE_LAST = 2, CACHE_MODE_PERSISTENT = 4 };
+enum class CacheMode {
+  CACHE_MODE_DISABLE = 0,
+  CACHE_MODE_NORMAL = 1,
+  CACHE_MODE_LAST = 2,
+  CACHE_MODE_PERSISTENT = 4
+};
 enum class CacheRwMode { READ = 1, WRITE = 2, RW = 3 };
 enum class CacheLine : uint64_t { SINGLE_CACHE_LINE = 0, ENTIRE_DATA_CACHE };
 enum class DcciDst : uint64_t { CACHELINE_ALL = 0, CACHELINE_UB, CACHELINE_OUT, CACHELINE_ATOMIC };
@@ -100,6 +191,26 @@ constexpr int32_t CUBE_MAX_SIZE = 256;
 constexpr uint64_t MASK_PLACEHOLDER = 0;
 constexpr int32_t NCHW_CONV_ADDR_LIST_SIZE = 16;
 constexpr int32_t MIX = 0, AIC = 1, AIV = 2;
+
+constexpr int32_t K_MAX_DIM = 8;
+
+template <bool condition, typename A, typename B>
+struct Conditional : std::conditional<condition, A, B> {};
+template <typename T, typename U>
+constexpr T DivCeil(T a, U b) {
+  return static_cast<T>((a + b - 1) / b);
+}
+template <typename T, typename U>
+constexpr T AlignUp(T a, U b) {
+  return static_cast<T>((a + b - 1) / b * b);
+}
+template <typename A, typename B>
+struct IsSameType : std::is_same<A, B> {};
+namespace Std = ::std;
+// Four-bit integers can be named, so that shared kernels compile; no instruction of the twin takes them.
+struct int4b_t {
+  uint8_t bits;
+};
 
 using TEventID = int8_t;
 using TTagType = int32_t;
@@ -137,325 +248,6 @@ constexpr ::ascend_twin::Mem PositionMem(TPosition pos) {
       return Mem::kUB;
   }
 }
-
-// A field of a parameter struct. The device truncates what does not fit; the twin reports it.
-template <typename T>
-class Field {
- public:
-  Field() = default;
-  constexpr Field(T value) : value_(value) {}
-  template <typename U, typename = std::enable_if_t<std::is_arithmetic<U>::value && !std::is_same<U, T>::value>>
-  constexpr Field(U value, const char* file = __builtin_FILE(), int line = __builtin_LINE())
-      : value_(static_cast<T>(value)) {
-    if (static_cast<U>(value_) != value || (value < U(0)) != (value_ < T(0))) Overflow(static_cast<double>(value), file, line);
-  }
-  template <typename U>
-  constexpr Field(const Field<U>& other, const char* file = __builtin_FILE(), int line = __builtin_LINE())
-      : Field(static_cast<U>(other), file, line) {}
-  constexpr operator T() const { return value_; }
-
- private:
-  static void Overflow(double value, const char* file, int line) {
-    if (!::ascend_twin::HasCurrent()) return;
-    ::ascend_twin::Core& core = ::ascend_twin::Current();
-    core.CheckStop();
-    if (!core.stopped())
-      core.Fail(::ascend_twin::Rule::kStrideRange, "parameter struct", {file, line},
-                std::to_string(static_cast<long long>(value)) + " does not fit a field of " +
-                    std::to_string(8 * sizeof(T)) + " bits");
-  }
-  T value_ = 0;
-};
-
-struct UnaryRepeatParams {
-  UnaryRepeatParams() {}
-  UnaryRepeatParams(const Field<uint16_t> dstBlkStrideIn, const Field<uint16_t> srcBlkStrideIn, const Field<uint8_t> dstRepStrideIn,
-                    const Field<uint8_t> srcRepStrideIn, const bool halfBlockIn = false)
-      : dstBlkStride(dstBlkStrideIn), srcBlkStride(srcBlkStrideIn), dstRepStride(dstRepStrideIn),
-        srcRepStride(srcRepStrideIn), halfBlock(halfBlockIn) {}
-  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
-  Field<uint16_t> dstBlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint16_t> srcBlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> srcRepStride = DEFAULT_REPEAT_STRIDE;
-  bool repeatStrideMode = false;
-  bool strideSizeMode = false;
-  bool halfBlock = false;
-};
-
-struct BinaryRepeatParams {
-  BinaryRepeatParams() {}
-  BinaryRepeatParams(const Field<uint8_t> dstBlkStrideIn, const Field<uint8_t> src0BlkStrideIn, const Field<uint8_t> src1BlkStrideIn,
-                     const Field<uint8_t> dstRepStrideIn, const Field<uint8_t> src0RepStrideIn, const Field<uint8_t> src1RepStrideIn)
-      : dstBlkStride(dstBlkStrideIn), src0BlkStride(src0BlkStrideIn), src1BlkStride(src1BlkStrideIn),
-        dstRepStride(dstRepStrideIn), src0RepStride(src0RepStrideIn), src1RepStride(src1RepStrideIn) {}
-  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
-  Field<uint8_t> dstBlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
-  bool repeatStrideMode = false;
-  bool strideSizeMode = false;
-};
-
-struct BrcbRepeatParams {
-  BrcbRepeatParams() {}
-  BrcbRepeatParams(const Field<uint16_t> dstBlkStrideIn, const Field<uint16_t> dstRepStrideIn)
-      : dstRepStride(dstRepStrideIn), dstBlkStride(dstBlkStrideIn) {}
-  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
-  Field<uint16_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint16_t> dstBlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
-  bool repeatStrideMode = false;
-  bool strideSizeMode = false;
-};
-
-struct CopyRepeatParams {
-  CopyRepeatParams() {}
-  CopyRepeatParams(const Field<uint16_t> dstStrideIn, const Field<uint16_t> srcStrideIn, Field<uint16_t> dstRepeatSizeIn,
-                   Field<uint16_t> srcRepeatSizeIn)
-      : dstStride(dstStrideIn), srcStride(srcStrideIn), dstRepeatSize(dstRepeatSizeIn),
-        srcRepeatSize(srcRepeatSizeIn) {}
-  Field<uint16_t> dstStride = 0;
-  Field<uint16_t> srcStride = 0;
-  Field<uint16_t> dstRepeatSize = DEFAULT_REPEAT_STRIDE;
-  Field<uint16_t> srcRepeatSize = DEFAULT_REPEAT_STRIDE;
-};
-
-struct GatherRepeatParams {
-  GatherRepeatParams() {}
-  GatherRepeatParams(const Field<uint8_t> dstBlkStrideIn, const Field<uint8_t> dstRepStrideIn)
-      : dstRepStride(dstRepStrideIn), dstBlkStride(dstBlkStrideIn) {}
-  Field<uint32_t> blockNumber = DEFAULT_BLK_NUM;
-  Field<uint16_t> dstRepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> dstBlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src0BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src1BlkStride = DEFAULT_BLK_STRIDE;
-  Field<uint8_t> src0RepStride = DEFAULT_REPEAT_STRIDE;
-  Field<uint8_t> src1RepStride = DEFAULT_REPEAT_STRIDE;
-  bool repeatStrideMode = false;
-  bool strideSizeMode = false;
-};
-
-struct DataCopyParams {
-  DataCopyParams() {}
-  DataCopyParams(const Field<uint16_t> count, const Field<uint16_t> len, const Field<uint16_t> srcStrideIn, const Field<uint16_t> dstStrideIn)
-      : blockCount(count), blockLen(len), srcStride(srcStrideIn), dstStride(dstStrideIn) {}
-  Field<uint16_t> blockCount = 1;
-  Field<uint16_t> blockLen = 0;
-  union {
-    Field<uint16_t> srcGap = 0;
-    Field<uint16_t> srcStride;
-  };
-  union {
-    Field<uint16_t> dstGap = 0;
-    Field<uint16_t> dstStride;
-  };
-};
-
-struct DataCopyEnhancedParams {
-  DataCopyEnhancedParams() {}
-  DataCopyEnhancedParams(const BlockMode blockModeIn, const DeqScale deqScaleIn, const uint64_t deqValueIn,
-                         const Field<uint8_t> sidStoreModeIn, const bool isReluIn, const pad_t padModeIn,
-                         const uint64_t padValueIn)
-      : blockMode(blockModeIn), deqScale(deqScaleIn), deqValue(deqValueIn), sidStoreMode(sidStoreModeIn),
-        isRelu(isReluIn), padMode(padModeIn), padValue(padValueIn) {}
-  BlockMode blockMode = BlockMode::BLOCK_MODE_NORMAL;
-  DeqScale deqScale = DeqScale::DEQ_NONE;
-  uint64_t deqValue = 0;
-  Field<uint8_t> sidStoreMode = 0;
-  bool isRelu = false;
-  pad_t padMode = pad_t::PAD_NONE;
-  uint64_t padValue = 0;
-  uint64_t deqTensorAddr = 0;
-};
-
-struct DataCopyPadParams {
-  DataCopyPadParams() {}
-  DataCopyPadParams(const bool isPadValue, const Field<uint8_t> leftPadValue, const Field<uint8_t> rightPadValue,
-                    const uint64_t padValue)
-      : isPad(isPadValue), leftPadding(leftPadValue), rightPadding(rightPadValue), paddingValue(padValue) {}
-  bool isPad = false;
-  Field<uint8_t> leftPadding = 0;
-  Field<uint8_t> rightPadding = 0;
-  uint64_t paddingValue = 0;
-};
-
-struct DataCopyExtParams {
-  DataCopyExtParams() {}
-  DataCopyExtParams(const Field<uint16_t> count, const Field<uint32_t> len, const Field<uint32_t> srcStrideIn, const Field<uint32_t> dstStrideIn,
-                    const Field<uint32_t> rsvIn)
-      : blockCount(count), blockLen(len), srcStride(srcStrideIn), dstStride(dstStrideIn), rsv(rsvIn) {}
-  Field<uint16_t> blockCount = 1;
-  Field<uint32_t> blockLen = 0;
-  Field<uint32_t> srcStride = 0;
-  Field<uint32_t> dstStride = 0;
-  Field<uint32_t> rsv = 0;
-};
-
-template <typename T>
-struct DataCopyPadExtParams {
-  DataCopyPadExtParams() {}
-  DataCopyPadExtParams(const bool isPadValue, const Field<uint8_t> leftPadValue, const Field<uint8_t> rightPadValue, T padValue)
-      : isPad(isPadValue), leftPadding(leftPadValue), rightPadding(rightPadValue), paddingValue(padValue) {}
-  bool isPad = false;
-  Field<uint8_t> leftPadding = 0;
-  Field<uint8_t> rightPadding = 0;
-  T paddingValue = T(0);
-};
-
-struct Nd2NzParams {
-  Nd2NzParams() {}
-  Nd2NzParams(const Field<uint16_t> ndNumIn, const Field<uint16_t> nValueIn, const Field<uint16_t> dValueIn,
-              const Field<uint16_t> srcNdMatrixStrideIn, const Field<uint16_t> srcDValueIn, const Field<uint16_t> dstNzC0StrideIn,
-              const Field<uint16_t> dstNzNStrideIn, const Field<uint16_t> dstNzMatrixStrideIn)
-      : ndNum(ndNumIn), nValue(nValueIn), dValue(dValueIn), srcNdMatrixStride(srcNdMatrixStrideIn),
-        srcDValue(srcDValueIn), dstNzC0Stride(dstNzC0StrideIn), dstNzNStride(dstNzNStrideIn),
-        dstNzMatrixStride(dstNzMatrixStrideIn) {}
-  Field<uint16_t> ndNum = 0;
-  Field<uint16_t> nValue = 0;
-  Field<uint16_t> dValue = 0;
-  Field<uint16_t> srcNdMatrixStride = 0;
-  Field<uint16_t> srcDValue = 0;
-  Field<uint16_t> dstNzC0Stride = 0;
-  Field<uint16_t> dstNzNStride = 0;
-  Field<uint16_t> dstNzMatrixStride = 0;
-};
-
-struct Nz2NdParamsFull {
-  Nz2NdParamsFull() {}
-  Nz2NdParamsFull(const Field<uint16_t> ndNumIn, const Field<uint16_t> nValueIn, const Field<uint16_t> dValueIn,
-                  const Field<uint16_t> srcNdMatrixStrideIn, const Field<uint16_t> srcNStrideIn, const Field<uint16_t> dstDStrideIn,
-                  const Field<uint16_t> dstNdMatrixStrideIn)
-      : ndNum(ndNumIn), nValue(nValueIn), dValue(dValueIn), srcNdMatrixStride(srcNdMatrixStrideIn),
-        srcNStride(srcNStrideIn), dstDStride(dstDStrideIn), dstNdMatrixStride(dstNdMatrixStrideIn) {}
-  Field<uint16_t> ndNum = 1;
-  Field<uint16_t> nValue = 0;
-  Field<uint16_t> dValue = 0;
-  Field<uint16_t> srcNdMatrixStride = 1;
-  Field<uint16_t> srcNStride = 0;
-  Field<uint16_t> dstDStride = 0;
-  Field<uint16_t> dstNdMatrixStride = 1;
-};
-
-struct SliceInfo {
-  SliceInfo() {}
-  SliceInfo(const Field<uint32_t> startIndexIn, const Field<uint32_t> endIndexIn, const Field<uint32_t> strideIn, const Field<uint32_t> burstLenIn,
-            const Field<uint32_t> shapeValueIn = 0)
-      : startIndex(startIndexIn), endIndex(endIndexIn), stride(strideIn), burstLen(burstLenIn),
-        shapeValue(shapeValueIn) {}
-  Field<uint32_t> startIndex = 0;
-  Field<uint32_t> endIndex = ONE_BLK_SIZE - 1;
-  Field<uint32_t> stride = 0;
-  Field<uint32_t> burstLen = ONE_BLK_SIZE;
-  Field<uint32_t> shapeValue = 0;
-};
-
-struct LoadData2DParams {
-  LoadData2DParams() {}
-  LoadData2DParams(const Field<uint16_t> startIndexIn, const Field<uint8_t> repeatTimesIn, const Field<uint16_t> srcStrideIn,
-                   const Field<uint8_t> sidIn, const Field<uint16_t> dstGapIn, const bool ifTransposeIn, const Field<uint8_t> addrModeIn)
-      : startIndex(startIndexIn), dstGap(dstGapIn), srcStride(srcStrideIn), ifTranspose(ifTransposeIn),
-        repeatTimes(repeatTimesIn), sid(sidIn), addrMode(addrModeIn) {}
-  Field<uint16_t> startIndex = 0;
-  Field<uint16_t> dstGap = 0;
-  Field<uint16_t> srcStride = 0;
-  bool ifTranspose = 0;
-  Field<uint8_t> repeatTimes = 0;
-  Field<uint8_t> sid = 0;
-  Field<uint8_t> addrMode = 0;
-};
-using LoadData2dParams = LoadData2DParams;
-
-struct LoadData2dTransposeParams {
-  LoadData2dTransposeParams() {}
-  LoadData2dTransposeParams(const Field<uint16_t> startIndexIn, const Field<uint8_t> repeatTimesIn, const Field<uint16_t> srcStrideIn,
-                            const Field<uint16_t> dstGapIn, const Field<uint16_t> dstfracGapIn, const Field<uint8_t> addrModeIn = 0)
-      : startIndex(startIndexIn), repeatTimes(repeatTimesIn), srcStride(srcStrideIn), dstGap(dstGapIn),
-        dstFracGap(dstfracGapIn), addrMode(addrModeIn) {}
-  Field<uint16_t> startIndex = 0;
-  Field<uint8_t> repeatTimes = 0;
-  Field<uint16_t> srcStride = 0;
-  Field<uint16_t> dstGap = 0;
-  Field<uint16_t> dstFracGap = 0;
-  Field<uint8_t> addrMode = 0;
-};
-
-struct MmadParams {
-  MmadParams() {}
-  MmadParams(const Field<uint16_t> mIn, const Field<uint16_t> nIn, const Field<uint16_t> kIn, const bool isBiasIn, const int32_t fmOffsetIn,
-             const bool enSsparseIn, const bool enWinogradAIn, const bool enWinogradBIn)
-      : m(mIn), n(nIn), k(kIn), isBias(isBiasIn), fmOffset(fmOffsetIn), enSsparse(enSsparseIn),
-        enWinogradA(enWinogradAIn), enWinogradB(enWinogradBIn) {}
-  MmadParams(const Field<uint16_t> mIn, const Field<uint16_t> nIn, const Field<uint16_t> kIn, const Field<uint8_t> unitFlagIn,
-             const bool cmatrixSourceIn, const bool cmatrixInitValIn)
-      : m(mIn), n(nIn), k(kIn), unitFlag(unitFlagIn), cmatrixSource(cmatrixSourceIn),
-        cmatrixInitVal(cmatrixInitValIn) {}
-  Field<uint16_t> m = 0;
-  Field<uint16_t> n = 0;
-  Field<uint16_t> k = 0;
-  bool isBias = false;
-  int32_t fmOffset = 0;
-  bool enSsparse = false;
-  bool enWinogradA = false;
-  bool enWinogradB = false;
-  Field<uint8_t> unitFlag = 0;
-  bool kDirectionAlign = false;
-  bool cmatrixSource = false;
-  bool cmatrixInitVal = true;
-};
-
-template <typename T>
-struct InitConstValueParams {
-  InitConstValueParams() {}
-  InitConstValueParams(const Field<uint16_t> repeatTimesIn, const Field<uint16_t> blockNumIn, const Field<uint16_t> dstGapIn,
-                       const T initValueIn)
-      : repeatTimes(repeatTimesIn), blockNum(blockNumIn), dstGap(dstGapIn), initValue(initValueIn) {}
-  InitConstValueParams(const Field<uint16_t> repeatTimesIn, const T initValueIn)
-      : repeatTimes(repeatTimesIn), initValue(initValueIn) {}
-  Field<uint16_t> repeatTimes = 0;
-  Field<uint16_t> blockNum = 0;
-  Field<uint16_t> dstGap = 0;
-  T initValue = T(0);
-};
-
-enum class CO2Layout : uint8_t { NZ = 0, ROW_MAJOR, COLUMN_MAJOR };
-struct FixpipeConfig {
-  CO2Layout format;
-};
-constexpr FixpipeConfig CFG_NZ = {CO2Layout::NZ};
-constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
-
-struct FixpipeParamsV220 {
-  FixpipeParamsV220() {}
-  FixpipeParamsV220(const Field<uint16_t> nSizeIn, const Field<uint16_t> mSizeIn, const Field<uint16_t> srcStrideIn,
-                    const Field<uint32_t> dstStrideIn, const bool reluEnIn)
-      : nSize(nSizeIn), mSize(mSizeIn), srcStride(srcStrideIn), dstStride(dstStrideIn), reluEn(reluEnIn) {}
-  FixpipeParamsV220(const Field<uint16_t> nSizeIn, const Field<uint16_t> mSizeIn, const Field<uint16_t> srcStrideIn,
-                    const Field<uint32_t> dstStrideIn, const bool reluEnIn, const QuantMode_t quantPreIn,
-                    const int64_t deqScalarIn, const Field<uint16_t> ndNumIn, const Field<uint16_t> srcNdStrideIn,
-                    const Field<uint16_t> dstNdStrideIn, const Field<uint8_t> unitFlagIn, const bool isChannelSplitIn = false)
-      : nSize(nSizeIn), mSize(mSizeIn), srcStride(srcStrideIn), dstStride(dstStrideIn), quantPre(quantPreIn),
-        deqScalar(static_cast<uint64_t>(deqScalarIn)), ndNum(ndNumIn), srcNdStride(srcNdStrideIn),
-        dstNdStride(dstNdStrideIn), reluEn(reluEnIn), unitFlag(unitFlagIn), isChannelSplit(isChannelSplitIn) {}
-  Field<uint16_t> nSize = 0;
-  Field<uint16_t> mSize = 0;
-  Field<uint16_t> srcStride = 0;
-  Field<uint32_t> dstStride = 0;
-  QuantMode_t quantPre = QuantMode_t::NoQuant;
-  uint64_t deqScalar = 0;
-  Field<uint16_t> ndNum = 1;
-  Field<uint16_t> srcNdStride = 0;
-  Field<uint16_t> dstNdStride = 0;
-  bool reluEn = false;
-  Field<uint8_t> unitFlag = 0;
-  bool isChannelSplit = false;
-};
 
 // Data types as the vector and cube units name them.
 template <typename T>

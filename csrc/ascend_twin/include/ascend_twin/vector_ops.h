@@ -30,12 +30,38 @@ constexpr int SizeOf(DType t) {
 }
 
 enum class VOp : uint8_t {
-  kAdd, kSub, kMul, kDiv, kMax, kMin, kAnd, kOr, kAddRelu, kSubRelu,        // two sources
-  kMulAddDst, kFusedMulAdd, kFusedMulAddRelu,                              // two sources and the destination
-  kAdds, kMuls, kMaxs, kMins, kShiftLeft, kShiftRight, kLeakyRelu,          // source and scalar
-  kAxpy,                                                                   // source, scalar and the destination
-  kExp, kLn, kSqrt, kRsqrt, kReciprocal, kAbs, kRelu, kNot, kCopy, kCast,   // one source
-  kDuplicate,                                                              // scalar only
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMax,
+  kMin,
+  kAnd,
+  kOr,
+  kAddRelu,
+  kSubRelu,  // two sources
+  kMulAddDst,
+  kFusedMulAdd,
+  kFusedMulAddRelu,  // two sources and the destination
+  kAdds,
+  kMuls,
+  kMaxs,
+  kMins,
+  kShiftLeft,
+  kShiftRight,
+  kLeakyRelu,  // source and scalar
+  kAxpy,       // source, scalar and the destination
+  kExp,
+  kLn,
+  kSqrt,
+  kRsqrt,
+  kReciprocal,
+  kAbs,
+  kRelu,
+  kNot,
+  kCopy,
+  kCast,       // one source
+  kDuplicate,  // scalar only
 };
 
 // A tensor operand. Strides are in blocks of 32 B.
@@ -62,16 +88,17 @@ struct VectorCall {
   int sources = 1;
   Lanes lanes;
   double scalar = 0;
-  int64_t integer = 0;   // the scalar, for integer types
-  uint8_t round = 0;     // RoundMode of a cast
+  int64_t integer = 0;  // the scalar, for integer types
+  uint8_t round = 0;    // RoundMode of a cast
 };
 
 // Lanes of the three ways to select elements; false: a rule was broken and reported.
-bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count, Lanes* lanes);
-bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask, uint64_t count,
-                   int repeats, Lanes* lanes);
-bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask, const uint64_t* bits,
-                   int repeats, Lanes* lanes);
+bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
+                    Lanes* lanes);
+bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   uint64_t count, int repeats, Lanes* lanes);
+bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   const uint64_t* bits, int repeats, Lanes* lanes);
 
 // The factor of casts from int32 to half.
 double DeqScale(Core& core);
@@ -137,7 +164,8 @@ struct GatherCall {
   bool blocks = false;  // Gatherb
 };
 void Gather(Core& core, const GatherCall& call, const Where& where);
-void CreateIndex(Core& core, const char* name, const Operand& dst, double first, const Lanes& lanes, const Where& where);
+void CreateIndex(Core& core, const char* name, const Operand& dst, double first, const Lanes& lanes,
+                 const Where& where);
 struct GatherMaskCall {
   Operand dst, src, pattern;
   int fixed = 0;  // 1..7, 0: a tensor of bits
