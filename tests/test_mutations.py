@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way the 910 kernel can be broken by a slip is noticed: by a rule of the twin or by parity.
 
-Each mutation replaces text of the kernel's source; the mutant is compiled against the twin and run on a few small cases.
+Each mutation replaces text of the kernel's source; the mutant is compiled against the twin and run on small cases.
 """
 
 import os
@@ -59,14 +59,22 @@ MUTATIONS = {
         "    Exp(scores, scores, all);\n    PipeBarrier<PIPE_V>();\n",
         "    Exp(scores, scores, all);\n",
     ),
-    "no-barrier-in-folds": ("      Add(to, a, b, lanes, repeats, p);\n    PipeBarrier<PIPE_V>();\n",
-                            "      Add(to, a, b, lanes, repeats, p);\n"),
+    "no-barrier-in-folds": (
+        "      Add(to, a, b, lanes, repeats, p);\n    PipeBarrier<PIPE_V>();\n",
+        "      Add(to, a, b, lanes, repeats, p);\n",
+    ),
     "one-slot-of-maxima": ("slot * t.tile_blocks * kLanes];", "0 * slot * t.tile_blocks * kLanes];"),
     "event-id-five": ("kWipeEvent = 2;", "kWipeEvent = 5;"),
     # memory
-    "scores-too-small": ("Buffer<float>(pipe, scores_buffer, tile)", "Buffer<float>(pipe, scores_buffer, tile - kFractal)"),
+    "scores-too-small": (
+        "Buffer<float>(pipe, scores_buffer, tile)",
+        "Buffer<float>(pipe, scores_buffer, tile - kFractal)",
+    ),
     "folds-too-small": ("Max(tile * 3 / 4,", "Max(tile * 2 / 4,"),
-    "panel-too-small": ("t.panel_slots * t.panel_rows * kSide)", "t.panel_slots * t.panel_rows * kSide - kSide)"),
+    "panel-too-small": (
+        "t.panel_slots * t.panel_rows * kSide)",
+        "t.panel_slots * t.panel_rows * kSide - kSide)",
+    ),
     "l1-too-small": ("l1_qkv_buffer, t.qkv_slots * g * 3", "l1_qkv_buffer, t.qkv_slots * g * 2"),
     "tails-not-zeroed": ("if (n < n1 * kSide)\n", "if (false)\n"),
     # addresses and strides
@@ -78,34 +86,68 @@ MUTATIONS = {
     "group-offset": ("from[part * channels + coming.head * d]", "from[part * channels]"),
     "group-stride": ("3 * t.heads * d1 - g * d1, 2 * g * d1)", "3 * t.heads * d1 - d1, 2 * g * d1)"),
     "k-for-q": ("k = InL1(qkv_slot, tile.head, kK);", "k = InL1(qkv_slot, tile.head, kQ);"),
-    "blocks-of-a-class-side-by-side": ("LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0)",
-                                       "LoadData2DParams(0, tile.blocks, 1, 0, 0, false, 0)"),
-    "weights-not-transposed": ("LoadData2DParams(0, blocks, 1, 0, 0, true, 0)", "LoadData2DParams(0, blocks, 1, 0, 0, false, 0)"),
-    "values-not-transposed": ("LoadData2DParams(0, d1, n1, 0, 0, true, 0)", "LoadData2DParams(0, d1, n1, 0, 0, false, 0)"),
+    "blocks-of-a-class-side-by-side": (
+        "LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0)",
+        "LoadData2DParams(0, tile.blocks, 1, 0, 0, false, 0)",
+    ),
+    "weights-not-transposed": (
+        "LoadData2DParams(0, blocks, 1, 0, 0, true, 0)",
+        "LoadData2DParams(0, blocks, 1, 0, 0, false, 0)",
+    ),
+    "values-not-transposed": (
+        "LoadData2DParams(0, d1, n1, 0, 0, true, 0)",
+        "LoadData2DParams(0, d1, n1, 0, 0, false, 0)",
+    ),
     "fractal-stride": ("(0, d1, n1, 0, 0, true, 0)", "(0, d1, 1, 0, 0, true, 0)"),
     "key-chunk-skipped": ("v[(j + i) * kFractal]", "v[i * kFractal]"),
     "chunk-overwrites-chunk": ("scores[j * kFractal], CubeScores", "scores, CubeScores"),
-    "accumulator-not-kept": ("Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0)",
-                             "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, true)"),
-    "panel-of-the-first-block": ("(tile.top - row) * t.window_w) * kSide]", "tile.top * t.window_w) * kSide]"),
+    "accumulator-not-kept": (
+        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0)",
+        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, true)",
+    ),
+    "panel-of-the-first-block": (
+        "(tile.top - row) * t.window_w) * kSide]",
+        "tile.top * t.window_w) * kSide]",
+    ),
     "panel-of-the-first-class": ("(head * t.classes + cls) * count]", "(head * t.classes) * count]"),
-    "query-scale-of-the-first-block": ("query_scale[(tile.first + i * t.classes) * kLanes]", "query_scale[i * kLanes]"),
+    "query-scale-of-the-first-block": (
+        "query_scale[(tile.first + i * t.classes) * kLanes]",
+        "query_scale[i * kLanes]",
+    ),
     "stats-of-the-first-head": ("t.heads + task.head + tile.head) * padded", "t.heads + task.head) * padded"),
     "out-of-the-first-group": ("run.first * channels + task.head * d", "run.first * channels"),
     "mask-rows": ("Add(keys, keys, mask[region * kLanes]", "Add(keys, keys, mask"),
-    "mask-stride": ("BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0)", "BinaryRepeatParams(1, 1, 1, 8, 8, 0)"),
+    "mask-stride": (
+        "BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0)",
+        "BinaryRepeatParams(1, 1, 1, 8, 8, 0)",
+    ),
     # tails and arithmetic
     "last-run-too-long": ("Min(end - token, at.x.End(region) - w)", "at.x.End(region) - w"),
     "padding-read": ("y < t.valid_h ? Min(run.count, at.x.Padding(region) - w) : 0", "run.count"),
-    "padding-keys-count": ("        Duplicate(s[w * kSide], kForbidden, kSide", "        Duplicate(s[w * kSide], 0.f, kSide"),
+    "padding-keys-count": (
+        "        Duplicate(s[w * kSide], kForbidden, kSide",
+        "        Duplicate(s[w * kSide], 0.f, kSide",
+    ),
     "padding-rows-count": ("if (count > 0) Duplicate(s[top", "if (count > 1) Duplicate(s[top"),
-    "padding-not-zeroed": ("      DataCopy(to[static_cast<int64_t>(i) * channels], zeros, g * d);\n", "      ;\n"),
+    "padding-not-zeroed": (
+        "      DataCopy(to[static_cast<int64_t>(i) * channels], zeros, g * d);\n",
+        "      ;\n",
+    ),
     "tail-tokens-of-outputs": ("tokens = Min(kSide, n - at * kSide)", "tokens = kSide"),
     "tail-chunk": ("tokens = Min(n - begin, t.stage_tokens)", "tokens = t.stage_tokens"),
     "one-chunk-too-few": ("chunks = DivideUp(n, t.stage_tokens);", "chunks = n / t.stage_tokens;"),
-    "fold-skips-odd-factors": ("for (int32_t i = 2; i < factor; ++i)", "for (int32_t i = 2; i < factor - 1; ++i)"),
-    "fold-half-a-block": ("Combine<max>(into[32], from[32], from, 32, blocks, plain);", "Combine<max>(into[32], from[32], from[32], 32, blocks, plain);"),
-    "maximum-not-subtracted": ("Sub(scores[i * block], scores[i * block], maximum", "Add(scores[i * block], scores[i * block], maximum"),
+    "fold-skips-odd-factors": (
+        "for (int32_t i = 2; i < factor; ++i)",
+        "for (int32_t i = 2; i < factor - 1; ++i)",
+    ),
+    "fold-half-a-block": (
+        "Combine<max>(into[32], from[32], from, 32, blocks, plain);",
+        "Combine<max>(into[32], from[32], from[32], 32, blocks, plain);",
+    ),
+    "maximum-not-subtracted": (
+        "Sub(scores[i * block], scores[i * block], maximum",
+        "Add(scores[i * block], scores[i * block], maximum",
+    ),
     "scale-forgotten": ("Duplicate(head_scale, scale, kLanes);", "Duplicate(head_scale, 1.f, kLanes);"),
     "scale-of-the-first-head": ("scale_gm.GetValue(task.head + h)", "scale_gm.GetValue(task.head)"),
     "no-floor-under-the-norm": ("Adds(to, to, kTiny, n1 * kLanes);", "Adds(to, to, -1.f, n1 * kLanes);"),
@@ -113,8 +155,10 @@ MUTATIONS = {
     "low-halves-lost": ("Or(rows16[kSide], rows16, rows16, low", "Or(rows16[kSide], rows16, rows16, high"),
     "sum-without-logarithm": ("    Ln(work, work, tile.blocks * kLanes);\n", ""),
     "tasks-of-the-next-core": ("(core + 1) * t.tasks / t.cores", "(core + 1) * t.tasks / t.cores + 1"),
-    "task-skipped": ("first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
-                     "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)"),
+    "task-skipped": (
+        "first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
+        "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)",
+    ),
 }
 
 
@@ -122,7 +166,15 @@ def build(directory, source):
     """The kernel `source` as a shared library that shares the twin of the package."""
     path, library = directory / "mutant.cc", directory / "mutant.so"
     path.write_text(source)
-    command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O0", "-w", "-shared", "-fPIC", "-DASCEND_TWIN_SOC=910"]
+    command = [
+        os.environ.get("CXX", "c++"),
+        "-std=c++17",
+        "-O0",
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-DASCEND_TWIN_SOC=910",
+    ]
     command += ["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"]  # its own code before that of the package
     command += [f"-I{CSRC}", f"-I{CSRC}/ascend_twin/include", str(path), "-o", str(library), str(LIBRARY)]
     subprocess.run(command, check=True)

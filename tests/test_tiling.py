@@ -105,7 +105,9 @@ def drawn(seed):
     return qkv, (heads, 2 * window[0] - 1, 2 * window[1] - 1), shift
 
 
-@pytest.mark.parametrize("seeds", [range(i, i + 100) for i in range(0, 500, 100)], ids=lambda r: f"{r[0]}-{r[-1]}")
+@pytest.mark.parametrize(
+    "seeds", [range(i, i + 100) for i in range(0, 500, 100)], ids=lambda r: f"{r[0]}-{r[-1]}"
+)
 def test_seeded_shapes(seeds):
     for seed in seeds:
         qkv, table, shift = drawn(seed)
@@ -122,7 +124,9 @@ def test_pure():
     assert tiling(qkv, table, shift_size=shift) == tiling(qkv, table, shift_size=shift)
 
 
-@pytest.mark.parametrize("window", [(8, 8), (16, 16), (12, 12), (7, 7), (6, 6), (4, 8), (24, 24), (3, 10), (1, 48), (20, 1)])
+@pytest.mark.parametrize(
+    "window", [(8, 8), (16, 16), (12, 12), (7, 7), (6, 6), (4, 8), (24, 24), (3, 10), (1, 48), (20, 1)]
+)
 def test_panels_hold_the_bias(window):
     """Row (panel_top - row of block) * Ww + key, lane: the bias of that key for that query."""
     heads, tokens = 2, window[0] * window[1]
@@ -133,7 +137,9 @@ def test_panels_hold_the_bias(window):
     panels = _native.twin.window_attention_prepared_bias(bias_table, qkv_shape=qkv)
     assert panels.shape == (heads, t["classes"], t["panel_rows"], 16)
     h, w = np.divmod(np.arange(tokens), window[1])
-    bias = bias_table[:, h[:, None] - h + window[0] - 1, w[:, None] - w + window[1] - 1]  # (heads, queries, keys)
+    bias = bias_table[
+        :, h[:, None] - h + window[0] - 1, w[:, None] - w + window[1] - 1
+    ]  # (heads, queries, keys)
     for block in range(t["blocks"]):
         cls = block % t["classes"]
         last = cls + (t["blocks"] - 1 - cls) // t["classes"] * t["classes"]

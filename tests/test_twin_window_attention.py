@@ -81,7 +81,10 @@ def test_parity_of_many_shapes(seed):
 def test_official_results(path):
     golden = np.load(path)
     window, shift = oracle.pair(golden["window_size"]), oracle.pair(golden["shift_size"])
-    qkv, table = golden["qkv"].astype(np.float16), oracle.table_of_bias(golden["relative_position_bias"], window)
+    qkv, table = (
+        golden["qkv"].astype(np.float16),
+        oracle.table_of_bias(golden["relative_position_bias"], window),
+    )
     scale = oracle.effective_scale(golden["logit_scale"]).astype(np.float32)
     out, _, report = twin.window_attention_forward(qkv, table, scale, shift_size=shift)
     assert not report["errors"], report["errors"][0]["text"]
@@ -199,7 +202,10 @@ def test_zero_and_constant_vectors():
 def test_traffic_is_what_the_tiling_says(case):
     _, how = arguments(case)
     _, _, report = run(case)
-    qkv, table = (case.batch, case.height, case.width, 3 * case.heads * case.head_dim), case.inputs()["bias_table"]
+    qkv, table = (
+        (case.batch, case.height, case.width, 3 * case.heads * case.head_dim),
+        case.inputs()["bias_table"],
+    )
     tiling = twin.window_attention_tiling(qkv, table.shape, **how)
     tensors = report["tensors"]
     assert tensors["bias"]["read"] == tiling["traffic"]["bias"]
@@ -208,7 +214,11 @@ def test_traffic_is_what_the_tiling_says(case):
     if not padding:
         assert moved == tiling["traffic"]["qkv_out"]
         compulsory = tensors["qkv"]["size"] + tensors["out"]["size"]
-        assert tensors["qkv"]["read"] + tensors["out"]["written"] == compulsory == tiling["traffic"]["compulsory"]
+        assert (
+            tensors["qkv"]["read"] + tensors["out"]["written"]
+            == compulsory
+            == tiling["traffic"]["compulsory"]
+        )
     for memory, used in report["peak_bytes"].items():
         assert used == tiling["bytes"][memory], memory
 
@@ -235,7 +245,9 @@ def test_head_dim_is_checked(dim):
 
 
 def test_large_windows_are_named():
-    with pytest.raises(ValueError, match="window_size: expected at most 1008 tokens on ascend910, got 32 x 32"):
+    with pytest.raises(
+        ValueError, match="window_size: expected at most 1008 tokens on ascend910, got 32 x 32"
+    ):
         twin.window_attention_tiling((1, 32, 32, 96), (1, 63, 63))
     with pytest.raises(ValueError, match="window_size: expected at most 127 columns on ascend910, got 128"):
         twin.window_attention_tiling((1, 1, 128, 96), (1, 1, 255))

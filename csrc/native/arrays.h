@@ -41,7 +41,7 @@ T read_as(const py::object& value, const char* name, const char* expected) {
 }
 
 // Compared by value: an array that was pickled carries its own copy of the dtype.
-bool has_dtype(const py::array& a, const char* name) {
+inline bool has_dtype(const py::array& a, const char* name) {
   return a.dtype().equal(py::dtype(name));
 }
 
@@ -100,7 +100,7 @@ struct Options {
 };
 
 inline WindowAttention check(const py::array& qkv, const py::array& table, const py::array& scale,
-                      const Options& options) {
+                             const Options& options) {
   const DType dtype = dtype_of(qkv, "qkv");
   expect_float32(table, "bias_table");
   expect_float32(scale, "scale");

@@ -18,8 +18,8 @@ const ChipLimits& chip_of(const std::string& soc) {
 ChipLimits limited(const std::string& soc, int cores) {
   ChipLimits chip = chip_of(soc);
   if (cores < 0 || cores > chip.cores)
-    throw InvalidArgument("cores: expected 0 (all) to " + std::to_string(chip.cores) + " on " + soc + ", got " +
-                          std::to_string(cores));
+    throw InvalidArgument("cores: expected 0 (all) to " + std::to_string(chip.cores) + " on " + soc +
+                          ", got " + std::to_string(cores));
   if (cores > 0) chip.cores = cores;
   return chip;
 }
@@ -52,8 +52,8 @@ py::dict as_dict(const ascend_twin::Report& report) {
     py::dict bursts;
     for (size_t i = 0; i < p.bursts.size(); ++i)
       if (p.bursts[i]) bursts[py::int_(int64_t{1} << i)] = p.bursts[i];
-    paths[p.path.c_str()] =
-        py::dict(py::arg("instructions") = p.instructions, py::arg("bytes") = p.bytes, py::arg("bursts") = bursts);
+    paths[p.path.c_str()] = py::dict(py::arg("instructions") = p.instructions, py::arg("bytes") = p.bytes,
+                                     py::arg("bursts") = bursts);
   }
   for (const auto& t : report.tensors)
     tensors[t.name.c_str()] = py::dict(
@@ -64,7 +64,8 @@ py::dict as_dict(const ascend_twin::Report& report) {
         py::dict(py::arg("instructions") = p.instructions, py::arg("repeats") = p.repeats,
                  py::arg("cycles") = p.modelled_cycles, py::arg("cycles_max") = p.modelled_cycles_max);
   for (int i = 0; i < ascend_twin::kMems; ++i)
-    if (report.peak_bytes[i]) peaks[ascend_twin::MemName(static_cast<ascend_twin::Mem>(i))] = report.peak_bytes[i];
+    if (report.peak_bytes[i])
+      peaks[ascend_twin::MemName(static_cast<ascend_twin::Mem>(i))] = report.peak_bytes[i];
   for (const auto& e : report.trace)
     trace.append(py::make_tuple(e.block, e.core, e.pipe, e.instruction, e.bytes, e.repeats, e.waits, e.line));
   py::dict result;
@@ -92,8 +93,10 @@ Kernel910 kernel_of(const std::string& library) {
 
 py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
                   py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine,
-                  const std::string& soc, uint64_t seed, int cores, bool trace, const std::string& kernel_library) {
-  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"), scale = array(scale_in, "scale");
+                  const std::string& soc, uint64_t seed, int cores, bool trace,
+                  const std::string& kernel_library) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
+            scale = array(scale_in, "scale");
   const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
   const WindowAttentionTiling910 tiling = tile_window_attention(op, limited(soc, cores));
   make_contiguous({&qkv, &table, &scale});
@@ -112,8 +115,9 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
 
 py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
                 py::object mask_value, py::object cosine, const std::string& soc, int cores) {
-  const WindowAttention op = check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
-                                                    Options{shift_size, valid_size, mask_value, cosine}.read());
+  const WindowAttention op =
+      check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
+                             Options{shift_size, valid_size, mask_value, cosine}.read());
   return as_dict(tile_window_attention(op, limited(soc, cores)), chip_of(soc));
 }
 
@@ -121,7 +125,8 @@ py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std:
   py::array table = array(table_in, "bias_table");
   expect_float32(table, "bias_table");
   const Shape shape = shape_of(table);
-  const WindowAttention op = check_window_attention(qkv, DType::kFloat16, shape, {shape.empty() ? 0 : shape[0]}, {});
+  const WindowAttention op =
+      check_window_attention(qkv, DType::kFloat16, shape, {shape.empty() ? 0 : shape[0]}, {});
   make_contiguous({&table});
   const WindowAttentionTiling910 t = tile_window_attention(op, chip_of(soc));
   const std::vector<float> panels = prepare_bias(t, float_data(table));
@@ -133,21 +138,25 @@ py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std:
 }  // namespace
 
 void register_twin(py::module_ m) {
-  const py::arg_v shift("shift_size", Pair{0, 0}), valid("valid_size", py::none()), mask("mask_value", -100.f),
-      cosine("cosine", true), soc("soc", "ascend910"), cores("cores", 0);
-  m.def("window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"), py::kw_only(),
-        shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
-        py::arg("kernel_library") = "",
-        R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
+  const py::arg_v shift("shift_size", Pair{0, 0}), valid("valid_size", py::none()),
+      mask("mask_value", -100.f), cosine("cosine", true), soc("soc", "ascend910"), cores("cores", 0);
+  m.def(
+      "window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+      py::kw_only(), shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
+      py::arg("kernel_library") = "",
+      R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
 
 As _native.window_attention_forward, by the kernel for `soc` on the twin; qkv is float16. `seed` chooses the
 interleaving of pipes and cores; `kernel_library` is a shared library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
 sum. report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
-  m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(), shift,
-        valid, mask, cosine, soc, cores,
-        "The tiling of a float16 problem as a dict, with the bytes of each memory, the traffic and the work of cores.");
-  m.def("window_attention_prepared_bias", &prepared_bias, py::arg("bias_table"), py::kw_only(), py::arg("qkv_shape"),
-        soc, "The bias panels the kernel reads: (heads, classes, panel rows, 16). See csrc/window_attention/tiling.h.");
+  m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(),
+        shift, valid, mask, cosine, soc, cores,
+        "The tiling of a float16 problem as a dict, with the bytes of each memory, the traffic and the work "
+        "of cores.");
+  m.def("window_attention_prepared_bias", &prepared_bias, py::arg("bias_table"), py::kw_only(),
+        py::arg("qkv_shape"), soc,
+        "The bias panels the kernel reads: (heads, classes, panel rows, 16). See "
+        "csrc/window_attention/tiling.h.");
 }
 
 }  // namespace swinv2

@@ -10,11 +10,12 @@ namespace swinv2 {
 namespace {
 
 constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
-constexpr int64_t kMaxBlocks = 63;  // a pass over the scores of a block is one instruction of at most 255 repeats
-constexpr int64_t kStageBytes = 32 * 1024;  // long enough bursts; two of them
+constexpr int64_t kMaxBlocks =
+    63;  // a pass over the scores of a block is one instruction of at most 255 repeats
+constexpr int64_t kStageBytes = 32 * 1024;    // long enough bursts; two of them
 constexpr int64_t kOperandBytes = 32 * 1024;  // half of L0A, of L0B
 constexpr int64_t kOnesBytes = 24 * 1024;
-constexpr int64_t kScoreBytes = 64 * 1024;    // a slot of scores in L0C
+constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -39,10 +40,11 @@ int64_t ub_bytes(const WindowAttentionTiling910& t) {
   const int64_t scores = int64_t{t.tile_blocks} * s.n1 * 1024;
   const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 1) * t.tile_blocks * 1024);
   return scores + folds + t.weight_slots * scores / 2 + t.panel_slots * t.panel_rows * 64  // weights, panels
-         + s.n1 * (1024 + 256 + 256)                                               // key and query scales, lse
-         + t.tile_blocks * (2 * 256 + s.d1 * kFractal)                             // maxima, outputs
-         + 2 * t.stage_tokens * s.token_bytes() + t.stage_tokens * s.g * s.d * 2   // staging in and out
-         + 1024 + 1024 + 2 * 256 + std::max<int64_t>(s.g * s.d * 2, kFractal);                                  // identity, mask, constants, zeros
+         + s.n1 * (1024 + 256 + 256)                                              // key and query scales, lse
+         + t.tile_blocks * (2 * 256 + s.d1 * kFractal)                            // maxima, outputs
+         + 2 * t.stage_tokens * s.token_bytes() + t.stage_tokens * s.g * s.d * 2  // staging in and out
+         + 1024 + 1024 + 2 * 256 +
+         std::max<int64_t>(s.g * s.d * 2, kFractal);  // identity, mask, constants, zeros
 }
 
 int64_t task_l1_bytes(const WindowAttentionTiling910& t) {
@@ -56,12 +58,13 @@ int64_t l1_bytes(const WindowAttentionTiling910& t, int64_t slots) {
 
 void cut_bias(WindowAttentionTiling910& t) {
   const int32_t n = t.window_h * t.window_w;
-  // Blocks of one class start every Ww / gcd(16, Ww) blocks. With a partial last block every block has its own panel,
-  // whose rows beyond N forbid the keys there.
+  // Blocks of one class start every Ww / gcd(16, Ww) blocks. With a partial last block every block has its
+  // own panel, whose rows beyond N forbid the keys there.
   const int32_t period = t.window_w / std::gcd(t.window_w, 16);
   t.classes = n % kBlock ? t.blocks : std::min(period, t.blocks);
   const int32_t class_blocks = divide_up(t.blocks, t.classes);
-  const int32_t rise = (class_blocks - 1) * t.classes * 16 / t.window_w;  // window rows from first to last block
+  const int32_t rise =
+      (class_blocks - 1) * t.classes * 16 / t.window_w;  // window rows from first to last block
   t.panel_rows = n % kBlock ? t.blocks * 16 : (rise + t.window_h) * t.window_w;
 }
 
@@ -117,12 +120,14 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
     throw InvalidArgument(s.str());
   };
   if (op.dtype != DType::kFloat16)
-    fail("qkv: expected float16 on ", chip.name, ", whose cube unit multiplies nothing else, got ", dtype_name(op.dtype),
-         "; cast qkv to float16 (bias_table and scale stay float32)");
+    fail("qkv: expected float16 on ", chip.name, ", whose cube unit multiplies nothing else, got ",
+         dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
   if (op.head_dim % kBlock || op.head_dim > 64)
-    fail("qkv: expected head_dim 16, 32, 48 or 64 on ", chip.name, ", got ", op.head_dim, "; use another back end");
+    fail("qkv: expected head_dim 16, 32, 48 or 64 on ", chip.name, ", got ", op.head_dim,
+         "; use another back end");
   if (g.window_w > 127)
-    fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w, "; use another back end");
+    fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w,
+         "; use another back end");
 
   WindowAttentionTiling910 t{};
   t.batch = g.batch, t.height = g.height, t.width = g.width;
@@ -134,8 +139,8 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   t.mask_value = std::max(op.mask_value, kForbidden);
   t.blocks = divide_up(g.tokens(), kBlock);
   if (t.blocks > kMaxBlocks)
-    fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ", g.window_h, " x ",
-         g.window_w, "; use a smaller window");
+    fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ",
+         g.window_h, " x ", g.window_w, "; use a smaller window");
   cut_bias(t);
 
   // The cheapest group of heads: cycles of the busiest core, bound by its vector unit or by its sectors.
@@ -152,7 +157,8 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
     t.tasks = tasks;
     t.cores = std::min<int64_t>(chip.cores, tasks);
     const int64_t bytes = traffic(t, chip).qkv_out;
-    const double per_task = std::max(group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
+    const double per_task =
+        std::max(group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
     const double cost = divide_up(tasks, t.cores) * per_task;
     const bool even = cost < best_cost * 1.001;
     if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
@@ -191,19 +197,22 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
     }
   }
   const int64_t rows = int64_t{t.batch} * t.height;
-  const int64_t period = chip.gm_sector / kBlockBytes;  // rows repeat their alignment at the latest after so many
+  const int64_t period =
+      chip.gm_sector / kBlockBytes;  // rows repeat their alignment at the latest after so many
   std::vector<int64_t> cost(std::min(rows, period));
   for (size_t row = 0; row < cost.size(); ++row)
     for (const auto& run : runs) {
       const int64_t token = int64_t(row) * t.width + run.first;
       for (int64_t h = 0; h < channels; h += group) {
         if (group == channels)
-          cost[row] += sector_bytes(token * 3 * channels * 2, run.second, 3 * channels * 2, 3 * channels * 2, chip.gm_sector);
+          cost[row] += sector_bytes(token * 3 * channels * 2, run.second, 3 * channels * 2, 3 * channels * 2,
+                                    chip.gm_sector);
         else
           for (int64_t part = 0; part < 3; ++part)
             cost[row] += sector_bytes((token * 3 * channels + part * channels + h) * 2, run.second, group * 2,
                                       3 * channels * 2, chip.gm_sector);
-        cost[row] += sector_bytes((token * channels + h) * 2, run.second, group * 2, channels * 2, chip.gm_sector);
+        cost[row] +=
+            sector_bytes((token * channels + h) * 2, run.second, group * 2, channels * 2, chip.gm_sector);
       }
     }
   for (int64_t row = 0; row < rows; ++row) {
@@ -222,13 +231,18 @@ std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
 }
 
 std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& t) {
-#define SWINV2_FIELD(name) {#name, double(t.name)}
-  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),       SWINV2_FIELD(window_h),
-          SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),      SWINV2_FIELD(shift_w),     SWINV2_FIELD(valid_h),
-          SWINV2_FIELD(valid_w),      SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
-          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),  SWINV2_FIELD(tasks),
-          SWINV2_FIELD(cores),        SWINV2_FIELD(classes),      SWINV2_FIELD(panel_rows),  SWINV2_FIELD(tile_blocks),
-          SWINV2_FIELD(key_blocks),   SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
+#define SWINV2_FIELD(name) \
+  {                        \
+    #name, double(t.name)  \
+  }
+  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
+          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
+          SWINV2_FIELD(tasks),        SWINV2_FIELD(cores),        SWINV2_FIELD(classes),
+          SWINV2_FIELD(panel_rows),   SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),
+          SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
           SWINV2_FIELD(qkv_slots)};
 #undef SWINV2_FIELD
 }

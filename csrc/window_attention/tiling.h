@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How window attention is cut up for an Ascend core: a pure function of shape and chip, used as it is by host and
-// kernel. Terms:
+// How window attention is cut up for an Ascend core: a pure function of shape and chip, used as it is by host
+// and kernel. Terms:
 //
-//   block        16 tokens of a window in raster order, the side of a cube fractal; N1 blocks cover its N tokens
-//   task         one window, `head_group` heads
-//   class        query blocks that start in the same window column (16 * block mod Ww); they share one bias panel
-//   tile         up to `tile_blocks` query blocks of one class against all keys
-//   key chunk    the keys of which L0A and L0B hold operands at a time, `key_blocks` blocks
+//   block        16 tokens of a window in raster order, the side of a cube fractal; N1 blocks cover its N
+//   tokens task         one window, `head_group` heads class        query blocks that start in the same
+//   window column (16 * block mod Ww); they share one bias panel tile         up to `tile_blocks` query
+//   blocks of one class against all keys key chunk    the keys of which L0A and L0B hold operands at a time,
+//   `key_blocks` blocks
 //
-// A bias panel holds the bias of a class, transposed: row (key) by 16 lanes (queries of a block). Going from one block
-// of the class to the next, the relative rows shift, so the panel of block b starts at row
-// (panel_top(class) - b's window row) * Ww of (max - min window row + Wh) * Ww rows. The shared panels are what
-// `prepare_bias` makes of the table: (heads, classes, panel_rows, 16) float32.
+// A bias panel holds the bias of a class, transposed: row (key) by 16 lanes (queries of a block). Going from
+// one block of the class to the next, the relative rows shift, so the panel of block b starts at row
+// (panel_top(class) - b's window row) * Ww of (max - min window row + Wh) * Ww rows. The shared panels are
+// what `prepare_bias` makes of the table: (heads, classes, panel_rows, 16) float32.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,9 @@ struct WindowAttentionTiling910 {
   int32_t cosine;
   float mask_value;  // finite: -Inf comes as kForbidden
   // Work.
-  int32_t blocks;       // N1
-  int32_t head_group;   // heads of a task, a divisor of heads
-  int32_t tasks;        // windows * heads / head_group; a core takes a contiguous run, windows inside heads
+  int32_t blocks;      // N1
+  int32_t head_group;  // heads of a task, a divisor of heads
+  int32_t tasks;       // windows * heads / head_group; a core takes a contiguous run, windows inside heads
   int32_t cores;
   // Tiles.
   int32_t classes;

@@ -22,9 +22,9 @@ MemoryUse memory_use(const WindowAttentionTiling910& tiling);
 
 // Bytes of GM that a launch moves: in whole sectors, and as if each byte moved once.
 struct Traffic {
-  int64_t compulsory;     // qkv + out
-  int64_t qkv_out;        // in sectors
-  int64_t bias;           // windows * heads * classes * panel_rows * 64
+  int64_t compulsory;  // qkv + out
+  int64_t qkv_out;     // in sectors
+  int64_t bias;        // windows * heads * classes * panel_rows * 64
 };
 Traffic traffic(const WindowAttentionTiling910& tiling, const ChipLimits& chip);
 

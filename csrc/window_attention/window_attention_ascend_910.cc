@@ -2,9 +2,10 @@
 //
 // Forward window attention (window_attention.h) on a fused core of dav-c100, cut up as tiling.h says.
 //
-// Scores are kept transposed, s^T (blocks of 16 queries, keys, 16 lanes), as the cube unit leaves k q^T in L0C and wants
-// p^T back: a lane is a query, so the softmax runs down the keys without crossing lanes. What is per query is a vector
-// of 64 lanes, four copies of a block's 16; what is per key is (keys, 16 equal lanes).
+// Scores are kept transposed, s^T (blocks of 16 queries, keys, 16 lanes), as the cube unit leaves k q^T in
+// L0C and wants p^T back: a lane is a query, so the softmax runs down the keys without crossing lanes. What
+// is per query is a vector of 64 lanes, four copies of a block's 16; what is per key is (keys, 16 equal
+// lanes).
 //
 //   MTE2  GM -> UB: rows of windows, all heads of the task; bias panels
 //   MTE3  UB -> L1: q, k, v as Nz (d/16, tokens, 16); p^T; o over q.  UB -> GM: o, stats
@@ -12,7 +13,8 @@
 //   M     |q|^2, |k|^2 on the diagonals of q q^T, k k^T; k q^T; p v; p 1, the sums of the softmax
 //   V     L0C -> UB; scales, bias, mask, softmax, o / sum
 //
-// q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to float16 follows.
+// q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
+// float16 follows.
 #include "kernel_operator.h"
 #include "window_attention/tiling.h"
 
@@ -22,7 +24,8 @@ using namespace AscendC;
 
 constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
 constexpr int32_t kQ = 0, kK = 1, kV = 2;
-constexpr float kTiny = 1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
+constexpr float kTiny =
+    1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
 
 __aicore__ inline int32_t Min(int32_t a, int32_t b) {
   return a < b ? a : b;
@@ -57,7 +60,8 @@ using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 struct Axis {
   int32_t start, split, window, valid;
 
-  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift, int32_t valid_size) {
+  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift,
+                                int32_t valid_size) {
     start = index * window_size + shift;
     window = window_size;
     valid = valid_size;
@@ -95,8 +99,9 @@ struct Tile {
 
 class WindowAttentionForward910 {
  public:
-  __aicore__ inline WindowAttentionForward910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale, GM_ADDR out, GM_ADDR stats,
-                                              const WindowAttentionTiling910& tiling, TPipe& pipe)
+  __aicore__ inline WindowAttentionForward910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale, GM_ADDR out,
+                                              GM_ADDR stats, const WindowAttentionTiling910& tiling,
+                                              TPipe& pipe)
       : t(tiling) {
     n = t.window_h * t.window_w;
     n1 = t.blocks;
@@ -311,8 +316,8 @@ class WindowAttentionForward910 {
     for (int32_t h = 0; h < g; ++h)
       for (int32_t part = 0; part < 3; ++part)
         for (int32_t c = 0; c < d1; ++c)
-          DataCopy(InL1(coming_slot, h, part)[(c * n1 * kSide + begin) * kSide], from[(part * g + h) * d + c * kSide],
-                   column);
+          DataCopy(InL1(coming_slot, h, part)[(c * n1 * kSide + begin) * kSide],
+                   from[(part * g + h) * d + c * kSide], column);
     staged[slot].Release();
     if (chunk + 1 == chunks) laid[coming_slot].Publish();
   }
@@ -390,8 +395,8 @@ class WindowAttentionForward910 {
         gram_operands.Publish();
         gram_operands.Await();
         for (int32_t i = 0; i < blocks; ++i)
-          Multiply(c_gram[(part * n1 + j + i) * kFractal], a_keys[i * d1 * kFractal], b_values[i * d1 * kFractal],
-                   kSide, kSide, d, true);
+          Multiply(c_gram[(part * n1 + j + i) * kFractal], a_keys[i * d1 * kFractal],
+                   b_values[i * d1 * kFractal], kSide, kSide, d, true);
         gram_operands.Release();
         score_operands.Release();
         weigh_operands.Release();
@@ -412,7 +417,8 @@ class WindowAttentionForward910 {
   }
 
   // to (blocks, 64) = factor / max(|x|, 1e-12)
-  __aicore__ inline void InverseNorms(const LocalTensor<float>& to, int32_t part, const LocalTensor<float>& factor) {
+  __aicore__ inline void InverseNorms(const LocalTensor<float>& to, int32_t part,
+                                      const LocalTensor<float>& factor) {
     FromCube(scores, c_gram[part * n1 * kFractal], n1);
     PipeBarrier<PIPE_V>();
     Diagonal(to, scores, n1);
@@ -433,7 +439,8 @@ class WindowAttentionForward910 {
       const int32_t blocks = Min(t.key_blocks, n1 - j);
       score_operands.Acquire();
       for (int32_t i = 0; i < blocks; ++i)
-        LoadData(a_keys[i * d1 * kFractal], k[(j + i) * kFractal], LoadData2DParams(0, d1, n1, 0, 0, false, 0));
+        LoadData(a_keys[i * d1 * kFractal], k[(j + i) * kFractal],
+                 LoadData2DParams(0, d1, n1, 0, 0, false, 0));
       for (int32_t c = 0; c < d1; ++c)
         LoadData(b_queries[c * tile.blocks * kFractal], q[(c * n1 + tile.first) * kFractal],
                  LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0));
@@ -474,8 +481,8 @@ class WindowAttentionForward910 {
       for (int32_t i = 0; i < tile.blocks; ++i) Mul(scores[i * block], scores[i * block], key_scale, block);
       PipeBarrier<PIPE_V>();
       for (int32_t i = 0; i < tile.blocks; ++i)
-        Mul(scores[i * block], scores[i * block], query_scale[(tile.first + i * t.classes) * kLanes], kLanes, n1 * 4,
-            by_query);
+        Mul(scores[i * block], scores[i * block], query_scale[(tile.first + i * t.classes) * kLanes], kLanes,
+            n1 * 4, by_query);
       PipeBarrier<PIPE_V>();
     }
     for (int32_t i = 0; i < tile.blocks; ++i) {
@@ -583,7 +590,8 @@ class WindowAttentionForward910 {
         LoadData(a_weights[i * blocks * kFractal], l1_weights[(i * n1 + j) * kFractal],
                  LoadData2DParams(0, blocks, 1, 0, 0, true, 0));
       for (int32_t i = 0; i < blocks; ++i)
-        LoadData(b_values[i * d1 * kFractal], v[(j + i) * kFractal], LoadData2DParams(0, d1, n1, 0, 0, true, 0));
+        LoadData(b_values[i * d1 * kFractal], v[(j + i) * kFractal],
+                 LoadData2DParams(0, d1, n1, 0, 0, true, 0));
       weigh_operands.Publish();
       if (j + blocks == n1) l1_weights_ready.Release();
       weigh_operands.Await();
@@ -674,8 +682,9 @@ class WindowAttentionForward910 {
 
   // ---- cube and vector vocabulary ----
 
-  __aicore__ inline void Multiply(const LocalTensor<float>& c, const LocalTensor<half>& a, const LocalTensor<half>& b,
-                                  int32_t m, int32_t columns, int32_t k, bool first) {
+  __aicore__ inline void Multiply(const LocalTensor<float>& c, const LocalTensor<half>& a,
+                                  const LocalTensor<half>& b, int32_t m, int32_t columns, int32_t k,
+                                  bool first) {
     MmadParams p;
     p.m = m;
     p.n = columns;
@@ -689,12 +698,13 @@ class WindowAttentionForward910 {
     p.blockMode = BlockMode::BLOCK_MODE_MATRIX;
     return p;
   }
-  __aicore__ inline void FromCube(const LocalTensor<float>& to, const LocalTensor<float>& from, int32_t fractals) {
+  __aicore__ inline void FromCube(const LocalTensor<float>& to, const LocalTensor<float>& from,
+                                  int32_t fractals) {
     DataCopy(to, from, DataCopyParams(1, fractals, 0, 0), Matrix());
   }
 
-  // to (blocks, 64) = the maximum or sum down each block of x (blocks, repeats, 64) and across its four groups of 16
-  // lanes. Repeats are folded by their prime factors; x is kept.
+  // to (blocks, 64) = the maximum or sum down each block of x (blocks, repeats, 64) and across its four
+  // groups of 16 lanes. Repeats are folded by their prime factors; x is kept.
   template <bool max>
   __aicore__ inline void Fold(const LocalTensor<float>& to, const LocalTensor<float>& x, int32_t repeats,
                               int32_t blocks) {
@@ -722,8 +732,9 @@ class WindowAttentionForward910 {
     Combine<max>(to[kSide], into[kSide], into, pairs, blocks, plain);
   }
   template <bool max, typename Lanes>
-  __aicore__ inline void Combine(const LocalTensor<float>& to, const LocalTensor<float>& a, const LocalTensor<float>& b,
-                                 Lanes lanes, uint8_t repeats, const BinaryRepeatParams& p) {
+  __aicore__ inline void Combine(const LocalTensor<float>& to, const LocalTensor<float>& a,
+                                 const LocalTensor<float>& b, Lanes lanes, uint8_t repeats,
+                                 const BinaryRepeatParams& p) {
     if constexpr (max)
       AscendC::Max(to, a, b, lanes, repeats, p);
     else
@@ -734,13 +745,15 @@ class WindowAttentionForward910 {
   // to (blocks, 64) = the diagonals of x (blocks, 16, 16), which is overwritten.
   __aicore__ inline void Diagonal(const LocalTensor<float>& to, const LocalTensor<float>& x, int32_t blocks) {
     for (int32_t i = 0; i < 4; ++i)
-      Mul(x[i * kLanes], x[i * kLanes], identity[i * kLanes], kLanes, blocks, BinaryRepeatParams(1, 1, 1, 32, 32, 0));
+      Mul(x[i * kLanes], x[i * kLanes], identity[i * kLanes], kLanes, blocks,
+          BinaryRepeatParams(1, 1, 1, 32, 32, 0));
     PipeBarrier<PIPE_V>();
     Fold<false>(to, x, 4, blocks);
   }
 
-  // to (keys, 16 equal lanes) = x (blocks, 64). There is no broadcast of an element on this chip: transposing sixteen
-  // copies of eight floats, taken as 16-bit halves, gives blocks of low and of high halves in turn, to be merged.
+  // to (keys, 16 equal lanes) = x (blocks, 64). There is no broadcast of an element on this chip: transposing
+  // sixteen copies of eight floats, taken as 16-bit halves, gives blocks of low and of high halves in turn,
+  // to be merged.
   __aicore__ inline void SpreadToRows(const LocalTensor<float>& to, const LocalTensor<float>& x) {
     const LocalTensor<int16_t> from = x.ReinterpretCast<int16_t>(), rows16 = to.ReinterpretCast<int16_t>();
     for (int32_t eight = 0; eight < 2; ++eight) {
@@ -752,7 +765,8 @@ class WindowAttentionForward910 {
       TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, n1, 32, 8));
     }
     PipeBarrier<PIPE_V>();
-    uint64_t high[2] = {0xaaaaaaaaaaaaaaaa, 0xaaaaaaaaaaaaaaaa}, low[2] = {0x5555555555555555, 0x5555555555555555};
+    uint64_t high[2] = {0xaaaaaaaaaaaaaaaa, 0xaaaaaaaaaaaaaaaa},
+             low[2] = {0x5555555555555555, 0x5555555555555555};
     const BinaryRepeatParams every_other(2, 2, 2, 16, 16, 16);
     Or(rows16, rows16[kSide], rows16[kSide], high, 2 * n1, every_other);
     PipeBarrier<PIPE_V>();
@@ -784,26 +798,26 @@ class WindowAttentionForward910 {
   GlobalTensor<half> qkv_gm, out_gm;
   GlobalTensor<float> panels_gm, scale_gm, stats_gm;
   TBuf<TPosition::VECCALC> scores_buffer, folds_buffer, weights_buffer, panel_buffer, key_scale_buffer,
-      query_scale_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer, identity_buffer,
-      mask_buffer, one_buffer, head_scale_buffer, zeros_buffer;
+      query_scale_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
+      identity_buffer, mask_buffer, one_buffer, head_scale_buffer, zeros_buffer;
   TBuf<TPosition::A1> l1_qkv_buffer, l1_weights_buffer;
   TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer;
   TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_ones_buffer;
   TBuf<TPosition::CO1> c_scores_buffer, c_weighed_buffer, c_gram_buffer;
 
-  LocalTensor<float> scores, folds;          // (tile blocks, keys, 16)
-  LocalTensor<half> weights, l1_weights;     // (tile blocks, keys, 16)
-  LocalTensor<float> panel;                  // (panel rows, 16)
-  LocalTensor<float> key_scale;              // (keys, 16 equal lanes)
-  LocalTensor<float> query_scale, lse;       // (blocks, 64)
-  LocalTensor<float> maxima;                 // (2, tile blocks, 64)
-  LocalTensor<half> outputs;                 // (d/16, tile blocks, 16, 16)
-  LocalTensor<half> stage, out_stage;        // (tokens, [q|k|v], group, d), (tokens, group, d)
+  LocalTensor<float> scores, folds;       // (tile blocks, keys, 16)
+  LocalTensor<half> weights, l1_weights;  // (tile blocks, keys, 16)
+  LocalTensor<float> panel;               // (panel rows, 16)
+  LocalTensor<float> key_scale;           // (keys, 16 equal lanes)
+  LocalTensor<float> query_scale, lse;    // (blocks, 64)
+  LocalTensor<float> maxima;              // (2, tile blocks, 64)
+  LocalTensor<half> outputs;              // (d/16, tile blocks, 16, 16)
+  LocalTensor<half> stage, out_stage;     // (tokens, [q|k|v], group, d), (tokens, group, d)
   LocalTensor<float> identity, mask, one, head_scale;
   LocalTensor<half> zeros;
-  LocalTensor<half> l1_qkv;                  // (slots, group, [q|k|v], d/16, tokens, 16); o replaces q
-  LocalTensor<half> a_keys, a_weights;       // Zz
-  LocalTensor<half> b_queries, b_values, b_ones;  // Zn
+  LocalTensor<half> l1_qkv;                        // (slots, group, [q|k|v], d/16, tokens, 16); o replaces q
+  LocalTensor<half> a_keys, a_weights;             // Zz
+  LocalTensor<half> b_queries, b_values, b_ones;   // Zn
   LocalTensor<float> c_scores, c_weighed, c_gram;  // Nz
 };
 
@@ -811,8 +825,8 @@ class WindowAttentionForward910 {
 
 // panels: see prepare_bias (tiling_host.h). tiling: the bytes of a WindowAttentionTiling910.
 extern "C" __global__ __aicore__ void swinv2_window_attention_910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale,
-                                                                  GM_ADDR out, GM_ADDR stats, GM_ADDR workspace,
-                                                                  GM_ADDR tiling) {
+                                                                  GM_ADDR out, GM_ADDR stats,
+                                                                  GM_ADDR workspace, GM_ADDR tiling) {
   (void)workspace;
   swinv2::WindowAttentionTiling910 t;
   const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);

@@ -16,8 +16,8 @@ ascend_twin::Report window_attention_twin_910(const WindowAttention& op, const W
   return window_attention_twin_910(tile_window_attention(op, kAscend910), io, run);
 }
 
-ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& t, const WindowAttentionForward& io,
-                                              const TwinRun& run) {
+ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& t,
+                                              const WindowAttentionForward& io, const TwinRun& run) {
   const std::vector<float> panels = prepare_bias(t, io.bias_table);
   const uint64_t tokens = uint64_t(t.batch) * t.height * t.width, channels = uint64_t(t.heads) * t.head_dim;
   const uint64_t window = uint64_t(t.window_h) * t.window_w, windows = tokens / window;

@@ -18,11 +18,12 @@ struct TwinRun {
   Kernel910 kernel = nullptr;  // null: the one compiled in
 };
 
-// qkv is float16. Throws InvalidArgument where the chip cannot run the problem; a broken rule is in the report.
+// qkv is float16. Throws InvalidArgument where the chip cannot run the problem; a broken rule is in the
+// report.
 ascend_twin::Report window_attention_twin_910(const WindowAttention& op, const WindowAttentionForward& io,
                                               const TwinRun& run);
 // The same, with every tiling decision given.
-ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& tiling, const WindowAttentionForward& io,
-                                              const TwinRun& run);
+ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& tiling,
+                                              const WindowAttentionForward& io, const TwinRun& run);
 
 }  // namespace swinv2

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The twin as a back end: no strings or reports cross here, so that sources of either std::string ABI may call it.
+// The twin as a back end: no strings or reports cross here, so that sources of either std::string ABI may
+// call it.
 #pragma once
 
 #include "window_attention/window_attention.h"
