@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way the 910 kernel can be broken by a slip is noticed: by a rule of the twin or by parity.
 
-Each mutation replaces text of the kernel's source; the mutant is compiled against the twin and run on a few small cases.
+Each mutation replaces text of the kernel's source; the mutant is compiled against the twin and run on small cases.
 """
 
 import os
@@ -26,7 +26,7 @@ RUNS = [
     (Case(1, 24, 24, (12, 12), (6, 6), 2, 32, mask_value=-3.0), {"cores": 2, "seed": 2}),
     (Case(1, 20, 20, (20, 20), (0, 0), 1, 64, cosine=False), {"seed": 3}),
     (Case(2, 16, 16, (16, 16), (0, 0), 2, 32), {"seed": 4}),
-    (Case(1, 8, 8, (8, 8), (0, 0), 6, 32), {"cores": 3}),
+    (Case(1, 8, 8, (8, 8), (0, 0), 8, 32), {"cores": 2}),
     (Case(1, 8, 8, (8, 8), (2, 2), 24, 32), {"cores": 1}),
 ]
 

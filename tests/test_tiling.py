@@ -124,10 +124,6 @@ def test_pure():
     assert tiling(qkv, table, shift_size=shift) == tiling(qkv, table, shift_size=shift)
 
 
-WINDOWS = [(8, 8), (16, 16), (12, 12), (7, 7), (6, 6), (4, 8), (24, 24), (3, 10), (1, 48), (20, 1)]
-
-
-@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(
     "window", [(8, 8), (16, 16), (12, 12), (7, 7), (6, 6), (4, 8), (24, 24), (3, 10), (1, 48), (20, 1)]
 )

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NumPy arrays and options as the kernels take them.
+// Python's values as the kernels take them.
 #pragma once
 
 #include <pybind11/numpy.h>

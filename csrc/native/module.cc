@@ -199,7 +199,7 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
         "The gradients (dx, dbias) for the cotangent dout.");
 
-  register_twin(m.def_submodule("twin", "The Ascend kernels on the host twin."));
+  register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

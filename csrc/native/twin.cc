@@ -104,7 +104,7 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   Floats stats(stats_shape(op));
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
-  const TwinRun how{seed, 0, trace, kernel_of(kernel_library)};
+  const TwinRun how{seed, trace, kernel_of(kernel_library)};
   ascend_twin::Report report;
   {
     py::gil_scoped_release release;
@@ -115,9 +115,9 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
 
 py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
                 py::object mask_value, py::object cosine, const std::string& soc, int cores) {
-  const Options options{shift_size, valid_size, mask_value, cosine};
   const WindowAttention op =
-      check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]}, options.read());
+      check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
+                             Options{shift_size, valid_size, mask_value, cosine}.read());
   return as_dict(tile_window_attention(op, limited(soc, cores)), chip_of(soc));
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "window_attention/window_attention_twin.h"
 
-#include <algorithm>
 #include <stdexcept>
 
 #include "window_attention/tiling_host.h"
@@ -14,9 +13,7 @@ namespace swinv2 {
 
 ascend_twin::Report window_attention_twin_910(const WindowAttention& op, const WindowAttentionForward& io,
                                               const TwinRun& run) {
-  ChipLimits chip = kAscend910;
-  if (run.cores > 0) chip.cores = std::min(run.cores, chip.cores);
-  return window_attention_twin_910(tile_window_attention(op, chip), io, run);
+  return window_attention_twin_910(tile_window_attention(op, kAscend910), io, run);
 }
 
 ascend_twin::Report window_attention_twin_910(const WindowAttentionTiling910& t,

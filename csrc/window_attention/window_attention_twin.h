@@ -14,7 +14,6 @@ using Kernel910 = void (*)(uint8_t* qkv, uint8_t* panels, uint8_t* scale, uint8_
 
 struct TwinRun {
   uint64_t seed = 0;  // of the interleaving of pipes and cores
-  int cores = 0;      // 0: as the chip has
   bool trace = false;
   Kernel910 kernel = nullptr;  // null: the one compiled in
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that the 910B lacks, one a line: its vector unit has no bfloat16 arithmetic.
+// clang-format off
 #include "kernel_operator.h"
 using namespace AscendC;
 

@@ -660,6 +660,13 @@ TWIN_TEST(gm_out_of_bounds) {
   ExpectRule(Rule::kGmOutOfBounds, write(1), write(0));
 }
 
+TWIN_TEST(gm_pointers_beyond_a_tensor_mean_that_tensor) {
+  const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + kFloats * 4 + 64), 64); }, {});
+  CHECK(!r.ok() && r.errors[0].rule == Rule::kGmOutOfBounds, "out of bounds");
+  CHECK(!r.ok() && r.errors[0].detail.find("'in'") != std::string::npos, "by name");
+  ExpectClean("a null tensor that nobody uses", [](Tensors) { (void)Global(nullptr); });
+}
+
 TWIN_TEST(gm_unknown_pointer) {
   ExpectRule(
       Rule::kGmUnknown,

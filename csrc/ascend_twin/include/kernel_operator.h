@@ -9,6 +9,9 @@
 #include "ascend_twin/sync.h"
 #include "ascend_twin/tensor.h"
 #include "ascend_twin/vector.h"
+#include "ascend_twin/vector_layout.h"
+#include "ascend_twin/vector_reduce.h"
+#include "ascend_twin/vector_select.h"
 
 #define ASCEND_IS_AIC (::ascend_twin::IsAic())
 #define ASCEND_IS_AIV (::ascend_twin::IsAiv())
@@ -22,6 +25,13 @@
   } while (0)
 #define TILING_KEY_VAR (::ascend_twin::TilingKey())
 #define TILING_KEY_IS(key) (TILING_KEY_VAR == static_cast<uint64_t>(key))
+
+#define ascendc_assert(condition, ...)                                                       \
+  do {                                                                                       \
+    if (!(condition))                                                                        \
+      ::ascend_twin::Current().Fail(::ascend_twin::Rule::kKernelException, "ascendc_assert", \
+                                    {__builtin_FILE(), __builtin_LINE()}, #condition);       \
+  } while (0)
 
 // Tiling data passes through GM as bytes.
 #define REGISTER_TILING_DEFAULT(type) \

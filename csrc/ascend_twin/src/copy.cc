@@ -42,7 +42,7 @@ int AlignmentOf(Mem mem) {
 bool CheckPlace(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p) {
   if (p.mem == Mem::kGM) {
     if (p.gm == 0xffff) {
-      core.Fail(Rule::kGmUnknown, name, where, "SetGlobalBuffer was not called", pipe);
+      core.Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
       return false;
     }
     if (p.addr % SizeOf(p.type)) {
@@ -188,6 +188,8 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
   if (!CheckLimit(core, call.name, where, pipe, call.src, src) ||
       !CheckLimit(core, call.name, where, pipe, call.dst, dst))
     return;
+  const bool on_chip = call.src.mem != Mem::kGM && call.dst.mem != Mem::kGM;
+  src.moved = on_chip;
   Instr& instr = core.Begin(pipe, call.name, where);
   instr.bytes = static_cast<uint64_t>(call.count) * call.len;
   instr.cycles = CopyCycles(call.src.mem, call.dst.mem, instr.bytes);
@@ -209,6 +211,10 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
     for (uint32_t i = 0; i < job.c.count; ++i)
       StoreBurst(d + static_cast<int64_t>(i) * job.c.dst_stride,
                  s + static_cast<int64_t>(i) * job.c.src_stride, job.c.len, job.op, job.type);
+    if (!job.has_gm)
+      for (uint32_t i = 0; i < job.c.count; ++i)
+        k.MoveWritten(job.c.src.mem, job.c.src.addr + static_cast<int64_t>(i) * job.c.src_stride,
+                      job.c.dst.mem, job.c.dst.addr + static_cast<int64_t>(i) * job.c.dst_stride, job.c.len);
     k.Count(job.c.src.mem, job.c.dst.mem, job.c.count, job.c.len, job.has_gm ? &job.gm : nullptr);
   });
   core.Commit(instr);

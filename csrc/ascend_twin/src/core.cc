@@ -225,6 +225,10 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
     high += std::max<int64_t>(span, 0) + a.len;
   }
   auto bytes_text = [&] { return "bytes [" + std::to_string(low) + ", " + std::to_string(high) + ")"; };
+  if (a.mem == Mem::kGM && a.gm >= machine.gm.tensors().size()) {
+    Fail(Rule::kGmUnknown, name, where, "its GlobalTensor points into no tensor of this launch", pipe);
+    return false;
+  }
   if (a.mem == Mem::kGM) {
     const GmTensor& t = machine.gm.tensors()[a.gm];
     if (low < 0 || high > static_cast<int64_t>(t.bytes)) {
@@ -411,6 +415,30 @@ void Core::SoftMeet(int cores, const Where& where) {
              static_cast<uint64_t>(round) << 32 | static_cast<uint32_t>(cores), flag_text_.c_str(), where);
   if (stopped_) return;
   remote_.push_back(machine.meetings[round].clock);
+}
+
+void Core::BlockSet(uint64_t flag) {
+  CheckStop();
+  if (stopped_) return;
+  auto clock = std::make_shared<std::vector<uint32_t>>(machine.cores.size() * kPipes, 0);
+  const std::vector<uint32_t>& old = remote_.back();
+  for (size_t i = 0; i < old.size(); ++i) (*clock)[i] = old[i];
+  for (int p = 0; p < kPipes; ++p)
+    (*clock)[static_cast<size_t>(index * kPipes + p)] = queue_[0].known.done[p];
+  machine.block_flags[flag].push_back(clock);
+}
+
+void Core::BlockWait(uint64_t flag, const Where& where) {
+  flag_text_ = "IBWait on the flag of block " + std::to_string(flag & 0xffff);
+  BlockUntil([](Core& c, uint64_t f) { return !c.machine.block_flags[f].empty(); }, flag, flag_text_.c_str(),
+             where);
+  if (stopped_) return;
+  auto& sets = machine.block_flags[flag];
+  std::vector<uint32_t> known = *sets.front();
+  sets.pop_front();
+  const std::vector<uint32_t>& old = remote_.back();
+  for (size_t i = 0; i < old.size(); ++i) known[i] = std::max(known[i], old[i]);
+  remote_.push_back(std::move(known));
 }
 
 void Core::ScalarAccess(const Access& access, const char* name, const Where& where) {

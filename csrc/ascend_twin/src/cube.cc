@@ -164,6 +164,7 @@ void Load2D(Core& core, const char* name, const Place& dst, const Place& src, co
   Access s =
       Bursts(src.mem, false, from.addr, p.repeats, kFractal, static_cast<int64_t>(p.src_stride) * kFractal);
   s.gm = src.gm;
+  s.moved = src.mem == Mem::kL1;
   Access d =
       Bursts(dst.mem, true, dst.addr, p.repeats, kFractal, static_cast<int64_t>(1 + p.dst_gap) * kFractal);
   if (!CheckEnd(core, name, where, pipe, dst,
@@ -192,10 +193,16 @@ void Load2D(Core& core, const char* name, const Place& dst, const Place& src, co
     for (uint32_t i = 0; i < job.p.repeats; ++i) {
       const uint8_t* f = in + static_cast<size_t>(i) * job.p.src_stride * kFractal;
       uint8_t* t = out + static_cast<size_t>(i) * (1 + job.p.dst_gap) * kFractal;
+      const int64_t s = job.from.addr + static_cast<int64_t>(i) * job.p.src_stride * kFractal;
+      const int64_t d = job.dst.addr + static_cast<int64_t>(i) * (1 + job.p.dst_gap) * kFractal;
+      const bool whole = job.from.mem == Mem::kGM || k.AllWritten(job.from.mem, s, kFractal);
       if (!job.p.transpose) {
         std::memcpy(t, f, kFractal);
+        if (!whole) k.MoveWritten(job.from.mem, s, job.dst.mem, d, kFractal);
         continue;
       }
+      for (int e = 0; e < 256 && !whole; ++e)
+        k.SetWritten(job.dst.mem, d + (e % 16 * 16 + e / 16) * 2, 2, k.Written(job.from.mem, s + e * 2));
       const uint16_t* a = reinterpret_cast<const uint16_t*>(f);
       uint16_t* b = reinterpret_cast<uint16_t*>(t);
       for (int r = 0; r < 16; ++r)
@@ -225,7 +232,9 @@ void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place
   const int64_t frac_step = static_cast<int64_t>(1 + p.dst_frac_gap) * kFractal;
   const int64_t from = src.addr + static_cast<int64_t>(p.start) * fractals * kFractal;
   Instr& instr = core.Begin(pipe, name, where);
-  instr.Touch(Bursts(Mem::kL1, false, from, p.repeats, fractals * kFractal, src_step));
+  Access source = Bursts(Mem::kL1, false, from, p.repeats, fractals * kFractal, src_step);
+  source.moved = true;
+  instr.Touch(source);
   for (uint32_t f = 0; f < fractals; ++f)
     instr.Touch(Bursts(dst.mem, true, dst.addr + f * frac_step, p.repeats, kFractal, dst_step));
   instr.repeats = p.repeats;
@@ -251,8 +260,111 @@ void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place
           uint8_t* t = out + df * job.frac_step + (c % 16) * kBlock + (r % c0) * job.size;
           std::memcpy(t, e, job.size);
         }
+      if (k.AllWritten(Mem::kL1, job.from + i * job.src_step, job.fractals * kFractal)) continue;
+      for (uint32_t r = 0; r < side; ++r)
+        for (uint32_t c = 0; c < side; ++c) {
+          const uint32_t sf = job.size == 1 ? r / 16 : c / c0, df = job.size == 1 ? c / 16 : r / c0;
+          const int64_t e =
+              job.from + i * job.src_step + sf * kFractal + (r % 16) * kBlock + (c % c0) * job.size;
+          const int64_t t =
+              job.to + i * job.dst_step + df * job.frac_step + (c % 16) * kBlock + (r % c0) * job.size;
+          k.SetWritten(job.mem, t, job.size, k.Written(Mem::kL1, e));
+        }
     }
     k.Count(Mem::kL1, job.mem, job.repeats, job.fractals * kFractal, nullptr);
+  });
+  core.Commit(instr);
+}
+
+void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& p,
+            const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const Pipe pipe = Pipe::kMTE1;
+  if (!CheckAddress(core, name, where, pipe, src, Mem::kL1, 32)) return;
+  if ((dst.mem != Mem::kL0A && dst.mem != Mem::kL0B) || dst.addr % 512) {
+    core.Fail(dst.addr % 512 ? Rule::kAlignment : Rule::kWrongPosition, name, where,
+              "writes L0A or L0B at a multiple of 512 B, not byte " + N(dst.addr) + " of " + MemName(dst.mem),
+              pipe);
+    return;
+  }
+  if (!p.h || !p.w || !p.channels || !p.k_extension || !p.m_extension || !p.filter_w || !p.filter_h ||
+      !p.stride_w || !p.stride_h)
+    return;
+  const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type)), c0 = kBlock / size;
+  if (p.k_start % c0 || p.m_extension % 16 || p.k_extension % c0) {
+    core.Fail(Rule::kDmaLimit, name, where,
+              "kStartPt " + N(p.k_start) + ", kExtension " + N(p.k_extension) + ", mExtension " +
+                  N(p.m_extension) + "; expected multiples of " + N(c0) + ", " + N(c0) + " and 16",
+              pipe);
+    return;
+  }
+  const uint32_t bytes = p.m_extension * p.k_extension * size;
+  if (!CheckEnd(core, name, where, pipe, dst, dst.addr + bytes)) return;
+  const int64_t plane = static_cast<int64_t>(p.h) * p.w * kBlock;
+  const uint32_t window = p.filter_w * p.filter_h;
+  const uint32_t c1_first = p.k_start / c0 / window,
+                 c1_last = ((p.k_start + p.k_extension) / c0 - 1) / window;
+  const bool pointwise =
+      window == 1 && p.stride_w == 1 && p.stride_h == 1 && !(p.pad[0] | p.pad[1] | p.pad[2] | p.pad[3]);
+  const uint32_t pixels = p.h * p.w;
+  // Which part of the image a window touches is taken whole unless the filter is a point.
+  const uint32_t first = pointwise ? std::min(p.m_start, pixels) : 0;
+  const uint32_t last = pointwise ? std::min(p.m_start + p.m_extension, pixels) : pixels;
+  Instr& instr = core.Begin(pipe, name, where);
+  Access source = Bursts(Mem::kL1, false, src.addr + c1_first * plane + static_cast<int64_t>(first) * kBlock,
+                         c1_last - c1_first + 1, (last - first) * kBlock, plane);
+  source.moved = true;
+  instr.Touch(source);
+  instr.Touch(Bursts(dst.mem, true, dst.addr, 1, bytes, 0));
+  instr.repeats = bytes / kFractal;
+  instr.bytes = bytes;
+  instr.cycles = static_cast<double>(bytes) / 128 + 20;
+  struct Job {
+    Place dst, src;
+    Load3DCall p;
+    uint32_t size, c0, window;
+    int64_t plane;
+  } job = {dst, src, p, size, c0, window, plane};
+  instr.run.Set([job](Core& k) {
+    const Load3DCall& p = job.p;
+    const uint32_t k_blocks = p.k_extension / job.c0;
+    const int out_w = (static_cast<int>(p.w) + p.pad[0] + p.pad[1] -
+                       static_cast<int>(p.dilation_w * (p.filter_w - 1)) - 1) /
+                          static_cast<int>(p.stride_w) +
+                      1;
+    uint8_t* out = k.At(job.dst.mem, job.dst.addr);
+    for (uint32_t i = 0; i < p.m_extension; ++i) {
+      const int m = static_cast<int>(p.m_start + i), oy = m / std::max(out_w, 1), ox = m % std::max(out_w, 1);
+      for (uint32_t j = 0; j < p.k_extension; ++j) {
+        const uint32_t kk = (p.k_start + j) / job.c0, c1 = kk / job.window, f = kk % job.window;
+        const int y =
+            oy * static_cast<int>(p.stride_h) - p.pad[2] + static_cast<int>(f / p.filter_w * p.dilation_h);
+        const int x =
+            ox * static_cast<int>(p.stride_w) - p.pad[0] + static_cast<int>(f % p.filter_w * p.dilation_w);
+        const uint8_t* value = reinterpret_cast<const uint8_t*>(&p.pad_bits);
+        bool written = true;
+        if (y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w)) {
+          const int64_t from = job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock +
+                               j % job.c0 * job.size;
+          value = k.At(Mem::kL1, from);
+          written = k.Written(Mem::kL1, from);
+        }
+        size_t at;
+        if (job.dst.mem == Mem::kL0B)  // Zn: fractals (m, k), their lines along k
+          at = (static_cast<size_t>(i / job.c0) * (p.k_extension / 16) + j / 16) * kFractal +
+               j % 16 * kBlock + i % job.c0 * job.size;
+        else if (p.transpose)  // Zz of the transposed matrix
+          at = (static_cast<size_t>(j / 16) * (p.m_extension / job.c0) + i / job.c0) * kFractal +
+               j % 16 * kBlock + i % job.c0 * job.size;
+        else
+          at = (static_cast<size_t>(i / 16) * k_blocks + j / job.c0) * kFractal + i % 16 * kBlock +
+               j % job.c0 * job.size;
+        std::memcpy(out + at, value, job.size);
+        if (!written) k.SetWritten(job.dst.mem, job.dst.addr + static_cast<int64_t>(at), job.size, false);
+      }
+    }
+    k.Count(Mem::kL1, job.dst.mem, 1, p.m_extension * p.k_extension * job.size, nullptr);
   });
   core.Commit(instr);
 }
@@ -421,6 +533,24 @@ void MmadOp(Core& core, const MmadCall& p, const Where& where) {
       }
   });
   core.Commit(instr);
+}
+
+void SetNz2Nd(Core& core, uint32_t nd_num, uint32_t src_nd_stride, uint32_t dst_nd_stride) {
+  core.nz2nd[0] = nd_num;
+  core.nz2nd[1] = src_nd_stride;
+  core.nz2nd[2] = dst_nd_stride;
+}
+void SetPreQuant(Core& core, uint64_t bits) {
+  const uint32_t low = static_cast<uint32_t>(bits);
+  std::memcpy(&core.pre_quant, &low, 4);
+}
+FixpipeCall Nz2NdOf(Core& core) {
+  FixpipeCall call;
+  call.nd_num = core.nz2nd[0];
+  call.src_nd_stride = core.nz2nd[1];
+  call.dst_nd_stride = core.nz2nd[2];
+  call.scale = core.pre_quant;
+  return call;
 }
 
 void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src, const FixpipeCall& p,

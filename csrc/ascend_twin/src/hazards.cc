@@ -109,6 +109,29 @@ bool Core::Pending(const Instr& before, Mem mem, int64_t addr, bool write) const
   return false;
 }
 
+void Core::SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written) {
+  BlockState* state = memory[static_cast<int>(mem)].state.data();
+  for (int64_t b = addr; b < addr + bytes; ++b) {
+    const uint32_t bit = 1u << (b % kBlock);
+    uint32_t& mask = state[b / kBlock].written;
+    mask = written ? mask | bit : mask & ~bit;
+  }
+}
+
+bool Core::AllWritten(Mem mem, int64_t addr, int64_t bytes) const {
+  const BlockState* state = memory[static_cast<int>(mem)].state.data();
+  for (int64_t b = addr / kBlock; b < (addr + bytes + kBlock - 1) / kBlock; ++b)
+    if (~state[b].written) return false;
+  return true;
+}
+
+void Core::MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes) {
+  const BlockState* source = memory[static_cast<int>(from)].state.data();
+  BlockState* target = memory[static_cast<int>(to)].state.data();
+  for (int64_t b = 0; b < bytes / kBlock; ++b)
+    target[dst / kBlock + b].written = source[src / kBlock + b].written;
+}
+
 void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& known) {
   LocalMemory& local = memory[static_cast<int>(access.mem)];
   BlockState* state = local.state.data();
@@ -133,7 +156,12 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
              writer_first ? "write" : "later write");
         return false;
       }
-      if (bytes & ~s.written) {
+      if (access.moved && (bytes & ~s.written) && !Pending(instr, access.mem, b * kBlock, true)) {
+        s.reader[reader_class] = me;
+        return true;
+      }
+      const bool copied_out = machine.options.copy_uninitialised && instr.pipe == Pipe::kMTE3;
+      if ((bytes & ~s.written) && !(copied_out && !Pending(instr, access.mem, b * kBlock, true))) {
         if (Pending(instr, access.mem, b * kBlock, true)) {
           Fail(Rule::kHazardRaw, instr.name, instr.where,
                "an earlier instruction that writes this block had not run, and nothing makes this one wait",

@@ -7,11 +7,10 @@ namespace ascend_twin {
 
 namespace {
 constexpr uint64_t kAlign = 512;
-constexpr uint64_t kGap = 4096;  // no access out of bounds lands in a neighbour
 }  // namespace
 
 uint8_t* Gm::Add(const std::string& name, GmKind kind, void* host, uint64_t bytes, bool zeroed) {
-  storage_.push_back(std::make_unique<uint8_t[]>(bytes + kAlign + 2 * kGap));
+  storage_.push_back(std::make_unique<uint8_t[]>(bytes + kAlign + 2 * static_cast<uint64_t>(kGap)));
   auto address = reinterpret_cast<uintptr_t>(storage_.back().get()) + kGap;
   auto* device = reinterpret_cast<uint8_t*>((address + kAlign - 1) / kAlign * kAlign);
   tensors_.push_back({name, kind, bytes, device, host});
@@ -38,6 +37,7 @@ uint8_t* Gm::ZeroedWorkspace(const std::string& name, uint64_t bytes) {
 void Gm::BeforeLaunch() {
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const GmTensor& t = tensors_[i];
+    if (t.kind == GmKind::kInOut && !t.host) continue;  // lives on the device from launch to launch
     const bool copied = (t.kind == GmKind::kInput || t.kind == GmKind::kInOut) && t.host;
     if (copied)
       std::memcpy(t.device, t.host, t.bytes);

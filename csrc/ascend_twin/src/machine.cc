@@ -61,14 +61,16 @@ void Machine::AddError(Error error) {
 bool Machine::GmFind(const void* pointer, uint16_t* index, int64_t* offset) const {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   const std::vector<GmTensor>& tensors = gm.tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto base = reinterpret_cast<uintptr_t>(tensors[i].device);
-    if (address >= base && address <= base + tensors[i].bytes) {
-      *index = static_cast<uint16_t>(i);
-      *offset = static_cast<int64_t>(address - base);
-      return true;
+  // A pointer into the gap around a tensor still means that tensor: its use is out of bounds by name.
+  for (const int64_t slack : {int64_t{0}, Gm::kGap})
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const auto from = static_cast<int64_t>(address - reinterpret_cast<uintptr_t>(tensors[i].device));
+      if (from >= -slack && from <= static_cast<int64_t>(tensors[i].bytes) + slack) {
+        *index = static_cast<uint16_t>(i);
+        *offset = from;
+        return true;
+      }
     }
-  }
   return false;
 }
 

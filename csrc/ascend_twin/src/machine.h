@@ -6,6 +6,7 @@
 
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -104,6 +105,7 @@ class Machine {
     std::vector<uint32_t> clock;
   };
   std::deque<Meeting> meetings;
+  std::map<uint64_t, std::deque<CrossClock>> block_flags;
 
   void AddError(Error error);
   void DeclareType(KernelType declared, const Where& where);

@@ -114,6 +114,22 @@ void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, u
   core.SoftMeet(blocks, where);
 }
 
+void BlockFlagSet(Core& core, int64_t workspace, int block, int event, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckBlocks(core, "IBSet", where)) return;
+  core.BarrierAll(where);
+  core.BlockSet(static_cast<uint64_t>(workspace) << 32 | static_cast<uint64_t>(event & 0xffff) << 16 |
+                static_cast<uint64_t>(block & 0xffff));
+}
+void BlockFlagWait(Core& core, int64_t workspace, int block, int event, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckBlocks(core, "IBWait", where)) return;
+  core.BarrierAll(where);
+  core.BlockWait(static_cast<uint64_t>(workspace) << 32 | static_cast<uint64_t>(event & 0xffff) << 16 |
+                     static_cast<uint64_t>(block & 0xffff),
+                 where);
+}
+
 void SetVectorMask(Core& core, uint64_t high, uint64_t low, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;

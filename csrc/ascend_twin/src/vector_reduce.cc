@@ -130,10 +130,13 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
       const int n = call.span == ReduceSpan::kBlock ? per_block : per_repeat;
       for (int g = 0; g < groups; ++g) {
         if (call.kind == ReduceKind::kSum) {
-          StoreOne(out + g * size, call.dst.type, SumOf(v, mask, g * n, n, as_half));
+          k.reduce_value = SumOf(v, mask, g * n, n, as_half);
+          StoreOne(out + g * size, call.dst.type, k.reduce_value);
           continue;
         }
         const Found f = Extreme(v, mask, g * n, n, call.kind == ReduceKind::kMax);
+        k.reduce_value = f.value;
+        k.reduce_index = f.index;
         if (call.span == ReduceSpan::kBlock) {
           StoreOne(out + g * size, call.dst.type, f.value);
         } else if (pair) {

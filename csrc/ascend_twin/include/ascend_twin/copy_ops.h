@@ -80,6 +80,17 @@ struct Load2DTransposeCall {
 };
 void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place& src,
                      const Load2DTransposeCall& call, const Where& where);
+// Image to columns: L1 holds (C1, H, W, C0); row m of the matrix is an output pixel, column k (C1, filter,
+// C0).
+struct Load3DCall {
+  uint32_t h, w, channels, k_extension, m_extension, k_start, m_start;
+  uint32_t stride_w, stride_h, filter_w, filter_h, dilation_w, dilation_h;
+  uint8_t pad[4];  // left, right, top, bottom
+  bool transpose;
+  uint32_t pad_bits;
+};
+void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& call,
+            const Where& where);
 void FillFractals(Core& core, const char* name, const Place& dst, uint32_t repeats, uint32_t blocks,
                   uint32_t gap, uint32_t bits, const Where& where);
 
@@ -101,6 +112,10 @@ struct FixpipeCall {
   uint32_t nd_num = 1, src_nd_stride = 0, dst_nd_stride = 0;
   bool channel_split = false;
 };
+// Registers of the fixpipe that persist from call to call.
+void SetNz2Nd(Core& core, uint32_t nd_num, uint32_t src_nd_stride, uint32_t dst_nd_stride);
+void SetPreQuant(Core& core, uint64_t bits);
+FixpipeCall Nz2NdOf(Core& core);
 void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src, const FixpipeCall& call,
                const Where& where);
 

@@ -29,6 +29,7 @@ struct Access {
   Mem mem = Mem::kUB;
   bool write = false;
   bool atomic = false;             // an atomic update: unordered with its like
+  bool moved = false;              // read only to be copied on chip: bytes nobody wrote move along as such
   bool same_pipe_ordered = false;  // the hardware itself orders it behind the same pipe
   uint16_t gm = 0xffff;            // index of the GM tensor
   uint16_t blocks = 0;
@@ -166,6 +167,10 @@ class Core {
   // Waits until `cores` cores of the launch have come as often as this one.
   void SoftMeet(int cores, const Where& where);
 
+  // A software flag in GM between two blocks.
+  void BlockSet(uint64_t flag);
+  void BlockWait(uint64_t flag, const Where& where);
+
   // Scalar access, at once.
   void ScalarAccess(const Access& access, const char* name, const Where& where);
   // Lets the others run before a scalar read of a tensor that may change.
@@ -182,6 +187,17 @@ class Core {
   // A read whose address only the executing instruction knows.
   void CheckRead(const Access& access);
 
+  // Whether the byte at an address holds a value of this run, and to say so.
+  bool Written(Mem mem, int64_t addr) const {
+    return memory[static_cast<int>(mem)].state[static_cast<size_t>(addr / kBlock)].written >>
+               (addr % kBlock) &
+           1;
+  }
+  void SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written);
+  bool AllWritten(Mem mem, int64_t addr, int64_t bytes) const;
+  // A copy of whole blocks carries along which of its bytes were written.
+  void MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes);
+
   // Checks at issue; false: reported, drop the instruction.
   bool CheckRange(const Access& access, const char* name, const Where& where, Pipe pipe);
 
@@ -197,6 +213,11 @@ class Core {
   Where atomic_set;
   std::unique_ptr<TPipeState> tpipe;
   double deq_scale = 1;
+  uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
+  float pre_quant = 1;
+  uint64_t pad_value = 0;  // of DataCopyPad without a value of its own
+  float reduce_value = 0;  // of the last whole reduction
+  int reduce_index = 0;
   bool header_scratch = false;  // a call implemented by the headers may use their scratch area
   bool no_throw = false;        // inside a destructor
 

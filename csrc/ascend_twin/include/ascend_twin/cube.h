@@ -36,6 +36,25 @@ void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
                                  {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.dstFracGap}, where);
 }
 
+// Image to columns; absent on the 910. L0B is always loaded transposed.
+template <typename T>
+void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData3DParamsV2<T>& p,
+              ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 4, "LoadData with LoadData3DParamsV2");
+  ::ascend_twin::Load3DCall call = {};
+  call.h = p.l1H, call.w = p.l1W, call.channels = p.channelSize;
+  call.k_extension = p.kExtension, call.m_extension = p.mExtension;
+  call.k_start = p.kStartPt, call.m_start = p.mStartPt;
+  call.stride_w = p.strideW, call.stride_h = p.strideH;
+  call.filter_w = p.filterW + (p.filterSizeW ? 256u : 0u),
+  call.filter_h = p.filterH + (p.filterSizeH ? 256u : 0u);
+  call.dilation_w = p.dilationFilterW, call.dilation_h = p.dilationFilterH;
+  for (int i = 0; i < 4; ++i) call.pad[i] = p.padList[i];
+  call.transpose = p.enTranspose;
+  std::memcpy(&call.pad_bits, &p.padValue, sizeof(T));
+  ::ascend_twin::Load3D(detail::Current(), "LoadData 3D", detail::At(dst), detail::At(src), call, where);
+}
+
 // Fills L0A, L0B (both chips) or L1 (910B) with a constant.
 template <typename T, typename U = T>
 void InitConstValue(const LocalTensor<T>& dst, const InitConstValueParams<U>& p, ASCEND_TWIN_WHERE) {
@@ -133,6 +152,41 @@ void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const Fixpipe
   ASCEND_TWIN_REQUIRE(kIs910B && (detail::FixpipePair<T, U>), "Fixpipe");
   ::ascend_twin::FixpipeOp(detail::Current(), "Fixpipe", detail::At(dst), detail::At(src),
                            detail::FixpipeOf(params, config.format), where);
+}
+
+// The same copy under the name DataCopy. SetFixpipeNz2ndFlag gives the strides of several matrices.
+inline void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t dstNdStride) {
+  ::ascend_twin::SetNz2Nd(detail::Current(), ndNum, srcNdStride, dstNdStride);
+}
+inline void SetFixpipePreQuantFlag(uint64_t config) {
+  ::ascend_twin::SetPreQuant(detail::Current(), config);
+}
+namespace detail {
+template <typename D, typename T, typename U>
+void CopyFromL0C(const D& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+                 const Where& where) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (FixpipePair<T, U>), "DataCopy with DataCopyCO12DstParams");
+  ::ascend_twin::FixpipeCall call = ::ascend_twin::Nz2NdOf(Current());
+  call.n = p.nSize;
+  call.m = p.mSize;
+  call.src_stride = p.srcStride;
+  call.dst_stride = p.dstStride;
+  call.quant = static_cast<uint8_t>(p.quantPre);
+  call.relu = p.reluPre != 0;
+  call.row_major = p.nz2ndEn;
+  call.channel_split = p.channelSplit;
+  ::ascend_twin::FixpipeOp(Current(), "DataCopy", At(dst), At(src), call, where);
+}
+}  // namespace detail
+template <typename T, typename U>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+              ASCEND_TWIN_WHERE) {
+  detail::CopyFromL0C<GlobalTensor<T>, T, U>(dst, src, p, where);
+}
+template <typename T, typename U>
+void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p,
+              ASCEND_TWIN_WHERE) {
+  detail::CopyFromL0C<LocalTensor<T>, T, U>(dst, src, p, where);
 }
 
 inline void SetHF32Mode(bool) {}

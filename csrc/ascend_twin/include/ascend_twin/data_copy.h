@@ -2,6 +2,9 @@
 // DataCopy and DataCopyPad.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "ascend_twin/copy_ops.h"
 #include "ascend_twin/tensor.h"
 
@@ -130,6 +133,59 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const Nz2Nd
       detail::Current(), "DataCopy NZ2ND", detail::At(dst), detail::At(src),
       {p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcNStride, p.dstDStride, p.dstNdMatrixStride},
       where);
+}
+
+// Slices: element ranges of each dimension, bursts of burstLen blocks in the first.
+namespace detail {
+inline std::vector<int64_t> SliceOffsets(const SliceInfo info[], uint32_t dims, uint32_t size) {
+  std::vector<int64_t> offsets;
+  const uint32_t burst = info[0].burstLen * ONE_BLK_SIZE / size, step = burst + info[0].stride;
+  const uint32_t bursts = (info[0].endIndex - info[0].startIndex + 1 + info[0].stride) / (step ? step : 1);
+  for (uint32_t i = 0; i < bursts; ++i)
+    offsets.push_back(info[0].startIndex + static_cast<int64_t>(i) * step);
+  int64_t row = info[0].shapeValue;
+  for (uint32_t d = 1; d < dims; ++d) {
+    std::vector<int64_t> all;
+    for (uint32_t i = info[d].startIndex; i <= info[d].endIndex; i += 1 + info[d].stride)
+      for (const int64_t o : offsets) all.push_back(o + i * row);
+    offsets = std::move(all);
+    row *= info[d].shapeValue;
+  }
+  return offsets;
+}
+template <typename A, typename B, typename T>
+void CopySlices(const A& dst, const B& src, const SliceInfo d[], const SliceInfo s[], uint32_t dims,
+                const Where& where) {
+  const auto to = SliceOffsets(d, dims, sizeof(T)), from = SliceOffsets(s, dims, sizeof(T));
+  if (to.size() != from.size() || d[0].burstLen != s[0].burstLen) {
+    Current().Fail(Rule::kDmaLimit, "DataCopy", where,
+                   "the two slices differ in their number or length of bursts");
+    return;
+  }
+  for (size_t i = 0; i < to.size(); ++i)
+    ::ascend_twin::DataCopyBlocks(Current(), "DataCopy", At(dst[static_cast<uint32_t>(to[i])]),
+                                  At(src[static_cast<uint32_t>(from[i])]), 1, s[0].burstLen, 0, 0, where);
+}
+}  // namespace detail
+template <typename T>
+void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const SliceInfo dstSliceInfo[],
+              const SliceInfo srcSliceInfo[], const uint32_t dimValue = 1, ASCEND_TWIN_WHERE) {
+  detail::CopySlices<LocalTensor<T>, GlobalTensor<T>, T>(dst, src, dstSliceInfo, srcSliceInfo, dimValue,
+                                                         where);
+}
+template <typename T>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const SliceInfo dstSliceInfo[],
+              const SliceInfo srcSliceInfo[], const uint32_t dimValue = 1, ASCEND_TWIN_WHERE) {
+  detail::CopySlices<GlobalTensor<T>, LocalTensor<T>, T>(dst, src, dstSliceInfo, srcSliceInfo, dimValue,
+                                                         where);
+}
+
+template <typename T, TPosition pos = TPosition::MAX>
+void SetPadValue(T paddingValue) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) > 0, "SetPadValue");
+  uint64_t value = 0;
+  std::memcpy(&value, &paddingValue, sizeof(T));
+  detail::Current().pad_value = value;
 }
 
 // Byte-granular copies with padding; absent on the 910.

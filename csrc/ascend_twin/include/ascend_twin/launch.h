@@ -28,8 +28,9 @@ struct LaunchOptions {
   KernelType kernel_type = KernelType::kAuto;
   bool approximate = true;   // Rsqrt and Reciprocal at worst-case error, Exp flushes denormals
   bool auto_pipe_v = false;  // the compiler's automatic sync: a PIPE_V barrier between vector instructions
-  bool trace = false;        // keep every instruction
-  int max_errors = 1;        // a core stops issuing once this many errors are known
+  bool copy_uninitialised = false;  // copies to GM may carry bytes nobody wrote (rounding up to 32 B)
+  bool trace = false;               // keep every instruction
+  int max_errors = 1;               // a core stops issuing once this many errors are known
   uint64_t instruction_limit = 200'000'000;
   uint64_t tiling_key = 0;
   bool allow_gemv = false;       // Mmad with m = 1 computes as the device does instead of being an error
@@ -50,6 +51,7 @@ struct GmTensor {
 // The device memory of a launch. Outputs and workspaces are filled with NaN before every launch.
 class Gm {
  public:
+  static constexpr int64_t kGap = 4096;  // bytes before and behind every tensor
   Gm() = default;
   Gm(const Gm&) = delete;
   Gm& operator=(const Gm&) = delete;

@@ -2,6 +2,8 @@
 // Flags, barriers, cross-core flags, masks, modes and system variables.
 #pragma once
 
+#include <cstdio>
+
 #include "ascend_twin/queue.h"
 #include "ascend_twin/system_ops.h"
 
@@ -95,6 +97,18 @@ void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t
              const int usedCores = 0, ASCEND_TWIN_WHERE) {
   ::ascend_twin::SyncAllSoft(detail::Current(), gmWorkspace.Tensor(), gmWorkspace.Offset(),
                              ubWorkspace.address_.bufferAddr, ubWorkspace.address_.dataLen, usedCores, where);
+}
+
+// Software flags between blocks: block `blockIdx` sets, another waits for it.
+template <bool isAIVOnly = true>
+void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
+           int32_t eventID, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagSet(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
+}
+template <bool isAIVOnly = true>
+void IBWait(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
+            int32_t eventID, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::BlockFlagWait(detail::Current(), gmWorkspace.Offset(), blockIdx, eventID, where);
 }
 
 // Masks persist until the next call that sets one.
@@ -206,5 +220,28 @@ inline __gm__ uint8_t* GetSysWorkSpacePtr() {
   return nullptr;
 }
 
+// Text from a kernel goes to the host's standard output.
+template <typename... Args>
+void printf(const char* format, Args... args) {
+  if constexpr (sizeof...(args) == 0)
+    std::fputs(format, stdout);
+  else
+    std::printf(format, args...);
+}
+template <typename... Args>
+void PRINTF(const char* format, Args... args) {
+  AscendC::printf(format, args...);
+}
+
 }  // namespace ASCEND_TWIN_NAMESPACE
 }  // namespace AscendC
+
+// The built-in variables of the device language.
+struct AscendTwinBlockIdx {
+  operator int64_t() const { return AscendC::GetBlockIdx(); }
+};
+struct AscendTwinBlockNum {
+  operator int64_t() const { return AscendC::GetBlockNum(); }
+};
+constexpr AscendTwinBlockIdx block_idx{};
+constexpr AscendTwinBlockNum block_num{};

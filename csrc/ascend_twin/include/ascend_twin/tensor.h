@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "ascend_twin/types.h"
+#include "ascend_twin/params.h"
 
 namespace ascend_twin {
 bool FindGm(Core& core, const void* pointer, uint16_t* index, int64_t* offset);
@@ -193,18 +193,16 @@ class GlobalTensor {
     if (core.soc() != kSoc)
       core.Fail(detail::Rule::kKernelType, "SetGlobalBuffer", where,
                 "the kernel was compiled for " ASCEND_TWIN_CHIP ", the launch is for another chip");
-    if (!::ascend_twin::FindGm(core, buffer, &tensor_, &offset_)) {
-      core.Fail(detail::Rule::kGmUnknown, "SetGlobalBuffer", where,
-                "the pointer lies in no tensor of this launch");
-      core.CheckStop();
-    }
+    // An optional tensor may be null; using it is the error.
+    if (!::ascend_twin::FindGm(core, buffer, &tensor_, &offset_)) tensor_ = 0xffff;
   }
   bool Scalar(uint64_t offset, bool write, const char* name, const Where& where) const {
     detail::Core& core = detail::Current();
     core.CheckStop();
     if (core.stopped()) return false;
     if (tensor_ == 0xffff) {
-      core.Fail(detail::Rule::kGmUnknown, name, where, "SetGlobalBuffer was not called");
+      core.Fail(detail::Rule::kGmUnknown, name, where,
+                "its GlobalTensor points into no tensor of this launch");
       core.CheckStop();
       return false;
     }
@@ -220,6 +218,56 @@ class GlobalTensor {
   uint64_t bufferSize_ = 0;
   uint16_t tensor_ = 0xffff;
   int64_t offset_ = 0;
+};
+
+// Hands out a memory from its start, tensor behind tensor; alignment is the caller's business.
+template <Hardware hard = Hardware::UB>
+class LocalMemAllocator {
+ public:
+  uint32_t GetCurAddr() const { return head_; }
+  template <TPosition pos, class DataType, uint32_t tileSize>
+  LocalTensor<DataType> Alloc() {
+    return Take<DataType>(pos, tileSize);
+  }
+  template <TPosition pos, class DataType>
+  LocalTensor<DataType> Alloc(uint32_t tileSize) {
+    return Take<DataType>(pos, tileSize);
+  }
+  template <class DataType, uint32_t tileSize>
+  LocalTensor<DataType> Alloc() {
+    return Take<DataType>(Default(), tileSize);
+  }
+  template <class DataType>
+  LocalTensor<DataType> Alloc(uint32_t tileSize) {
+    return Take<DataType>(Default(), tileSize);
+  }
+
+ private:
+  static constexpr TPosition Default() {
+    switch (hard) {
+      case Hardware::L1:
+        return TPosition::A1;
+      case Hardware::L0A:
+        return TPosition::A2;
+      case Hardware::L0B:
+        return TPosition::B2;
+      case Hardware::L0C:
+        return TPosition::CO1;
+      case Hardware::BIAS:
+        return TPosition::C2;
+      case Hardware::FIXBUF:
+        return TPosition::C2PIPE2GM;
+      default:
+        return TPosition::VECCALC;
+    }
+  }
+  template <class T>
+  LocalTensor<T> Take(TPosition pos, uint32_t elements) {
+    const LocalTensor<T> t(pos, head_, elements);
+    head_ += elements * static_cast<uint32_t>(sizeof(T));
+    return t;
+  }
+  uint32_t head_ = 0;
 };
 
 }  // namespace ASCEND_TWIN_NAMESPACE
