@@ -222,15 +222,16 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
 
 void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place& src, uint32_t block_count,
                     uint32_t block_len, uint32_t src_gap, uint32_t dst_gap, const Where& where) {
-  if (block_count > 4095 || block_count < 1 || block_len < 1) {
-    core.Fail(Rule::kDmaLimit, name, where,
-              "blockCount is " + N(block_count) + " and blockLen " + N(block_len) +
-                  ", expected 1..4095 and 1..65535");
+  if (block_count > 4095 || block_count < 1) {
+    core.Fail(Rule::kDmaLimit, name, where, "blockCount is " + N(block_count) + ", expected 1..4095");
     return;
   }
-  CopyCall call = {name, src, dst, block_count, block_len * kBlock, 0, 0};
-  call.src_stride = static_cast<int64_t>(block_len + src_gap) * kBlock;
-  call.dst_stride = static_cast<int64_t>(block_len + dst_gap) * kBlock;
+  // Lengths count 32 B; towards the bias table 64 B and towards the fixpipe buffer 128 B.
+  const int64_t unit = dst.mem == Mem::kBias ? 64 : dst.mem == Mem::kFixbuf ? 128 : kBlock;
+  const int64_t bytes = block_len * unit;
+  CopyCall call = {name, src, dst, block_count, static_cast<uint32_t>(bytes), 0, 0};
+  call.src_stride = bytes + static_cast<int64_t>(src_gap) * kBlock;
+  call.dst_stride = bytes + static_cast<int64_t>(dst_gap) * unit;
   Copy(core, call, where);
 }
 

@@ -67,8 +67,8 @@ Access Rows(Mem mem, int64_t addr, uint32_t count, int64_t stride, uint32_t rows
 // What Mmad reads of a matrix of `outer` x `inner` fractals: `lines` valid lines (16 a fractal, along
 // `lines_outer`) of `k` valid elements.
 void TouchMatrix(Instr& instr, const Place& p, uint32_t lines, uint32_t k, uint32_t c0, uint32_t size,
-                 bool lines_outer) {
-  const uint32_t line_blocks = (lines + 15) / 16, k_blocks = (k + c0 - 1) / c0;
+                 bool lines_outer, uint32_t k_blocks) {
+  const uint32_t line_blocks = (lines + 15) / 16;
   const uint32_t full = lines / 16, part = lines % 16, k_full = k / c0, k_part = (k % c0) * size;
   const int64_t line_step = lines_outer ? static_cast<int64_t>(k_blocks) * kFractal : kFractal;
   const int64_t k_step = lines_outer ? kFractal : static_cast<int64_t>(line_blocks) * kFractal;
@@ -441,7 +441,8 @@ void MmadOp(Core& core, const MmadCall& p, const Where& where) {
   if (!p.m || !p.n || !p.k) return;
   const uint32_t size = static_cast<uint32_t>(SizeOf(p.a.type)), c0 = kBlock / size,
                  c_size = static_cast<uint32_t>(SizeOf(p.c.type));
-  const uint32_t m1 = (p.m + 15) / 16, n1 = (p.n + 15) / 16, k1 = (p.k + c0 - 1) / c0;
+  const uint32_t m1 = (p.m + 15) / 16, n1 = (p.n + 15) / 16,
+                 k1 = p.align_k && size == 4 ? (p.k + 15) / 16 * 2 : (p.k + c0 - 1) / c0;
   const bool gemv = p.m == 1;
   if (!CheckEnd(core, name, where, pipe, p.a,
                 p.a.addr + (gemv ? p.k * size : static_cast<int64_t>(m1) * k1 * kFractal)) ||
@@ -452,8 +453,8 @@ void MmadOp(Core& core, const MmadCall& p, const Where& where) {
   if (gemv)
     instr.Touch(Bursts(Mem::kL0A, false, p.a.addr, 1, p.k * size, 0));
   else
-    TouchMatrix(instr, p.a, p.m, p.k, c0, size, true);
-  TouchMatrix(instr, p.b, p.n, p.k, c0, size, false);
+    TouchMatrix(instr, p.a, p.m, p.k, c0, size, true, k1);
+  TouchMatrix(instr, p.b, p.n, p.k, c0, size, false, k1);
   // The unit writes whole fractals; large tiles are kept in order by the unit itself.
   Access c = Bursts(Mem::kL0C, false, p.c.addr, 1, m1 * n1 * 256 * c_size, 0);
   c.same_pipe_ordered = (p.m / 16) * (p.n / 16) >= 10;
