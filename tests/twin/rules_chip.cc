@@ -125,7 +125,15 @@ TWIN_TEST(cross_core_flag_id) {
     };
   };
   ExpectRule(Rule::kCrossCoreFlagId, kernel(16), kernel(10), o);
-  ExpectRule(Rule::kCrossCoreFlagId, kernel(12), kernel(0), o);
+  // 11..14 are the kernel's own only while it does not call SyncAll.
+  auto with_sync = [kernel](int id) {
+    return [kernel, id](Tensors t) {
+      SyncAll<false>();
+      kernel(id)(t);
+    };
+  };
+  ExpectRule(Rule::kCrossCoreFlagId, with_sync(12), kernel(12), o);
+  ExpectClean("SyncAll and a flag of its own", with_sync(10), o);
 }
 
 TWIN_TEST(cross_core_counter) {

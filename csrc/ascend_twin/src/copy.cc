@@ -222,15 +222,16 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
 
 void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place& src, uint32_t block_count,
                     uint32_t block_len, uint32_t src_gap, uint32_t dst_gap, const Where& where) {
-  if (block_count > 4095 || block_count < 1 || block_len < 1) {
-    core.Fail(Rule::kDmaLimit, name, where,
-              "blockCount is " + N(block_count) + " and blockLen " + N(block_len) +
-                  ", expected 1..4095 and 1..65535");
+  if (block_count > 4095 || block_count < 1) {
+    core.Fail(Rule::kDmaLimit, name, where, "blockCount is " + N(block_count) + ", expected 1..4095");
     return;
   }
-  CopyCall call = {name, src, dst, block_count, block_len * kBlock, 0, 0};
-  call.src_stride = static_cast<int64_t>(block_len + src_gap) * kBlock;
-  call.dst_stride = static_cast<int64_t>(block_len + dst_gap) * kBlock;
+  // Lengths count 32 B; towards the bias table 64 B and towards the fixpipe buffer 128 B.
+  const int64_t unit = dst.mem == Mem::kBias ? 64 : dst.mem == Mem::kFixbuf ? 128 : kBlock;
+  const int64_t bytes = block_len * unit;
+  CopyCall call = {name, src, dst, block_count, static_cast<uint32_t>(bytes), 0, 0};
+  call.src_stride = bytes + static_cast<int64_t>(src_gap) * kBlock;
+  call.dst_stride = bytes + static_cast<int64_t>(dst_gap) * unit;
   Copy(core, call, where);
 }
 
@@ -263,7 +264,7 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
       !CheckAtomicType(core, name, where, pipe, dst))
     return;
   const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type));
-  const uint32_t left = p.pad ? p.left * size : 0, right = p.pad ? p.right * size : 0;
+  const uint32_t left = p.left * size, right = p.right * size;
   if (p.block_count < 1 || p.block_count > 4095 || p.block_len > 2097151 || left > 32 || right > 32) {
     core.Fail(Rule::kDmaLimit, name, where,
               "blockCount " + N(p.block_count) + ", blockLen " + N(p.block_len) + ", padding " + N(left) +
@@ -296,7 +297,22 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
     AtomicOp op;
     int type;
     Access gm;
-  } job = {src, dst, p, local, left, size, gm_stride, local_stride, load, op, core.atomic_type, gm};
+    bool pad_register;
+    uint64_t value;
+  } job = {src,
+           dst,
+           p,
+           local,
+           left,
+           size,
+           gm_stride,
+           local_stride,
+           load,
+           op,
+           core.atomic_type,
+           gm,
+           core.pad_value_set,
+           p.pad ? p.value : core.pad_value};
   instr.run.Set([job](Core& k) {
     uint8_t* d = Pointer(k, job.dst);
     const uint8_t* s = Pointer(k, job.src);
@@ -307,10 +323,10 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
         StoreBurst(d + g, s + u, job.p.block_len, job.op, job.type);
         continue;
       }
-      // Without isPad the device leaves anything in the rounding; the twin leaves NaN.
-      if (job.p.pad)
+      // With neither isPad nor SetPadValue the device leaves anything there; the twin leaves NaN.
+      if (job.p.pad || job.pad_register)
         for (uint32_t b = 0; b + job.size <= job.local; b += job.size)
-          std::memcpy(d + u + b, &job.p.value, job.size);
+          std::memcpy(d + u + b, &job.value, job.size);
       else
         std::memset(d + u, 0xff, job.local);
       std::memcpy(d + u + job.left, s + g, job.p.block_len);

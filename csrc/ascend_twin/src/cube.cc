@@ -67,8 +67,8 @@ Access Rows(Mem mem, int64_t addr, uint32_t count, int64_t stride, uint32_t rows
 // What Mmad reads of a matrix of `outer` x `inner` fractals: `lines` valid lines (16 a fractal, along
 // `lines_outer`) of `k` valid elements.
 void TouchMatrix(Instr& instr, const Place& p, uint32_t lines, uint32_t k, uint32_t c0, uint32_t size,
-                 bool lines_outer) {
-  const uint32_t line_blocks = (lines + 15) / 16, k_blocks = (k + c0 - 1) / c0;
+                 bool lines_outer, uint32_t k_blocks) {
+  const uint32_t line_blocks = (lines + 15) / 16;
   const uint32_t full = lines / 16, part = lines % 16, k_full = k / c0, k_part = (k % c0) * size;
   const int64_t line_step = lines_outer ? static_cast<int64_t>(k_blocks) * kFractal : kFractal;
   const int64_t k_step = lines_outer ? kFractal : static_cast<int64_t>(line_blocks) * kFractal;
@@ -441,19 +441,21 @@ void MmadOp(Core& core, const MmadCall& p, const Where& where) {
   if (!p.m || !p.n || !p.k) return;
   const uint32_t size = static_cast<uint32_t>(SizeOf(p.a.type)), c0 = kBlock / size,
                  c_size = static_cast<uint32_t>(SizeOf(p.c.type));
-  const uint32_t m1 = (p.m + 15) / 16, n1 = (p.n + 15) / 16, k1 = (p.k + c0 - 1) / c0;
+  const uint32_t m1 = (p.m + 15) / 16, n1 = (p.n + 15) / 16,
+                 k1 = p.align_k && size == 4 ? (p.k + 15) / 16 * 2 : (p.k + c0 - 1) / c0;
   const bool gemv = p.m == 1;
   if (!CheckEnd(core, name, where, pipe, p.a,
                 p.a.addr + (gemv ? p.k * size : static_cast<int64_t>(m1) * k1 * kFractal)) ||
-      !CheckEnd(core, name, where, pipe, p.b, p.b.addr + static_cast<int64_t>(n1) * k1 * kFractal) ||
+      !CheckEnd(core, name, where, pipe, p.b,
+                p.b.addr + static_cast<int64_t>(n1) * ((p.k + c0 - 1) / c0) * kFractal) ||
       !CheckEnd(core, name, where, pipe, p.c, p.c.addr + static_cast<int64_t>(m1) * n1 * 256 * c_size))
     return;
   Instr& instr = core.Begin(pipe, name, where);
   if (gemv)
     instr.Touch(Bursts(Mem::kL0A, false, p.a.addr, 1, p.k * size, 0));
   else
-    TouchMatrix(instr, p.a, p.m, p.k, c0, size, true);
-  TouchMatrix(instr, p.b, p.n, p.k, c0, size, false);
+    TouchMatrix(instr, p.a, p.m, p.k, c0, size, true, k1);
+  TouchMatrix(instr, p.b, p.n, p.k, c0, size, false, k1);
   // The unit writes whole fractals; large tiles are kept in order by the unit itself.
   Access c = Bursts(Mem::kL0C, false, p.c.addr, 1, m1 * n1 * 256 * c_size, 0);
   c.same_pipe_ordered = (p.m / 16) * (p.n / 16) >= 10;
@@ -570,10 +572,11 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
     return;
   }
   const uint32_t max_n = p.row_major ? 4095 : 4096;
-  if (p.n > max_n || p.m > (p.row_major ? 8192u : 65535u) || (!p.row_major && p.n % 16)) {
+  if (p.n > max_n || p.m > (p.row_major ? 8192u : 65535u) || (!p.row_major && p.n % 8)) {
     core.Fail(Rule::kDmaLimit, name, where,
               "nSize " + N(p.n) + " and mSize " + N(p.m) +
-                  "; expected nSize <= 4095 (a multiple of 16 without NZ2ND), mSize <= 8192",
+                  "; expected nSize <= 4095 (a multiple of 16 without NZ2ND, of 8 with channel split), mSize "
+                  "<= 8192",
               pipe);
     return;
   }
@@ -586,7 +589,18 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
               pipe);
     return;
   }
-  const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type)), columns = (p.n + 15) / 16;
+  // Channel split leaves float columns of 8 instead of 16.
+  const uint32_t width = p.channel_split && !p.row_major && dst.type == DType::kFloat ? 8 : 16;
+  const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type)), columns = (p.n + 15) / 16,
+                 out_columns = (p.n + width - 1) / width;
+  if (dst.mem == Mem::kL1 && !p.row_major &&
+      !CheckEnd(
+          core, name, where, pipe, dst,
+          dst.addr + static_cast<int64_t>(out_columns - 1) * p.dst_stride * kBlock + p.m * width * size))
+    return;
+  if (!CheckEnd(core, name, where, pipe, src,
+                src.addr + static_cast<int64_t>(columns - 1) * p.src_stride * 64 + p.m * 64))
+    return;
   const uint32_t nds = p.row_major ? p.nd_num : 1;
   for (uint32_t nd = 0; nd < nds; ++nd) {
     Instr& instr = core.Begin(pipe, name, where);
@@ -596,7 +610,7 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
     instr.Touch(Bursts(Mem::kL0C, false, s.addr, columns, p.m * 64, static_cast<int64_t>(p.src_stride) * 64));
     Access w = p.row_major
                    ? Bursts(d.mem, true, d.addr, p.m, p.n * size, static_cast<int64_t>(p.dst_stride) * size)
-                   : Bursts(d.mem, true, d.addr, columns, p.m * 16 * size,
+                   : Bursts(d.mem, true, d.addr, out_columns, p.m * width * size,
                             static_cast<int64_t>(p.dst_stride) * kBlock);
     w.gm = d.gm;
     w.atomic = d.mem == Mem::kGM && core.atomic != AtomicOp::kNone;
@@ -606,20 +620,21 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
     struct Job {
       Place s, d;
       FixpipeCall p;
-      uint32_t size, columns;
+      uint32_t size, columns, width;
       AtomicOp op;
       Access gm;
-    } job = {s, d, p, size, columns, d.mem == Mem::kGM ? core.atomic : AtomicOp::kNone, w};
+    } job = {s, d, p, size, out_columns, width, d.mem == Mem::kGM ? core.atomic : AtomicOp::kNone, w};
     instr.run.Set([job](Core& k) {
       const uint8_t* from = k.At(Mem::kL0C, job.s.addr);
       uint8_t* to = job.d.mem == Mem::kGM ? k.GmAt(job.d.gm, job.d.addr) : k.At(job.d.mem, job.d.addr);
       for (uint32_t i = 0; i < job.p.m; ++i)
-        for (uint32_t t = 0; t < (job.p.row_major ? job.p.n : job.columns * 16); ++t) {
+        for (uint32_t t = 0; t < (job.p.row_major ? job.p.n : job.columns * job.width); ++t) {
           const uint8_t* e =
               from + static_cast<size_t>(t / 16) * job.p.src_stride * 64 + i * 64 + (t % 16) * 4;
-          uint8_t* o = to + (job.p.row_major ? (static_cast<size_t>(i) * job.p.dst_stride + t) * job.size
-                                             : static_cast<size_t>(t / 16) * job.p.dst_stride * kBlock +
-                                                   (i * 16 + t % 16) * job.size);
+          uint8_t* o =
+              to + (job.p.row_major ? (static_cast<size_t>(i) * job.p.dst_stride + t) * job.size
+                                    : static_cast<size_t>(t / job.width) * job.p.dst_stride * kBlock +
+                                          (i * job.width + t % job.width) * job.size);
           if (job.s.type == DType::kI32) {
             int32_t v;
             std::memcpy(&v, e, 4);
@@ -660,7 +675,7 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
           }
         }
       k.Count(Mem::kL0C, job.d.mem, job.p.row_major ? job.p.m : job.columns,
-              job.p.row_major ? job.p.n * job.size : job.p.m * 16 * job.size,
+              job.p.row_major ? job.p.n * job.size : job.p.m * job.width * job.size,
               job.d.mem == Mem::kGM ? &job.gm : nullptr);
     });
     core.Commit(instr);

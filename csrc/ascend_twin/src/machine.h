@@ -100,6 +100,8 @@ class Machine {
   KernelType type;
   bool collecting_type = false;
   bool soft_sync_started = false;
+  bool sync_all_used = false;  // it owns the flags 11..14 then
+  bool sync_all_flags_taken = false;
   struct Meeting {
     int came = 0;
     std::vector<uint32_t> clock;

@@ -29,9 +29,17 @@ bool CheckBlocks(Core& core, const char* name, const Where& where) {
 void CrossCoreSet(Core& core, int mode, Pipe pipe, int id, bool by_library, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
-  if (id < 0 || id > 15 || (!by_library && id >= 11 && id <= 14)) {
+  const bool reserved = id >= 11 && id <= 14;
+  (by_library ? core.machine.sync_all_used : core.machine.sync_all_flags_taken) |= reserved;
+  if (id < 0 || id > 15) {
     core.Fail(Rule::kCrossCoreFlagId, "CrossCoreSetFlag", where,
-              "flag " + std::to_string(id) + "; a kernel has 0..10 and 15", pipe);
+              "flag " + std::to_string(id) + "; there are 0..15", pipe);
+    return;
+  }
+  if (reserved && core.machine.sync_all_used && core.machine.sync_all_flags_taken) {
+    core.Fail(Rule::kCrossCoreFlagId, by_library ? "SyncAll" : "CrossCoreSetFlag", where,
+              "flags 11..14 belong to SyncAll, which this kernel calls, and it sets one of them itself",
+              pipe);
     return;
   }
   const KernelType type = core.machine.type;
@@ -50,7 +58,7 @@ void CrossCoreWait(Core& core, int id, const Where& where) {
   if (core.stopped()) return;
   if (id < 0 || id > 15) {
     core.Fail(Rule::kCrossCoreFlagId, "CrossCoreWaitFlag", where,
-              "flag " + std::to_string(id) + "; a kernel has 0..10 and 15");
+              "flag " + std::to_string(id) + "; there are 0..15");
     return;
   }
   core.CrossCoreWait(id, where);

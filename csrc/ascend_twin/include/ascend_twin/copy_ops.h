@@ -98,7 +98,8 @@ struct MmadCall {
   Place c, a, b, bias;
   bool has_bias = false;
   uint32_t m, n, k;
-  bool init;  // C starts at zero
+  bool init;             // C starts at zero
+  bool align_k = false;  // float: A is laid out for a k rounded up to 16
   uint32_t unit_flag = 0;
 };
 void MmadOp(Core& core, const MmadCall& call, const Where& where);

@@ -216,6 +216,7 @@ class Core {
   uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
   float pre_quant = 1;
   uint64_t pad_value = 0;  // of DataCopyPad without a value of its own
+  bool pad_value_set = false;
   float reduce_value = 0;  // of the last whole reduction
   int reduce_index = 0;
   bool header_scratch = false;  // a call implemented by the headers may use their scratch area

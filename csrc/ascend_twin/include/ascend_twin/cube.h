@@ -91,9 +91,18 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
   call.k = p.k;
   call.init = p.cmatrixInitVal && !p.isBias;
   call.unit_flag = p.unitFlag;
-  if (p.cmatrixSource)
-    detail::Current().Fail(detail::Rule::kNotOnChip, "Mmad", where,
-                           "cmatrixSource is set: pass the bias tensor instead, on ascend910b");
+  call.align_k = p.kDirectionAlign;
+  // C starts from the bias table, whose start the unit takes without a tensor to name it.
+  if (p.cmatrixSource && !p.cmatrixInitVal) {
+    if (!kIs910B) {
+      detail::Current().Fail(detail::Rule::kNotOnChip, "Mmad", where, "ascend910 has no bias table");
+      return;
+    }
+    call.bias.mem = detail::Mem::kBias;
+    call.bias.type = TypeOf<T>();
+    call.has_bias = true;
+    call.init = true;
+  }
   ::ascend_twin::MmadOp(detail::Current(), call, where);
 }
 template <typename T, typename U, typename S, typename V>
@@ -111,6 +120,7 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
   call.k = p.k;
   call.init = true;
   call.unit_flag = p.unitFlag;
+  call.align_k = p.kDirectionAlign;
   ::ascend_twin::MmadOp(detail::Current(), call, where);
 }
 

@@ -186,6 +186,7 @@ void SetPadValue(T paddingValue) {
   uint64_t value = 0;
   std::memcpy(&value, &paddingValue, sizeof(T));
   detail::Current().pad_value = value;
+  detail::Current().pad_value_set = true;
 }
 
 // Byte-granular copies with padding; absent on the 910.
