@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls that the 910 lacks, one a line. tests/twin/test_twin.py compiles this file and expects a message for each.
+// Calls that the 910 lacks, one a line. tests/twin/test_twin.py compiles this file and expects a message for
+// each.
 // clang-format off
 #include "kernel_operator.h"
 using namespace AscendC;
