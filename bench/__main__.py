@@ -9,6 +9,8 @@ from pathlib import Path
 from bench import machine, report
 from bench.rows import write_csv
 
+DISTURBED = 0.05  # share of the cores
+
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(
@@ -50,7 +52,10 @@ def main(arguments=None):
     console.print(
         f"{here.device}, {here.threads} threads, commit {here.commit}{', quick' if options.quick else ''}"
     )
+    others = machine.OtherWork()
     rows = run(here, console, quick=options.quick)
+    if others.share() > DISTURBED:
+        console.print(f"Other processes had {others.share():.0%} of the cores: take these figures with care.")
 
     from bench.plot import plot
 

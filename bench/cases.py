@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator cases: inputs, the call in MindSpore, and the work it cannot avoid. A new operator is one function here."""
+"""The operator cases: inputs, the call in MindSpore, the work it cannot avoid. A new operator is one function."""
 
 from dataclasses import dataclass
 from typing import Callable
@@ -13,7 +13,7 @@ DIRECTIONS = ("forward", "forward+backward")
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of the matrix products, and bytes that a call must read or write once; per direction."""
+    """Operations of the matrix products (0: none worth counting), and bytes that a call must read or write once."""
 
     flops: float
     bytes: float
@@ -98,8 +98,77 @@ def window_attention(stage, window, batch=8):
     )
 
 
+def residual_layer_norm(stage, batch=8):
+    """x + LayerNorm(y) on the tokens of a stage."""
+    stage = Stage(stage)
+    shape = (batch, stage.size, stage.size, stage.channels)
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        x, y = (rng.standard_normal(shape, np.float32) for _ in range(2))
+        gamma, beta = (rng.standard_normal(stage.channels, np.float32) for _ in range(2))
+        return x, y, gamma, beta
+
+    def function(backend):
+        from swinv2_kernels import residual_layer_norm as operator
+
+        def call(x, y, gamma, beta):
+            return operator(x, y, gamma, beta, backend=backend)
+
+        return call
+
+    # Forward x, y -> out; backward y, dout -> dy, and dx is dout itself.
+    return _elementwise("residual_layer_norm", stage, shape, inputs, function, 3, 3)
+
+
+def bias_gelu(stage, batch=8):
+    """GELU of the MLP's hidden layer."""
+    stage = Stage(stage)
+    shape = (batch, stage.size, stage.size, 4 * stage.channels)
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        return rng.standard_normal(shape, np.float32), rng.standard_normal(shape[-1], np.float32)
+
+    def function(backend):
+        from swinv2_kernels import bias_gelu as operator
+
+        def call(x, bias):
+            return operator(x, bias, backend=backend)
+
+        return call
+
+    # Forward x -> out; backward x, dout -> dx.
+    return _elementwise("bias_gelu", stage, shape, inputs, function, 2, 3)
+
+
+def _elementwise(operator, stage, shape, inputs, function, forward_arrays, backward_arrays):
+    size = 4.0 * np.prod(shape)
+    work = Work(0, forward_arrays * size), Work(0, (forward_arrays + backward_arrays) * size)
+    return Case(
+        operator,
+        f"T stage {stage.number}",
+        shape[0],
+        inputs,
+        shape,
+        function,
+        dict(zip(DIRECTIONS, work)),
+        {},
+    )
+
+
 def operator_cases(quick=False):
     """What `python -m bench` measures. Stage 4 has one window of 8 whatever the model's."""
     if quick:
-        return [window_attention(1, 8), window_attention(3, 8), window_attention(3, 16)]
-    return [window_attention(s, 8) for s in (1, 2, 3, 4)] + [window_attention(s, 16) for s in (1, 2, 3)]
+        return [
+            window_attention(1, 8),
+            window_attention(3, 8),
+            window_attention(3, 16),
+            residual_layer_norm(1),
+            bias_gelu(3),
+        ]
+    return [
+        *(window_attention(stage, 8) for stage in (1, 2, 3, 4)),
+        *(window_attention(stage, 16) for stage in (1, 2, 3)),
+        *(operator(stage) for operator in (residual_layer_norm, bias_gelu) for stage in (1, 3)),
+    ]

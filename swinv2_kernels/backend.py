@@ -18,7 +18,8 @@ from mindspore.ops import constexpr
 
 logger = logging.getLogger("swinv2_kernels")
 
-BACKENDS = ("cpu", "ascend", "twin-910", "twin-910b", "reference")
+TWINS = ("twin-910", "twin-910b")
+BACKENDS = ("cpu", "ascend", *TWINS, "reference")
 ENVIRONMENT_VARIABLE = "SWINV2_KERNELS_BACKEND"
 
 _forced: ContextVar[Optional[str]] = ContextVar("swinv2_kernels_backend", default=None)
@@ -51,8 +52,8 @@ def resolve_backend(backend: Optional[str] = None) -> str:
     """
     if backend is not None:
         name, origin = _check_name(backend, "backend"), "argument"
-    elif _forced.get() is not None:
-        name, origin = _forced.get(), "use_backend"
+    elif (forced := _forced.get()) is not None:
+        name, origin = forced, "use_backend"
     elif os.environ.get(ENVIRONMENT_VARIABLE):
         name, origin = _check_name(os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE), "environment"
     else:
@@ -60,6 +61,15 @@ def resolve_backend(backend: Optional[str] = None) -> str:
     _check_available(name)
     _log_once(name, origin)
     return name
+
+
+def resolve_row_backend(backend: Optional[str] = None) -> str:
+    """The back end of residual_layer_norm and bias_gelu beside window attention on `backend`.
+
+    The twins run window attention alone; the operators between run on the CPU, where the twins run.
+    """
+    name = resolve_backend(backend)
+    return "cpu" if name in TWINS else name
 
 
 @constexpr
@@ -81,7 +91,7 @@ def device_target() -> str:
 @cache
 def library_path() -> str:
     """The shared library that holds the AOT operators."""
-    from swinv2_kernels import _native
+    from swinv2_kernels import _native  # type: ignore[attr-defined]
 
     return str(Path(_native.__file__).with_name("libswinv2_kernels.so"))
 
@@ -109,7 +119,7 @@ def _why_unavailable(name: str) -> Optional[str]:
         if target != "Ascend":
             return f"it needs device_target 'Ascend', which is {target!r}; set it with mindspore.set_device('Ascend')"
         return "this version has no Ascend op package; use backend='reference'"
-    if name in ("cpu", "twin-910", "twin-910b"):
+    if name == "cpu" or name in TWINS:
         if target != "CPU":
             return (
                 f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"

@@ -33,7 +33,8 @@ def residual_layer_norm(
     Formula: csrc/residual_layer_norm/residual_layer_norm.h. Differentiable in every tensor, deterministic.
 
     Args:
-        x, y: (B, ..., C) of one dtype, float32, float16 or bfloat16. Arithmetic is float32.
+        x, y: (B, ..., C) float32, float16 or bfloat16, of one dtype, or y a half type beside a float32 x (a residual
+            stream under mixed precision). Arithmetic is float32.
         gamma, beta: (C,) float32.
         epsilon: added to the variance, > 0.
         keep: (B,) float32, the drop-path factor of each sample: 0, or 1 / (1 - rate). None keeps all.
@@ -48,7 +49,10 @@ def residual_layer_norm(
     """
     name, epsilon = resolve_in_graph(backend), _checked_epsilon(epsilon)
     check_storage_dtype("x", x.dtype)
-    check_same("y", "dtype", y.dtype, "x", x.dtype)
+    if x.dtype == ms.float32:
+        check_storage_dtype("y", y.dtype)
+    else:
+        check_same("y", "dtype", y.dtype, "x", x.dtype)
     check_float32("gamma", gamma.dtype)
     check_float32("beta", beta.dtype)
     if keep is not None:

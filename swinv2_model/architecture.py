@@ -35,7 +35,7 @@ def pair(value: Size, name: str) -> tuple[int, int]:
 class Stage(NamedTuple):
     """One row of the stage table: sizes in tokens, multiply-adds an image (patch merging included)."""
 
-    index: int
+    stage: int
     resolution: tuple[int, int]
     dim: int
     depth: int
@@ -202,6 +202,5 @@ def official_window(
         if min(resolution) <= wh:
             return (min(resolution),) * 2, (0, 0)
         return (wh, ww), (wh // 2, ww // 2)
-    window = tuple(min(r, n) for r, n in zip(resolution, window_size))
-    shift = tuple(0 if r <= n else n // 2 for r, n in zip(resolution, window_size))
-    return window, shift
+    (height, width), clipped = resolution, (min(resolution[0], wh), min(resolution[1], ww))
+    return clipped, (0 if height <= wh else wh // 2, 0 if width <= ww else ww // 2)

@@ -85,7 +85,7 @@ def rank_of_label(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(logits).all(1), rank, logits.shape[1])
 
 
-def _loaded(samples: Samples, indices: Sequence[int], workers: int) -> Iterator[list[tuple[int, Any]]]:
+def _loaded(samples: Samples, batches: Sequence[range], workers: int) -> Iterator[list[tuple[int, Any]]]:
     """Batches of (index, (image, note) or ImageError) in order, decoded a few batches ahead."""
 
     def load(index: int) -> Any:
@@ -96,12 +96,12 @@ def _loaded(samples: Samples, indices: Sequence[int], workers: int) -> Iterator[
 
     with ThreadPoolExecutor(workers) as pool:
         ahead: list[list[tuple[int, Future]]] = []
-        for batch in indices:
+        for batch in batches:
             ahead.append([(i, pool.submit(load, i)) for i in batch])
             if len(ahead) > 2:
                 yield [(i, future.result()) for i, future in ahead.pop(0)]
-        for batch in ahead:
-            yield [(i, future.result()) for i, future in batch]
+        for last in ahead:
+            yield [(i, future.result()) for i, future in last]
 
 
 def evaluate(
@@ -205,18 +205,17 @@ class _bar:
             self.task = self.progress.add_task("", total=total, speed=0.0)
 
     def __enter__(self) -> Callable[[int], None]:
-        if self.progress is None:
+        progress = self.progress
+        if progress is None:
             return lambda count: None
-        self.progress.start()
+        progress.start()
         begin = time.perf_counter()
         done = 0
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            self.progress.update(
-                self.task, advance=count, speed=done / max(time.perf_counter() - begin, 1e-9)
-            )
+            progress.update(self.task, advance=count, speed=done / max(time.perf_counter() - begin, 1e-9))
 
         return advance
 
@@ -284,6 +283,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line, in the model's order")
     parser.add_argument("--device_target", default="CPU", choices=["CPU", "Ascend"])
     parser.add_argument("--device_id", type=int)
+    parser.add_argument("--compute_dtype", default="float32", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--backend", help="back end of the fused operators")
 
 
@@ -292,7 +292,7 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
     if not args.pretrained:
         raise ValueError("pretrained: expected a checkpoint; give --pretrained CKPT.")
     config = load_config(args.config) if args.config else config_of(args.pretrained)
-    sizes = {}
+    sizes: dict[str, Any] = {}
     for key in ("image_size", "window_size"):
         value = getattr(args, key)
         if value is not None:
@@ -304,6 +304,7 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
         checkpoint_path=args.pretrained,
         cls_map_file=args.cls_map_file,
         backend=args.backend,
+        compute_dtype=args.compute_dtype,
         **sizes,
     )
     return model, config, preprocessing(config, model.image_size)
@@ -327,7 +328,7 @@ def _run_digits(args: argparse.Namespace) -> int:
 
     path = Path(args.pretrained or Path("runs") / (args.config or "digits") / trainer.CHECKPOINT)
     if path.is_file() and trainer.CONFIG_KEY not in read_checkpoint(path)[1]:
-        raise ValueError("data_url: expected a folder of images; give --data_url DIR.")
+        raise ValueError(f"data_url: {path} is no run of `train`; give a folder of images, --data_url DIR.")
     trainer.evaluate(path, args.backend, Console(highlight=False))
     return 0
 

@@ -97,10 +97,12 @@ def read_image(path: str | os.PathLike[str]) -> tuple[Image.Image, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    note = f"{path}: animated, the first of {image.n_frames} frames is used."
-                image.load()
+            with Image.open(path) as file:
+                frames = getattr(file, "n_frames", 1)
+                if frames > 1 and file.format != "MPO":
+                    note = f"{path}: animated, the first of {frames} frames is used."
+                file.load()
+                image: Image.Image = file
                 if image.mode.startswith("I"):
                     image, note = _from_16_bit(image), f"{path}: 16-bit grey, reduced to 8 bits."
                 elif image.mode == "F":

@@ -22,16 +22,19 @@ class Inference:
 
     def __init__(self, model, batch_size=64):
         self.model, self.batch_size = model, batch_size
-        self._forward, self._stores = None, None
-        self._sources = [p for p in model.get_parameters() if any(word in p.name for word in BIAS_PARAMETERS)]
-        self._tables, self._values = None, None
+        self._forward, self._compiled = None, None
+        self._tables, self._made_from = None, None
 
     def bias_tables(self):
-        """The tables of every block for the parameters as they are now."""
-        values = [parameter.asnumpy() for parameter in self._sources]
-        current = self._values is not None and all(map(np.array_equal, values, self._values))
-        if not current:
-            self._tables, self._values = self.model.bias_tables(), [value.copy() for value in values]
+        """The tables of every block for the parameters and windows as they are now."""
+        parameters = self.model.get_parameters()
+        values = [p.asnumpy() for p in parameters if any(word in p.name for word in BIAS_PARAMETERS)]
+        windows = [(block.attn.geometry, block.attn.pretrained_window_size) for block in self.model.blocks]
+        if self._made_from is None or not (
+            windows == self._made_from[0] and all(map(np.array_equal, values, self._made_from[1]))
+        ):
+            self._tables = self.model.bias_tables()
+            self._made_from = windows, [value.copy() for value in values]
         return self._tables
 
     def __call__(self, images):
@@ -39,8 +42,9 @@ class Inference:
         # A compiled graph keeps reading the memory a parameter had when it was compiled, whatever set_data or
         # load_param_into_net put in its place since.
         stores = [parameter.data_ptr() for parameter in self.model.get_parameters()]
-        if stores != self._stores:
-            self._forward, self._stores = _Forward(self.model), stores
+        current = (stores, [block.attn.geometry for block in self.model.blocks])
+        if current != self._compiled:
+            self._forward, self._compiled = _Forward(self.model), current
         tables, logits = self.bias_tables(), []
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]

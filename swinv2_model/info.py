@@ -55,7 +55,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     rows = [("stage", "tokens", "channels", "blocks", "heads", "window", "windows", "parameters", "G")]
     for row in arch.stages(image, window):
         tokens, side = (f"{a}x{b}" for a, b in (row.resolution, row.window))
-        cells = (row.index, tokens, row.dim, row.depth, row.num_heads, side, row.windows)
+        cells = (row.stage, tokens, row.dim, row.depth, row.num_heads, side, row.windows)
         rows.append((*map(str, cells), f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.2f}"))
     _print_table(rows)
     for key in ("top1", "top5", "paper", "weights"):

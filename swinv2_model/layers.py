@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
+from swinv2_kernels.backend import resolve_backend, resolve_row_backend
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
 LAYER_NORM_EPS = 1e-5
@@ -129,7 +130,8 @@ class Attention(nn.Cell):
         super().__init__()
         self.num_heads = num_heads
         self.pretrained_window_size = pretrained_window_size
-        self.mask_padding, self.mask_value, self.backend = mask_padding, mask_value, backend
+        self.mask_padding, self.mask_value = mask_padding, mask_value
+        self.backend = resolve_backend(backend)
         self._define(channels, dtype)
         self.proj = Linear(channels, channels, dtype=dtype)
         self.geometry, self.window_attention = None, None
@@ -191,14 +193,15 @@ class Attention(nn.Cell):
 class Mlp(nn.Cell):
     """fc2(gelu(fc1 x)), the bias of fc1 added inside the GELU."""
 
-    def __init__(self, channels, hidden, gelu, dtype):
+    def __init__(self, channels, hidden, gelu, dtype, backend=None):
         super().__init__()
         self.fc1 = Linear(channels, hidden, dtype=dtype)
         self.fc2 = Linear(hidden, channels, dtype=dtype)
-        self.gelu = gelu
+        self.gelu, self.backend = gelu, resolve_row_backend(backend)
 
     def construct(self, x):
-        return self.fc2(bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu))
+        x = bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu, backend=self.backend)
+        return self.fc2(x)
 
 
 class Block(nn.Cell):
@@ -208,16 +211,18 @@ class Block(nn.Cell):
         super().__init__()
         self.attn = attention
         self.norm1 = LayerNorm(channels, norm_eps)
-        self.mlp = Mlp(channels, mlp_hidden, gelu, dtype)
+        self.mlp = Mlp(channels, mlp_hidden, gelu, dtype, attention.backend)
         self.norm2 = LayerNorm(channels, norm_eps)
+        self.backend = resolve_row_backend(attention.backend)
 
     def construct(self, x, keep=None, bias_table=None):
         """keep: a pair of (B,) drop-path factors, for the attention and the MLP branch."""
         keep1, keep2 = (None, None) if keep is None else keep
-        branch = self.attn(x, bias_table)
-        x = residual_layer_norm(x, branch, self.norm1.gamma, self.norm1.beta, self.norm1.epsilon, keep1)
-        branch = self.mlp(x)
-        return residual_layer_norm(x, branch, self.norm2.gamma, self.norm2.beta, self.norm2.epsilon, keep2)
+        x = self.add_normalised(x, self.attn(x, bias_table), self.norm1, keep1)
+        return self.add_normalised(x, self.mlp(x), self.norm2, keep2)
+
+    def add_normalised(self, x, branch, norm, keep):
+        return residual_layer_norm(x, branch, norm.gamma, norm.beta, norm.epsilon, keep, backend=self.backend)
 
 
 class PatchMerging(nn.Cell):

@@ -142,8 +142,8 @@ class SwinTransformerV2(nn.Cell):
         """Change the image size, and the window, of a live model; parameters stay as they are.
 
         Where a block's window changes, the position bias goes on from the window it was trained with
-        (pretrained_window_size), as in the official 12-to-16 fine-tuning. Functions compiled before must be
-        compiled again.
+        (pretrained_window_size), as in the official 12-to-16 fine-tuning. In graph mode the model compiles
+        itself again; `ms.jit` functions and Cells around it must be built again, `Inference` does so.
         """
         before = [block.attn.geometry.window_size for block in self.blocks]
         window = self.window_size if window_size is None else pair(window_size, "window_size")
@@ -152,6 +152,7 @@ class SwinTransformerV2(nn.Cell):
             trained = block.attn.pretrained_window_size
             if block.attn.geometry.window_size != old and trained in (0, (0, 0), [0, 0]):
                 block.attn.pretrained_window_size = old
+        self.compile_cache.clear()
         return self
 
     def reset_classifier(self, num_classes):
@@ -162,6 +163,7 @@ class SwinTransformerV2(nn.Cell):
             for name, parameter in self.head.parameters_and_names():
                 parameter.name = f"head.{name}"
                 initialise(parameter, self.seed)
+        self.compile_cache.clear()
         return self
 
     def bias_tables(self):

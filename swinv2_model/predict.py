@@ -79,11 +79,11 @@ def attention_received(seen: Seen) -> np.ndarray:
     parts = seen.qkv.astype(np.float64).reshape(height // wh, wh, width // ww, ww, 3, heads, dim)
     parts = parts.transpose(0, 2, 1, 3, 4, 5, 6).reshape(-1, n, 3, heads, dim)
     q, k = parts[:, :, 0].transpose(0, 2, 1, 3), parts[:, :, 1].transpose(0, 2, 1, 3)
-    if seen.scale is None:
+    if seen.logit_scale is None:
+        scale: Any = seen.scale
+    else:
         q, k = (t / np.maximum(np.linalg.norm(t, axis=-1, keepdims=True), 1e-12) for t in (q, k))
         scale = np.exp(np.minimum(seen.logit_scale.reshape(heads, 1, 1), np.log(100.0)))
-    else:
-        scale = seen.scale
     y, x = np.divmod(np.arange(n), ww)
     bias = seen.bias_table[:, y[:, None] - y + wh - 1, x[:, None] - x + ww - 1]  # (heads, N, N)
     logits = q @ k.swapaxes(-1, -2) * scale + bias

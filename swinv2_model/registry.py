@@ -218,7 +218,7 @@ def _build_loaded(
 
     arrays, _, report = read_official(checkpoint_path, cls_map_file=cls_map_file)
     model_config = config["model"]
-    native = {key: pair(model_config[key], key) for key in ("image_size", "window_size")}
+    native: dict[str, Any] = {key: pair(model_config[key], key) for key in ("image_size", "window_size")}
     made = report.description
     if made is not None and len(made.pretrained_window_sizes) == len(model_config["depths"]):
         native = {"image_size": made.image_size, "window_size": made.window_size}

@@ -220,6 +220,16 @@ def test_gelu(mode, approximate, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_branch_beside_a_float32_stream(mode, dtype):
+    (x, y, dout), rest, exact, rounded, sizes = layer_norm_case(2, (2, 4, 6, 40), dtype, True)
+    inputs = [Tensor(x), Tensor(y).astype(MS[dtype]), *map(Tensor, rest)]
+    actual = run(LayerNorm("cpu"), Tensor(dout), *inputs)
+    check(NAMES, actual, exact, rounded, dtype, sizes)
+    assert LayerNorm("cpu")(*inputs).dtype == ms.float32
+    assert np.abs(actual[0] - exact[0]).max() < 1e-5  # float32 storage
+
+
 def test_dynamic_shapes(mode):
     x, bias = Tensor(np.ones((2, 3, 8), np.float32)), Tensor(np.ones(8, np.float32))
     unknown = Tensor(shape=[None, None, 8], dtype=ms.float32)
@@ -240,9 +250,9 @@ BAD = {
         r"y: expected the shape of x, \(2, 3, 8\)",
     ),
     "y-dtype": (
-        lambda: sk.residual_layer_norm(X, HALF, C, C),
+        lambda: sk.residual_layer_norm(HALF, X, C, C),
         TypeError,
-        "y: expected the dtype of x, Float32",
+        "y: expected the dtype of x, Float16",
     ),
     "gamma": (
         lambda: sk.residual_layer_norm(X, X, C[:7], C),

@@ -16,7 +16,7 @@ MODES = ("eager", "sdpa")
 
 
 class WindowAttention(nn.Module):
-    """qkv (B, H, W, 3C), bias (heads, N, N), logit_scale (heads,) -> (B, H, W, C), as `swinv2_kernels.window_attention`.
+    """qkv (B, H, W, 3C), bias (heads, N, N), logit_scale (heads,) -> (B, H, W, C), as ours.
 
     The region mask is a constant. Mode "sdpa" takes bias and mask added up, over (windows * heads): no copy of it for
     every image, and the layout that PyTorch's fused CPU kernel accepts.

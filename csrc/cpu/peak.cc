@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "core/error.h"
 #include "cpu/isa.h"
@@ -11,36 +12,25 @@
 
 namespace swinv2 {
 
-#define SWINV2_DECLARE(isa)                                                                       \
-  namespace isa {                                                                                 \
-  double peak_flops(int64_t steps);                                                               \
-  float peak_multiply_add(int64_t steps, float factor, float term);                               \
-  void peak_copy(float* a, const float* b, int64_t begin, int64_t end);                           \
-  void peak_triad(float* a, const float* b, const float* c, float s, int64_t begin, int64_t end); \
-  }
-SWINV2_DECLARE(baseline)
-#if defined(SWINV2_X86)
-SWINV2_DECLARE(avx2)
-SWINV2_DECLARE(avx512)
-#endif
+SWINV2_PER_ISA(double peak_flops(int64_t steps);
+               float peak_multiply_add(int64_t steps, float factor, float term);
+               void peak_copy(float* a, const float* b, int64_t begin, int64_t end);
+               void peak_triad(float* a, const float* b, const float* c, float s, int64_t begin,
+                               int64_t end);)
 
 namespace {
 
-#define SWINV2_LOOPS(isa) {isa::peak_flops, isa::peak_multiply_add, isa::peak_copy, isa::peak_triad}
-
-struct Loops {
-  decltype(&baseline::peak_flops) flops;
-  decltype(&baseline::peak_multiply_add) multiply_add;
-  decltype(&baseline::peak_copy) copy;
-  decltype(&baseline::peak_triad) triad;
-};
-
-Loops loops() {
-#if defined(SWINV2_X86)
-  if (active_isa() == Isa::kAvx512) return SWINV2_LOOPS(avx512);
-  if (active_isa() == Isa::kAvx2) return SWINV2_LOOPS(avx2);
-#endif
-  return SWINV2_LOOPS(baseline);
+double flops(int64_t steps) {
+  SWINV2_DISPATCH(peak_flops(steps));
+}
+float multiply_add(int64_t steps) {
+  SWINV2_DISPATCH(peak_multiply_add(steps, 0.999f, 1e-3f));
+}
+void copy(float* a, const float* b, int64_t begin, int64_t end) {
+  SWINV2_DISPATCH(peak_copy(a, b, begin, end));
+}
+void triad(float* a, const float* b, const float* c, int64_t begin, int64_t end) {
+  SWINV2_DISPATCH(peak_triad(a, b, c, 3.f, begin, end));
 }
 
 template <class F>
@@ -59,21 +49,20 @@ constexpr int64_t kGrain = int64_t{1} << 18;
 Peaks measure_peaks(int repetitions) {
   if (repetitions < 1)
     throw InvalidArgument("repetitions: expected at least 1, got " + std::to_string(repetitions));
-  const Loops run = loops();
   const int64_t threads = num_threads();
   std::atomic<float> sink{0.f};
   Peaks peaks;
 
-  const auto multiply_add = [&](int64_t steps) {
+  const auto compute = [&](int64_t steps) {
     return seconds([&] {
       parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) sink.store(run.multiply_add(steps, 0.999f, 1e-3f));
+        for (int64_t i = begin; i < end; ++i) sink.store(multiply_add(steps));
       });
     });
   };
-  multiply_add(16 * kSteps);  // wake the threads and the clock
+  compute(16 * kSteps);  // wake the threads and the clock
   for (int r = 0; r < repetitions; ++r)
-    peaks.gflops.push_back(double(threads) * run.flops(kSteps) / multiply_add(kSteps) * 1e-9);
+    peaks.gflops.push_back(double(threads) * flops(kSteps) / compute(kSteps) * 1e-9);
 
   std::vector<float> a(kFloats, 0.f), b(kFloats, 1.f), c(kFloats, 2.f);
   const auto stream = [&](double arrays, const std::function<void(int64_t, int64_t)>& body) {
@@ -81,9 +70,9 @@ Peaks measure_peaks(int repetitions) {
   };
   for (int r = 0; r < repetitions; ++r) {
     peaks.copy.push_back(
-        stream(2, [&](int64_t begin, int64_t end) { run.copy(a.data(), b.data(), begin, end); }));
-    peaks.triad.push_back(stream(
-        3, [&](int64_t begin, int64_t end) { run.triad(a.data(), b.data(), c.data(), 3.f, begin, end); }));
+        stream(2, [&](int64_t begin, int64_t end) { copy(a.data(), b.data(), begin, end); }));
+    peaks.triad.push_back(
+        stream(3, [&](int64_t begin, int64_t end) { triad(a.data(), b.data(), c.data(), begin, end); }));
   }
   return peaks;
 }

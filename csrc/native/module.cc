@@ -2,122 +2,18 @@
 //
 // swinv2_kernels._native: the CPU kernels on NumPy arrays, without MindSpore, and what the build and the CPU
 // are.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <optional>
-
 #include "bias_gelu/bias_gelu_host.h"
-#include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 #include "cpu/peak.h"
+#include "native/arrays.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
-#include "window_attention/window_attention_host.h"
-
-namespace py = pybind11;
 
 namespace swinv2 {
+
+void register_twin(py::module_ native);  // twin.cc
+
 namespace {
-
-using Pair = std::pair<int64_t, int64_t>;
-using Floats = py::array_t<float, py::array::c_style>;
-
-// What came, for an error's text.
-std::string kind(const py::handle& value) {
-  return py::repr(py::type::handle_of(value)).cast<std::string>();
-}
-
-py::array array(const py::object& value, const char* name) {
-  if (!py::isinstance<py::array>(value))
-    throw py::type_error(std::string(name) + ": expected a NumPy array, got " + kind(value));
-  return value;
-}
-
-template <class T>
-T read_as(const py::object& value, const char* name, const char* expected) {
-  try {
-    return value.cast<T>();
-  } catch (const py::cast_error&) {
-    throw py::type_error(std::string(name) + ": expected " + expected + ", got " +
-                         py::repr(value).cast<std::string>());
-  }
-}
-
-// Compared by value: an array that was pickled carries its own copy of the dtype.
-bool has_dtype(const py::array& a, const char* name) {
-  return a.dtype().equal(py::dtype(name));
-}
-
-std::string text(const py::array& a) {
-  return py::str(a.dtype()).cast<std::string>();
-}
-
-// NumPy has no bfloat16: its bits travel as uint16.
-DType dtype_of(const py::array& a, const char* name) {
-  if (has_dtype(a, "float32")) return DType::kFloat32;
-  if (has_dtype(a, "float16")) return DType::kFloat16;
-  if (has_dtype(a, "uint16")) return DType::kBFloat16;
-  throw py::type_error(std::string(name) +
-                       ": expected float32, float16 or uint16 (the bits of bfloat16), got " + text(a));
-}
-
-void expect_float32(const py::array& a, const char* name) {
-  if (!has_dtype(a, "float32"))
-    throw py::type_error(std::string(name) + ": expected float32, got " + text(a));
-}
-
-Shape shape_of(const py::array& a) {
-  return {a.shape(), a.shape() + a.ndim()};
-}
-
-// Aligned and in C order is what the kernels read; any other layout is copied. Shapes are checked before: a
-// broadcast array may stand for more than memory holds.
-void make_contiguous(std::initializer_list<py::array*> arrays) {
-  for (py::array* a : arrays) {
-    *a = py::array::ensure(*a, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-    if (!*a) throw std::bad_alloc();
-  }
-}
-
-const float* float_data(const py::array& a) {
-  return static_cast<const float*>(a.data());
-}
-
-struct Options {
-  py::object shift_size, valid_size, mask_value, cosine;
-
-  WindowAttentionOptions read() const {
-    const Pair shift = read_as<Pair>(shift_size, "shift_size", "a pair of ints");
-    const auto valid = read_as<std::optional<Pair>>(valid_size, "valid_size", "None or a pair of ints");
-    if (valid && (valid->first < 1 || valid->second < 1))
-      throw InvalidArgument("valid_size: expected at least (1, 1), got (" + std::to_string(valid->first) +
-                            ", " + std::to_string(valid->second) + ")");
-    const Pair size = valid.value_or(Pair{-1, -1});
-    return {shift.first,
-            shift.second,
-            size.first,
-            size.second,
-            read_as<float>(mask_value, "mask_value", "a number"),
-            read_as<bool>(cosine, "cosine", "a bool")};
-  }
-};
-
-WindowAttention check(const py::array& qkv, const py::array& table, const py::array& scale,
-                      const Options& options) {
-  const DType dtype = dtype_of(qkv, "qkv");
-  expect_float32(table, "bias_table");
-  expect_float32(scale, "scale");
-  return check_window_attention(shape_of(qkv), dtype, shape_of(table), shape_of(scale), options.read());
-}
-
-void expect(const char* name, const py::array& a, const py::dtype& dtype, const Shape& shape) {
-  if (a.dtype().equal(dtype) && shape_of(a) == shape) return;
-  throw InvalidArgument(std::string(name) + ": expected " + py::str(dtype).cast<std::string>() +
-                        " of shape " + py::str(py::cast(shape)).cast<std::string>() + ", got " + text(a) +
-                        " of shape " + py::str(py::cast(shape_of(a))).cast<std::string>());
-}
 
 py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
                   py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
@@ -165,12 +61,12 @@ py::array empty_like(const py::array& a) {
 
 ResidualLayerNorm check(const py::array& x, const py::array& y, const char* name, const py::array& gamma,
                         const py::array& beta, const py::array& keep, const py::object& epsilon) {
-  const DType dtype = dtype_of(x, name);
   expect_float32(gamma, "gamma");
   expect_float32(beta, "beta");
   expect_float32(keep, "keep");
-  return check_residual_layer_norm(shape_of(x), shape_of(y), dtype, shape_of(gamma), shape_of(beta),
-                                   shape_of(keep), read_as<float>(epsilon, "epsilon", "a number"));
+  return check_residual_layer_norm(shape_of(x), dtype_of(x, name), shape_of(y), dtype_of(y, "y"),
+                                   shape_of(gamma), shape_of(beta), shape_of(keep),
+                                   read_as<float>(epsilon, "epsilon", "a number"));
 }
 
 py::tuple layer_norm_forward(const py::object& x_in, const py::object& y_in, const py::object& gamma_in,
@@ -179,7 +75,6 @@ py::tuple layer_norm_forward(const py::object& x_in, const py::object& y_in, con
   py::array x = array(x_in, "x"), y = array(y_in, "y"), gamma = array(gamma_in, "gamma"),
             beta = array(beta_in, "beta"), keep = array(keep_in, "keep");
   const ResidualLayerNorm op = check(x, y, "x", gamma, beta, keep, epsilon);
-  expect("y", y, x.dtype(), shape_of(x));
   make_contiguous({&x, &y, &gamma, &beta, &keep});
   Shape stats_shape = shape_of(x);
   stats_shape.back() = 2;
@@ -200,11 +95,10 @@ py::tuple layer_norm_backward(const py::object& y_in, const py::object& gamma_in
                               const py::object& dout_in, const py::object& epsilon) {
   py::array y = array(y_in, "y"), gamma = array(gamma_in, "gamma"), beta = array(beta_in, "beta"),
             keep = array(keep_in, "keep"), stats = array(stats_in, "stats"), dout = array(dout_in, "dout");
-  const ResidualLayerNorm op = check(y, y, "y", gamma, beta, keep, epsilon);
+  const ResidualLayerNorm op = check(dout, y, "dout", gamma, beta, keep, epsilon);
   Shape stats_shape = shape_of(y);
   stats_shape.back() = 2;
   expect("stats", stats, py::dtype::of<float>(), stats_shape);
-  expect("dout", dout, y.dtype(), shape_of(y));
   make_contiguous({&y, &gamma, &beta, &keep, &stats, &dout});
   py::array dy = empty_like(y);
   Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
@@ -305,6 +199,7 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
         "The gradients (dx, dbias) for the cotangent dout.");
 
+  register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

@@ -28,8 +28,8 @@ extern "C" {
 std::vector<Shape> SwinV2ResidualLayerNormInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
   const aot::Arguments a{5, nullptr, ndims, shapes, nullptr};
   if (a.known(0) && a.known(1) && a.known(2) && a.known(3) && a.known(4))
-    check_residual_layer_norm(a.shape(0), a.shape(1), DType::kFloat32, a.shape(2), a.shape(3), a.shape(4),
-                              epsilon(extra));
+    check_residual_layer_norm(a.shape(0), DType::kFloat32, a.shape(1), DType::kFloat32, a.shape(2),
+                              a.shape(3), a.shape(4), epsilon(extra));
   return {a.shape(0), ndims[0] > 1 ? stats_shape(a.shape(0)) : a.shape(0)};
 }
 
@@ -41,13 +41,12 @@ int SwinV2ResidualLayerNorm(int count, void** data, int* ndims, int64_t** shapes
                             void* extra) {
   return aot::run([&] {
     const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const DType dtype = a.dtype(0, "x");
-    a.expect(1, "y", dtype);
     a.expect(2, "gamma", DType::kFloat32);
     a.expect(3, "beta", DType::kFloat32);
     a.expect(4, "keep", DType::kFloat32);
-    const ResidualLayerNorm op = check_residual_layer_norm(a.shape(0), a.shape(1), dtype, a.shape(2),
-                                                           a.shape(3), a.shape(4), epsilon(extra));
+    const ResidualLayerNorm op =
+        check_residual_layer_norm(a.shape(0), a.dtype(0, "x"), a.shape(1), a.dtype(1, "y"), a.shape(2),
+                                  a.shape(3), a.shape(4), epsilon(extra));
     residual_layer_norm_forward(op,
                                 {a.data[0], a.data[1], a.f32(2), a.f32(3), a.f32(4), a.data[5], a.f32(6)});
   });
@@ -66,14 +65,13 @@ int SwinV2ResidualLayerNormGrad(int count, void** data, int* ndims, int64_t** sh
                                 void*, void* extra) {
   return aot::run([&] {
     const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const DType dtype = a.dtype(0, "y");
     a.expect(1, "gamma", DType::kFloat32);
     a.expect(2, "beta", DType::kFloat32);
     a.expect(3, "keep", DType::kFloat32);
     a.expect(4, "stats", DType::kFloat32, stats_shape(a.shape(0)));
-    a.expect(5, "dout", dtype, a.shape(0));
-    const ResidualLayerNorm op = check_residual_layer_norm(a.shape(0), a.shape(0), dtype, a.shape(1),
-                                                           a.shape(2), a.shape(3), epsilon(extra));
+    const ResidualLayerNorm op =
+        check_residual_layer_norm(a.shape(5), a.dtype(5, "dout"), a.shape(0), a.dtype(0, "y"), a.shape(1),
+                                  a.shape(2), a.shape(3), epsilon(extra));
     residual_layer_norm_backward(op, {a.data[0], a.f32(1), a.f32(2), a.f32(3), a.f32(4), a.data[5], a.data[6],
                                       a.f32(7), a.f32(8), a.f32(9)});
   });

@@ -23,7 +23,8 @@ namespace swinv2 {
 struct ResidualLayerNorm {
   int64_t samples, rows, channels;  // rows of one sample
   float epsilon;
-  DType dtype;  // of x, y, out, dout, dy
+  DType x_dtype;  // of x, out, dout
+  DType y_dtype;  // of y, dy: the same, or a half type beside a float32 residual stream
 };
 
 struct ResidualLayerNormForward {

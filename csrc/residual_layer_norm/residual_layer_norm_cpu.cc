@@ -14,14 +14,14 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
 
-template <class T>
+template <class X, class Y>
 void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
   const int64_t C = op.channels;
   parallel_rows(op.samples * op.rows, C, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const T* x = static_cast<const T*>(io.x) + row * C;
-      const T* y = static_cast<const T*>(io.y) + row * C;
-      T* out = static_cast<T*>(io.out) + row * C;
+      const X* x = static_cast<const X*>(io.x) + row * C;
+      const Y* y = static_cast<const Y*>(io.y) + row * C;
+      X* out = static_cast<X*>(io.out) + row * C;
       const float keep = io.keep[row / op.rows];
 
       Vec sum{}, squares{};
@@ -48,7 +48,7 @@ void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
   });
 }
 
-template <class T>
+template <class X, class Y>
 void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) {
   const int64_t C = op.channels, padded = round_up(C, kLanes), rows = op.samples * op.rows;
   const RowChunks chunks(rows);
@@ -59,9 +59,9 @@ void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) 
       float* dgamma = partials.get() + chunk * 2 * padded;
       float* dbeta = dgamma + padded;
       for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
-        const T* y = static_cast<const T*>(io.y) + row * C;
-        const T* dout = static_cast<const T*>(io.dout) + row * C;
-        T* dy = static_cast<T*>(io.dy) + row * C;
+        const Y* y = static_cast<const Y*>(io.y) + row * C;
+        const X* dout = static_cast<const X*>(io.dout) + row * C;
+        Y* dy = static_cast<Y*>(io.dy) + row * C;
         const float keep = io.keep[row / op.rows], mean = io.stats[2 * row], rstd = io.stats[2 * row + 1];
 
         Vec g_sum{}, gn_sum{}, beta_sum{};  // of do * gamma, do * gamma * n, do * beta
@@ -95,28 +95,29 @@ void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) 
   }
 }
 
-}  // namespace
-
-void residual_layer_norm_forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
-  switch (op.dtype) {
+// Calls f with values of the storage types of x and y.
+template <class F>
+void with_types(const ResidualLayerNorm& op, F&& f) {
+  if (op.x_dtype == DType::kFloat16) return f(Half{}, Half{});
+  if (op.x_dtype == DType::kBFloat16) return f(BFloat16{}, BFloat16{});
+  switch (op.y_dtype) {
     case DType::kFloat32:
-      return forward<float>(op, io);
+      return f(float{}, float{});
     case DType::kFloat16:
-      return forward<Half>(op, io);
+      return f(float{}, Half{});
     case DType::kBFloat16:
-      return forward<BFloat16>(op, io);
+      return f(float{}, BFloat16{});
   }
 }
 
+}  // namespace
+
+void residual_layer_norm_forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
+  with_types(op, [&](auto x, auto y) { forward<decltype(x), decltype(y)>(op, io); });
+}
+
 void residual_layer_norm_backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) {
-  switch (op.dtype) {
-    case DType::kFloat32:
-      return backward<float>(op, io);
-    case DType::kFloat16:
-      return backward<Half>(op, io);
-    case DType::kBFloat16:
-      return backward<BFloat16>(op, io);
-  }
+  with_types(op, [&](auto x, auto y) { backward<decltype(x), decltype(y)>(op, io); });
 }
 
 }  // namespace SWINV2_ISA

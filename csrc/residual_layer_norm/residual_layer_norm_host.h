@@ -7,8 +7,9 @@
 namespace swinv2 {
 
 // Throws InvalidArgument naming the argument, what was expected and what came.
-ResidualLayerNorm check_residual_layer_norm(const Shape& x, const Shape& y, DType dtype, const Shape& gamma,
-                                            const Shape& beta, const Shape& keep, float epsilon);
+ResidualLayerNorm check_residual_layer_norm(const Shape& x, DType x_dtype, const Shape& y, DType y_dtype,
+                                            const Shape& gamma, const Shape& beta, const Shape& keep,
+                                            float epsilon);
 void residual_layer_norm_forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io);
 void residual_layer_norm_backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io);
 

@@ -351,7 +351,7 @@ class _Tensors:
 
     def __init__(self, archive: _Archive) -> None:
         self.archive = archive
-        self.order = archive.byte_order
+        self.order: Any = archive.byte_order
         self.made: dict[TensorRecord, np.ndarray] = {}
         self.raw: dict[str, bytes] = {}
         self.budget = sum(entry.file_size for entry in archive.entries.values())

@@ -4,13 +4,13 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from PIL import Image
 
 from swinv2_model import evaluate as module
@@ -18,6 +18,8 @@ from swinv2_model.cli import main
 from swinv2_model.evaluate import Samples, evaluate, folder_samples, rank_of_label
 from swinv2_model.images import ImageError, Preprocess, read_image
 from swinv2_model.registry import config_of, create_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,10 @@ def test_two_ranks_count_the_same(checkpoint, pictures, said_by_one_rank, tmp_pa
     msrun = shutil.which("msrun", path=str(Path(sys.executable).parent)) or shutil.which("msrun")
     if msrun is None:
         pytest.skip("msrun of MindSpore is not on the path")
-    command = [msrun, "--worker_num=2", "--local_worker_num=2", "--master_port=8765", "--join=True"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
     command += [f"--log_dir={tmp_path / 'log'}", "python", "-m", "swinv2_model", "evaluate"]
     command += ["--pretrained", str(checkpoint), "--data_url", str(pictures), "--batch_size", "8"]
     environment = {**os.environ}
@@ -148,7 +153,7 @@ def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, 
 
     model = ("--pretrained", checkpoint)
     assert "no folder" in error(*model, "--data_url", tmp_path / "none")
-    assert "give --data_url" in error(*model)
+    assert "--data_url DIR" in error(*model)
     assert "give --pretrained" in error("--data_url", pictures)
     assert "none.ckpt" in error("--pretrained", tmp_path / "none.ckpt", "--data_url", pictures)
     assert "none of the presets" in error(*model, "--data_url", pictures, "--config", "resnet50")

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prediction: the likeliest classes, and maps of attention and position bias."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from PIL import Image
 
 from swinv2_model.cli import main
 from swinv2_model.predict import attention_received, top_classes, watch
 from swinv2_model.registry import config_of, create_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
 
 
 def test_command_line(checkpoint, pictures, tmp_path, capsys):

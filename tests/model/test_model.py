@@ -153,13 +153,12 @@ def test_drop_path_rates_and_factors():
     ones = np.ones((4, 2, 2), np.float32)
     np.testing.assert_allclose(model(x, Tensor(ones)).asnumpy(), model(x).asnumpy(), rtol=1e-5, atol=1e-6)
     factors = ones.copy()
-    factors[:, :, 1] = 0  # the second sample loses every branch
+    factors[1, 0, 1] = factors[2, 1, 1] = 0  # the second sample loses an attention and an MLP branch
     got = model(x, Tensor(factors)).asnumpy()
     bare = randomise(small())
-    for block in bare.blocks:
-        for norm in (block.norm1, block.norm2):
-            norm.gamma.set_data(ops.zeros_like(norm.gamma))
-            norm.beta.set_data(ops.zeros_like(norm.beta))
+    for norm in (bare.blocks[1].norm1, bare.blocks[2].norm2):
+        norm.gamma.set_data(ops.zeros_like(norm.gamma))
+        norm.beta.set_data(ops.zeros_like(norm.beta))
     np.testing.assert_allclose(got[0], model(x).asnumpy()[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got[1], bare(x).asnumpy()[1], rtol=1e-5, atol=1e-6)
 
@@ -174,6 +173,22 @@ def test_resize_is_the_model_built_at_that_size():
     model.resize(32, 4)
     x = Tensor(images(1, 3, 32, 32))
     np.testing.assert_allclose(model(x).asnumpy(), randomise(small())(x).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_resize_and_a_new_head_reach_graph_mode():
+    """The input's shape stays the same, so that MindSpore alone would run the graph it has."""
+    x = Tensor(images(1, 3, 32, 32))
+    options = {"depths": (2,), "num_heads": (1,)}
+    resized = randomise(small(**options)).resize(32, 2)
+    expected = resized(x).asnumpy(), resized.reset_classifier(5)(x).asnumpy()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        model = randomise(small(**options))
+        model(x)
+        np.testing.assert_allclose(model.resize(32, 2)(x).asnumpy(), expected[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.reset_classifier(5)(x).asnumpy(), expected[1], rtol=1e-5, atol=1e-6)
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 def test_reset_classifier():
@@ -208,6 +223,8 @@ def test_cached_position_bias_is_never_stale():
     np.testing.assert_allclose(inference(x), first, rtol=1e-5, atol=1e-6)
     model.head.bias.set_data(model.head.bias + 2)  # MindSpore's compiled functions do not notice
     np.testing.assert_allclose(inference(x), first + 2, rtol=1e-5, atol=1e-5)
+    model.resize(32, 2)
+    np.testing.assert_allclose(inference(x), model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_confusion_counts():

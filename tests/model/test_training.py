@@ -137,8 +137,10 @@ def test_augmentation_moves_turns_and_scales():
 
 def losses(backend, steps):
     """Loss of each step on two small batches in turn, from the same start."""
-    options = ["--backend", backend, "--train.total_batch_size=16", "--model.embed_dim=32"]
-    run = trainer.Trainer(parse([*options, "--model.num_heads=[1,2]", "--model.drop_path_rate=0.2"]))
+    options = ["--backend", backend, "--train.total_batch_size=16", "--model.depths=[1,2]"]
+    run = trainer.Trainer(
+        parse([*options, "--model.embed_dim=32", "--model.num_heads=[1,2]", "--model.drop_path_rate=0.2"])
+    )
     run.optimizer.eps = 1e-4  # Adam magnifies rounding where gradients are almost nothing
     curve = []
     for step in range(steps):
@@ -149,11 +151,11 @@ def losses(backend, steps):
 
 
 def test_fused_and_reference_train_alike():
-    expected = losses("reference", 30)
-    assert expected[-4:].mean() < expected[:4].mean() - 0.5, expected
+    expected = losses("reference", 24)
+    assert expected[-4:].mean() < expected[:4].mean() - 0.3, expected
     for backend in available_backends():
         if backend != "reference":
-            curve = losses(backend, 30)
+            curve = losses(backend, 24)
             np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
             np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
 
@@ -246,7 +248,7 @@ def test_bad_checkpoints_are_told_in_a_sentence(tmp_path, capsys):
     for path, message in (
         (tmp_path / "none.ckpt", "no such checkpoint"),
         (empty, "empty"),
-        (other, "other.ckpt"),
+        (other, "data_url"),
     ):
         assert main(["evaluate", "--pretrained", str(path)]) == 2
         error = capsys.readouterr().err

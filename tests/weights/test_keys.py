@@ -68,6 +68,23 @@ def test_names_are_those_of_the_implementations():
     assert "layers.0.downsample.norm.gamma" in mindspore and "layers.0.blocks.0.mlp.fc1.weight" in mindspore
 
 
+def test_no_two_parameters_of_a_shape_change_places():
+    official, block = weights(V2), "swinv2.encoder.layers.0.blocks.1."
+    hf, mindcv = keys.from_official(official, "hf"), keys.from_official(official, "mindcv")
+    for ours, name in (
+        ("norm1", "layernorm_before"),
+        ("norm2", "layernorm_after"),
+        ("attn.proj", "attention.output.dense"),
+    ):
+        assert np.array_equal(hf[f"{block}{name}.weight"], official[f"layers.0.blocks.1.{ours}.weight"])
+        assert np.array_equal(hf[f"{block}{name}.bias"], official[f"layers.0.blocks.1.{ours}.bias"])
+    for part, ours in (("query", "q_bias"), ("value", "v_bias")):
+        expected = official[f"layers.0.blocks.1.attn.{ours}"]
+        assert np.array_equal(hf[f"{block}attention.self.{part}.bias"], expected)
+        assert np.array_equal(mindcv[f"0.blocks.1.attn.{part[0]}.bias"], expected)
+    assert np.array_equal(mindcv["0.blocks.1.norm1.gamma"], official["layers.0.blocks.1.norm1.weight"])
+
+
 def test_qkv_thirds_are_query_key_value():
     official = weights(V2)
     hf = keys.from_official(official, "hf")

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transpose, broadcast of blocks, gather, indices.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "ascend_twin/half.h"
+#include "machine.h"
+#include "vector_common.h"
+
+namespace ascend_twin {
+
+void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  if (!CheckOperand(core, "Transpose", where, dst, 32) || !CheckOperand(core, "Transpose", where, src, 32))
+    return;
+  const Access s = Bursts(src.mem, false, src.addr, 1, 512, 0),
+               d = Bursts(dst.mem, true, dst.addr, 1, 512, 0);
+  if (!CheckEndOfBuffer(core, "Transpose", where, src, s) ||
+      !CheckEndOfBuffer(core, "Transpose", where, dst, d))
+    return;
+  Instr& instr = core.Begin(Pipe::kV, "Transpose", where);
+  instr.Touch(s).Touch(d);
+  instr.cycles = 30;
+  const int64_t from = src.addr, to = dst.addr;
+  instr.run.Set([from, to](Core& k) {
+    uint16_t in[256], out[256];
+    std::memcpy(in, k.At(Mem::kUB, from), 512);
+    for (int r = 0; r < 16; ++r)
+      for (int c = 0; c < 16; ++c) out[c * 16 + r] = in[r * 16 + c];
+    std::memcpy(k.At(Mem::kUB, to), out, 512);
+  });
+  core.Commit(instr);
+}
+
+// 16 rows of a block become the 16 columns of 16 rows: (16, c0) to (c0, 16), repeat by repeat.
+void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
+                    int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const char* name = "TransDataTo5HD";
+  const int size = SizeOf(type);
+  if (core.soc() == Soc::kAscend910 && size == 4) {
+    core.Fail(Rule::kNotOnChip, name, where, "32-bit types do not exist on ascend910", Pipe::kV);
+    return;
+  }
+  for (int i = 0; i < 16; ++i)
+    if (dst[i] % kBlock || src[i] % kBlock) {
+      core.Fail(Rule::kAlignment, name, where, "an address of its lists is not 32 B aligned", Pipe::kV,
+                Mem::kUB, dst[i]);
+      return;
+    }
+  if (repeats < 1 || repeats > 255) {
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
+    return;
+  }
+  if (repeats == 1) dst_stride = src_stride = 0;
+  struct Job {
+    uint32_t dst[16], src[16];
+    int size, dst_step, src_step, repeats;
+    bool dst_high, src_high;
+  } job;
+  std::copy(dst, dst + 16, job.dst);
+  std::copy(src, src + 16, job.src);
+  job.size = size;
+  job.dst_step = dst_stride * static_cast<int>(kBlock);
+  job.src_step = src_stride * static_cast<int>(kBlock);
+  job.repeats = repeats;
+  job.dst_high = dst_high;
+  job.src_high = src_high;
+  Instr& instr = core.Begin(Pipe::kV, name, where);
+  instr.more = std::make_shared<std::vector<Access>>();
+  for (int i = 0; i < 16; ++i)
+    instr.more->push_back(
+        Bursts(Mem::kUB, false, src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
+  for (int i = 0; i < 16; ++i)
+    instr.more->push_back(
+        Bursts(Mem::kUB, true, dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
+  instr.repeats = static_cast<uint32_t>(repeats);
+  instr.cycles = 16.0 * repeats + 20;
+  instr.run.Set([job](Core& k) {
+    for (int r = 0; r < job.repeats; ++r) {
+      uint8_t in[16][32], out[16][32];
+      for (int i = 0; i < 16; ++i) {
+        std::memcpy(in[i], k.At(Mem::kUB, job.src[i] + static_cast<int64_t>(r) * job.src_step), 32);
+        std::memcpy(out[i], k.At(Mem::kUB, job.dst[i] + static_cast<int64_t>(r) * job.dst_step), 32);
+      }
+      if (job.size == 2) {
+        for (int i = 0; i < 16; ++i)
+          for (int j = 0; j < 16; ++j) std::memcpy(out[j] + i * 2, in[i] + j * 2, 2);
+      } else if (job.size == 4) {
+        // (16, 8) to (8, 16): row j fills destinations 2j and 2j + 1.
+        for (int i = 0; i < 16; ++i)
+          for (int j = 0; j < 8; ++j) std::memcpy(out[2 * j + i / 8] + (i % 8) * 4, in[i] + j * 4, 4);
+      } else {
+        const int from = job.src_high ? 16 : 0, to = job.dst_high ? 16 : 0;
+        for (int i = 0; i < 16; ++i)
+          for (int j = 0; j < 16; ++j) out[j][to + i] = in[i][from + j];
+      }
+      for (int i = 0; i < 16; ++i)
+        std::memcpy(k.At(Mem::kUB, job.dst[i] + static_cast<int64_t>(r) * job.dst_step), out[i], 32);
+    }
+  });
+  core.Commit(instr);
+}
+
+void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const char* name = "Brcb";
+  const int size = SizeOf(dst.type);
+  if (repeats < 0 || repeats > 254) {
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 0..254", Pipe::kV);
+    return;
+  }
+  if (!CheckOperand(core, name, where, dst, 32) || !CheckOperand(core, name, where, src, 32)) return;
+  Lanes lanes;
+  lanes.repeats = static_cast<uint32_t>(repeats);
+  if (!repeats) return;
+  // Each repeat takes 8 elements and fills 8 blocks with one of them each.
+  Access s = Bursts(src.mem, false, src.addr, 1, static_cast<uint32_t>(repeats * 8 * size), 0);
+  Access d;
+  d.write = true;
+  d.addr = dst.addr;
+  d.count = static_cast<uint32_t>(repeats);
+  d.stride = static_cast<int64_t>(dst.repeat_stride) * kBlock;
+  d.blocks = 8;
+  d.block_stride = dst.block_stride * kBlock;
+  d.block_bytes = kBlock;
+  if (!CheckEndOfBuffer(core, name, where, src, s)) return;
+  Instr& instr = core.Begin(Pipe::kV, name, where);
+  instr.Touch(s).Touch(d);
+  instr.repeats = static_cast<uint32_t>(repeats);
+  instr.cycles = 1.0 * repeats + 22;
+  struct Job {
+    Operand dst, src;
+    int repeats, size;
+  } job = {dst, src, repeats, size};
+  instr.run.Set([job](Core& k) {
+    for (int r = 0; r < job.repeats; ++r)
+      for (int b = 0; b < 8; ++b) {
+        const uint8_t* e = k.At(Mem::kUB, job.src.addr + (r * 8 + b) * job.size);
+        uint8_t* to = k.At(Mem::kUB, job.dst.addr + (static_cast<int64_t>(r) * job.dst.repeat_stride +
+                                                     static_cast<int64_t>(b) * job.dst.block_stride) *
+                                                        kBlock);
+        for (int i = 0; i < static_cast<int>(kBlock); i += job.size)
+          std::memcpy(to + i, e, static_cast<size_t>(job.size));
+      }
+  });
+  core.Commit(instr);
+}
+
+void Gather(Core& core, const GatherCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const int size = SizeOf(c.dst.type), per_repeat = c.blocks ? 8 : 256 / size;
+  if (!CheckOperand(core, c.name, where, c.dst, 32) || !CheckOperand(core, c.name, where, c.offset, 32) ||
+      !CheckOperand(core, c.name, where, c.src, 32))
+    return;
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  Access offsets = Bursts(c.offset.mem, false, c.offset.addr, 1, 0, 0);
+  const int offsets_needed = c.blocks ? static_cast<int>(c.lanes.repeats) * 8 : 0;
+  if (c.blocks) {
+    offsets.len = static_cast<uint32_t>(offsets_needed) * 4;
+  } else {
+    int last = 0;
+    for (int i = 0; i < per_repeat; ++i)
+      if (c.lanes.last_mask[i >> 6] >> (i & 63) & 1) last = i;
+    offsets.len =
+        ((c.lanes.repeats - 1) * static_cast<uint32_t>(per_repeat) + static_cast<uint32_t>(last) + 1) * 4;
+  }
+  instr.Touch(offsets);
+  Operand dst = c.dst;
+  Lanes lanes = c.lanes;
+  Access d;
+  if (c.blocks) {
+    d.write = true;
+    d.addr = dst.addr;
+    d.count = lanes.repeats;
+    d.stride = static_cast<int64_t>(dst.repeat_stride) * kBlock;
+    d.blocks = 8;
+    d.block_stride = dst.block_stride * kBlock;
+    d.block_bytes = kBlock;
+  } else {
+    d = OperandAccess(dst, true, lanes, per_repeat);
+  }
+  instr.Touch(d);
+  instr.repeats = lanes.repeats;
+  instr.cycles = 8.0 * lanes.repeats + 30;
+  const GatherCall call = c;
+  const Where at = where;
+  instr.run.Set([call, size, per_repeat, at](Core& k) {
+    Instr reads;  // its sources are known only now
+    reads.pipe = Pipe::kV;
+    reads.name = call.name;
+    reads.where = at;
+    for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
+      for (int i = 0; i < per_repeat; ++i) {
+        if (!call.blocks && !(mask[i >> 6] >> (i & 63) & 1)) continue;
+        uint32_t offset;
+        std::memcpy(&offset,
+                    k.At(Mem::kUB, call.offset.addr + (static_cast<int64_t>(r) * per_repeat + i) * 4), 4);
+        const int64_t from = static_cast<int64_t>(call.src.addr) + (call.blocks ? 0 : call.base) + offset;
+        const uint32_t len = call.blocks ? kBlock : static_cast<uint32_t>(size);
+        const int64_t end = call.src.limit ? call.src.limit : k.memory[static_cast<int>(Mem::kUB)].usable;
+        if (from + len > end || from % len) {
+          k.Fail(from % len ? Rule::kAlignment : Rule::kTensorRange, call.name, at,
+                 "offset " + std::to_string(offset) + " points outside its source or between elements",
+                 Pipe::kV, Mem::kUB, from);
+          return;
+        }
+        k.CheckRead(Bursts(Mem::kUB, false, from, 1, len, 0));
+        uint8_t* to =
+            call.blocks
+                ? k.At(Mem::kUB, call.dst.addr + (static_cast<int64_t>(r) * call.dst.repeat_stride +
+                                                  static_cast<int64_t>(i) * call.dst.block_stride) *
+                                                     kBlock)
+                : k.At(Mem::kUB,
+                       call.dst.addr + static_cast<int64_t>(r) * call.dst.repeat_stride * kBlock + i * size);
+        std::memmove(to, k.At(Mem::kUB, from), len);
+      }
+    }
+  });
+  core.Commit(instr);
+}
+
+void CreateIndex(Core& core, const char* name, const Operand& dst, double first, const Lanes& lanes,
+                 const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckOperand(core, name, where, dst, 32)) return;
+  const int size = SizeOf(dst.type), per_repeat = 256 / size;
+  const Access d = OperandAccess(dst, true, lanes, per_repeat);
+  if (!CheckEndOfBuffer(core, name, where, dst, d)) return;
+  Instr& instr = core.Begin(Pipe::kV, name, where);
+  instr.Touch(d);
+  instr.repeats = lanes.repeats;
+  instr.cycles = 1.0 * lanes.repeats + 60;
+  struct Job {
+    Operand dst;
+    Lanes lanes;
+    double first;
+    int size, per_repeat;
+  } job = {dst, lanes, first, size, per_repeat};
+  instr.run.Set([job](Core& k) {
+    const int per_block = 32 / job.size;
+    for (uint32_t r = 0; r < job.lanes.repeats; ++r) {
+      const uint64_t* mask = r + 1 == job.lanes.repeats ? job.lanes.last_mask : job.lanes.mask;
+      for (int i = 0; i < job.per_repeat; ++i) {
+        if (!(mask[i >> 6] >> (i & 63) & 1)) continue;
+        uint8_t* to = k.At(Mem::kUB, job.dst.addr +
+                                         (static_cast<int64_t>(r) * job.dst.repeat_stride +
+                                          static_cast<int64_t>(i / per_block) * job.dst.block_stride) *
+                                             kBlock +
+                                         (i % per_block) * job.size);
+        const double v = job.first + static_cast<double>(r) * job.per_repeat + i;
+        if (job.dst.type == DType::kHalf) {
+          const uint16_t h = FloatToHalfBits(static_cast<float>(v));
+          std::memcpy(to, &h, 2);
+        } else if (job.dst.type == DType::kFloat) {
+          const float f = static_cast<float>(v);
+          std::memcpy(to, &f, 4);
+        } else {
+          const int64_t n = static_cast<int64_t>(v);
+          std::memcpy(to, &n, static_cast<size_t>(job.size));
+        }
+      }
+    }
+  });
+  core.Commit(instr);
+}
+
+// Elements whose pattern bit is set, packed; counts them at once, as the device returns the count to the
+// scalar unit.
+uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return 0;
+  const char* name = "GatherMask";
+  const int size = SizeOf(c.dst.type), per_repeat = 256 / size;
+  if (!CheckOperand(core, name, where, c.dst, 32) || !CheckOperand(core, name, where, c.src, 32)) return 0;
+  if (!c.fixed && !CheckOperand(core, name, where, c.pattern, 32)) return 0;
+  Lanes lanes;
+  lanes.repeats = c.repeats;
+  if (c.counted) {
+    if (c.mask < 1 || !LanesFromCount(core, name, where, size, c.mask, &lanes)) return 0;
+    lanes.repeats = (c.mask + static_cast<uint32_t>(per_repeat) - 1) / static_cast<uint32_t>(per_repeat);
+  }
+  const uint32_t groups = c.counted ? c.repeats : 1;
+  const uint32_t per_group = c.counted ? c.mask : 0;
+  // The result's length depends on data: the scalar unit waits for the vector unit here.
+  core.Barrier(Pipe::kV, where);
+  core.BarrierAll(where);
+  if (core.stopped()) return 0;
+  std::vector<uint8_t> out;
+  auto visit = [&](uint32_t r, int i) {
+    const int64_t at = c.src.addr + static_cast<int64_t>(r) * c.src.repeat_stride * kBlock +
+                       static_cast<int64_t>(i / (32 / size)) * c.src.block_stride * kBlock +
+                       (i % (32 / size)) * size;
+    bool take;
+    if (c.fixed) {
+      switch (c.fixed) {
+        case 1:
+          take = i % 2 == 0;
+          break;
+        case 2:
+          take = i % 2 == 1;
+          break;
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+          take = i % 4 == c.fixed - 3;
+          break;
+        default:
+          take = true;
+      }
+    } else {
+      const int64_t p = c.pattern.addr + static_cast<int64_t>(r) * c.pattern.repeat_stride * kBlock + i / 8;
+      core.ScalarAccess(Bursts(Mem::kUB, false, p, 1, 1, 0), name, where);
+      take = *core.At(Mem::kUB, p) >> (i % 8) & 1;
+    }
+    if (!take) return;
+    core.ScalarAccess(Bursts(Mem::kUB, false, at, 1, static_cast<uint32_t>(size), 0), name, where);
+    const uint8_t* e = core.At(Mem::kUB, at);
+    out.insert(out.end(), e, e + size);
+  };
+  for (uint32_t g = 0; g < groups; ++g) {
+    const uint32_t elements = c.counted ? per_group : c.repeats * static_cast<uint32_t>(per_repeat);
+    for (uint32_t e = 0; e < elements; ++e) {
+      if (c.counted) {
+        // One repeat of `mask` elements; the next starts a repeat stride later.
+        visit(g, static_cast<int>(e));
+      } else {
+        visit(e / static_cast<uint32_t>(per_repeat), static_cast<int>(e % static_cast<uint32_t>(per_repeat)));
+      }
+    }
+  }
+  if (!out.empty()) {
+    core.ScalarAccess(Bursts(Mem::kUB, true, c.dst.addr, 1, static_cast<uint32_t>(out.size()), 0), name,
+                      where);
+    if (core.stopped()) return 0;
+    std::memcpy(core.At(Mem::kUB, c.dst.addr), out.data(), out.size());
+  }
+  core.BarrierAll(where);
+  return out.size() / static_cast<size_t>(size);
+}
+
+}  // namespace ascend_twin

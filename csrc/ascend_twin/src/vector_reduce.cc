@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reductions, compare and select.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ascend_twin/half.h"
+#include "machine.h"
+#include "vector_common.h"
+
+namespace ascend_twin {
+
+namespace {
+
+bool Bit(const uint64_t mask[2], int i) {
+  return mask[i >> 6] >> (i & 63) & 1;
+}
+
+// The device adds pairs of neighbours in a tree.
+float TreeSum(float* v, int n, bool as_half) {
+  while (n > 1) {
+    const int next = (n + 1) / 2;
+    for (int i = 0; i < n / 2; ++i) {
+      v[i] = v[2 * i] + v[2 * i + 1];
+      if (as_half) v[i] = HalfBitsToFloat(FloatToHalfBits(v[i]));
+    }
+    if (n % 2) v[next - 1] = v[n - 1];
+    n = next;
+  }
+  return n ? v[0] : 0.f;
+}
+
+struct Found {
+  float value = 0;
+  int index = -1;
+};
+
+Found Extreme(const float* v, const uint64_t mask[2], int first, int n, bool max) {
+  Found f;
+  for (int i = 0; i < n; ++i) {
+    if (!Bit(mask, first + i)) continue;
+    const float x = v[first + i];
+    if (f.index < 0 || (max ? x > f.value : x < f.value) || (x != x && f.value == f.value)) {
+      f.value = x;
+      f.index = i;
+    }
+  }
+  return f;
+}
+
+void StoreOne(uint8_t* p, DType type, float v) {
+  if (type == DType::kHalf) {
+    const uint16_t h = FloatToHalfBits(v);
+    std::memcpy(p, &h, 2);
+  } else {
+    std::memcpy(p, &v, 4);
+  }
+}
+void StoreIndex(uint8_t* p, DType type, int index) {
+  if (type == DType::kHalf) {
+    const uint16_t h = static_cast<uint16_t>(index);
+    std::memcpy(p, &h, 2);
+  } else {
+    const uint32_t u = static_cast<uint32_t>(index);
+    std::memcpy(p, &u, 4);
+  }
+}
+
+// The elements of the active lanes, sums gathered without gaps.
+float SumOf(const float* v, const uint64_t mask[2], int first, int n, bool as_half) {
+  float active[256];
+  int m = 0;
+  for (int i = 0; i < n; ++i)
+    if (Bit(mask, first + i)) active[m++] = v[first + i];
+  return TreeSum(active, m, as_half);
+}
+
+}  // namespace
+
+void Reduce(Core& core, const ReduceCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const int size = SizeOf(c.src.type), per_repeat = 256 / size, per_block = 32 / size;
+  const bool pair = c.span == ReduceSpan::kRepeat && c.kind != ReduceKind::kSum && c.order <= 1;
+  // Outputs of one repeat: one value (or value and index), eight block results, or half the elements.
+  const int outputs = c.span == ReduceSpan::kRepeat  ? (pair ? 2 : 1)
+                      : c.span == ReduceSpan::kBlock ? 8
+                                                     : per_repeat / 2;
+  if (!CheckOperand(core, c.name, where, c.src, 32) ||
+      !CheckOperand(core, c.name, where, c.dst,
+                    c.span == ReduceSpan::kRepeat  ? outputs * size
+                    : c.span == ReduceSpan::kBlock ? (size == 2 ? 16 : 32)
+                                                   : 32))
+    return;
+  Access src = OperandAccess(c.src, false, c.lanes, per_repeat);
+  const uint32_t out_bytes = static_cast<uint32_t>(outputs * size);
+  // The destination stride counts results of a repeat: elements or pairs (repeat), 8 elements (block), 128 B
+  // (pair).
+  const int64_t dst_step = static_cast<int64_t>(c.dst.repeat_stride) * out_bytes;
+  Access dst = Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, out_bytes, dst_step);
+  if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
+  if (c.dst.limit &&
+      static_cast<int64_t>(c.dst.addr) + (c.lanes.repeats - 1) * dst_step + out_bytes > c.dst.limit) {
+    core.Fail(Rule::kTensorRange, c.name, where, "writes behind the end of its buffer", Pipe::kV, c.dst.mem,
+              c.dst.addr);
+    return;
+  }
+  // In place is fine where a repeat writes only what this or an earlier repeat read.
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(src).Touch(dst);
+  instr.repeats = c.lanes.repeats;
+  const bool block_fast = c.span == ReduceSpan::kBlock && size == 4;
+  instr.cycles = (block_fast ? 1.3 : 7.0) * c.lanes.repeats + (c.span == ReduceSpan::kBlock ? 17 : 26);
+  const ReduceCall call = c;
+  instr.run.Set([call, per_repeat, per_block, size, dst_step, pair](Core& k) {
+    float v[256];
+    for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
+      LoadFloats(k, call.src, r, per_repeat, v);
+      uint8_t* out = k.At(call.dst.mem, call.dst.addr + r * dst_step);
+      const bool as_half = size == 2;
+      if (call.span == ReduceSpan::kPair) {
+        for (int i = 0; i < per_repeat / 2; ++i)
+          StoreOne(out + i * size, call.dst.type, SumOf(v, mask, 2 * i, 2, as_half));
+        continue;
+      }
+      const int groups = call.span == ReduceSpan::kBlock ? 8 : 1;
+      const int n = call.span == ReduceSpan::kBlock ? per_block : per_repeat;
+      for (int g = 0; g < groups; ++g) {
+        if (call.kind == ReduceKind::kSum) {
+          k.reduce_value = SumOf(v, mask, g * n, n, as_half);
+          StoreOne(out + g * size, call.dst.type, k.reduce_value);
+          continue;
+        }
+        const Found f = Extreme(v, mask, g * n, n, call.kind == ReduceKind::kMax);
+        k.reduce_value = f.value;
+        k.reduce_index = f.index;
+        if (call.span == ReduceSpan::kBlock) {
+          StoreOne(out + g * size, call.dst.type, f.value);
+        } else if (pair) {
+          StoreOne(out + (call.order == 1 ? size : 0), call.dst.type, f.value);
+          StoreIndex(out + (call.order == 1 ? 0 : size), call.dst.type, f.index);
+        } else if (call.order == 2) {
+          StoreOne(out, call.dst.type, f.value);
+        } else {
+          StoreIndex(out, call.dst.type, f.index);
+        }
+      }
+    }
+  });
+  core.Commit(instr);
+}
+
+void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const int size = SizeOf(c.src.type), per_repeat = 256 / size;
+  if (!CheckOperand(core, c.name, where, c.src, 32) || !CheckOperand(core, c.name, where, c.work, 32) ||
+      !CheckOperand(core, c.name, where, c.dst, size))
+    return;
+  // The scratch the instructions of the headers use: one result (or pair) a repeat, level by level, in whole
+  // blocks.
+  uint32_t need = 0;
+  uint32_t left = c.lanes.repeats;
+  const uint32_t each = static_cast<uint32_t>(size) * (c.kind == ReduceKind::kSum ? 1 : 2);
+  for (;;) {
+    const uint32_t bytes = (left * each + kBlock - 1) / kBlock * kBlock;
+    need += bytes;
+    if (c.kind == ReduceKind::kSum || !c.index || left <= 1) break;
+    left = (left * 2 + static_cast<uint32_t>(per_repeat) - 1) / static_cast<uint32_t>(per_repeat);
+  }
+  Access src = OperandAccess(c.src, false, c.lanes, per_repeat);
+  if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
+  if (c.work.limit && c.work.addr + need > c.work.limit) {
+    core.Fail(Rule::kTensorRange, c.name, where,
+              "its scratch tensor needs " + std::to_string(need) + " bytes and has " +
+                  std::to_string(c.work.limit - c.work.addr),
+              Pipe::kV, c.work.mem, c.work.addr);
+    return;
+  }
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(src);
+  instr.Touch(Bursts(c.work.mem, true, c.work.addr, 1, need, 0));
+  Access dst = Bursts(c.dst.mem, true, c.dst.addr, 1, static_cast<uint32_t>(size) * (c.index ? 2 : 1), 0);
+  instr.Touch(dst);
+  instr.repeats = c.lanes.repeats;
+  instr.cycles = 7.0 * c.lanes.repeats + 26 + 3 * 60;  // further levels and scalar steps between them
+  const ReduceAllCall call = c;
+  instr.run.Set([call, per_repeat, size, need](Core& k) {
+    std::vector<float> partial;
+    float v[256];
+    Found best;
+    for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
+      LoadFloats(k, call.src, r, per_repeat, v);
+      if (call.kind == ReduceKind::kSum) {
+        partial.push_back(SumOf(v, mask, 0, per_repeat, size == 2));
+        continue;
+      }
+      Found f = Extreme(v, mask, 0, per_repeat, call.kind == ReduceKind::kMax);
+      if (f.index >= 0 &&
+          (best.index < 0 || (call.kind == ReduceKind::kMax ? f.value > best.value : f.value < best.value))) {
+        best = f;
+        best.index += static_cast<int>(r) * per_repeat;
+      }
+    }
+    std::memset(k.At(call.work.mem, call.work.addr), 0xff, need);
+    uint8_t* out = k.At(call.dst.mem, call.dst.addr);
+    if (call.kind == ReduceKind::kSum) {
+      StoreOne(out, call.dst.type, TreeSum(partial.data(), static_cast<int>(partial.size()), size == 2));
+    } else {
+      StoreOne(out, call.dst.type, best.value);
+      if (call.index) StoreIndex(out + size, call.dst.type, best.index);
+    }
+  });
+  core.Commit(instr);
+}
+
+namespace {
+
+template <typename T>
+bool CompareValues(T a, T b, uint8_t mode) {
+  switch (mode) {
+    case 0:
+      return a < b;
+    case 1:
+      return a > b;
+    case 2:
+      return a == b;
+    case 3:
+      return a <= b;
+    case 4:
+      return a >= b;
+    default:
+      return a != b;
+  }
+}
+
+void LoadAny(Core& core, const Operand& o, uint32_t r, int n, double* out) {
+  if (o.type == DType::kI32) {
+    for (int i = 0; i < n; ++i) {
+      int32_t v;
+      std::memcpy(&v,
+                  core.At(o.mem, o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock +
+                                     static_cast<int64_t>(i / 8) * o.block_stride * kBlock + (i % 8) * 4),
+                  4);
+      out[i] = v;
+    }
+    return;
+  }
+  float f[256];
+  LoadFloats(core, o, r, n, f);
+  for (int i = 0; i < n; ++i) out[i] = f[i];
+}
+
+}  // namespace
+
+void Compare(Core& core, const CompareCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const int size = SizeOf(c.src0.type), per_repeat = 256 / size;
+  if (!CheckOperand(core, c.name, where, c.src0, 32) ||
+      (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
+      (!c.to_register && !CheckOperand(core, c.name, where, c.dst, 32)))
+    return;
+  // The bits of repeat after repeat follow each other; the mask does not apply to them.
+  const uint32_t bytes = static_cast<uint32_t>(per_repeat / 8);
+  Access s0 = OperandAccess(c.src0, false, c.lanes, per_repeat);
+  Access s1 = OperandAccess(c.src1, false, c.lanes, per_repeat);
+  if (!CheckEndOfBuffer(core, c.name, where, c.src0, s0) ||
+      (!c.scalar_source && !CheckEndOfBuffer(core, c.name, where, c.src1, s1)))
+    return;
+  if (!c.to_register && c.dst.limit && c.dst.addr + bytes * c.lanes.repeats > c.dst.limit) {
+    core.Fail(
+        Rule::kTensorRange, c.name, where,
+        "writes " + std::to_string(bytes * c.lanes.repeats) + " bytes of bits, behind the end of its buffer",
+        Pipe::kV, c.dst.mem, c.dst.addr);
+    return;
+  }
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(s0);
+  if (!c.scalar_source) instr.Touch(s1);
+  if (!c.to_register) instr.Touch(Bursts(c.dst.mem, true, c.dst.addr, 1, bytes * c.lanes.repeats, 0));
+  instr.repeats = c.lanes.repeats;
+  instr.cycles = 1.35 * c.lanes.repeats + 24;
+  const CompareCall call = c;
+  instr.run.Set([call, per_repeat, bytes](Core& k) {
+    double a[256], b[256];
+    for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      LoadAny(k, call.src0, r, per_repeat, a);
+      if (call.scalar_source)
+        std::fill(b, b + per_repeat, call.scalar);
+      else
+        LoadAny(k, call.src1, r, per_repeat, b);
+      uint64_t bits[2] = {0, 0};
+      for (int i = 0; i < per_repeat; ++i)
+        if (CompareValues(a[i], b[i], call.mode)) bits[i >> 6] |= 1ull << (i & 63);
+      if (call.to_register) {
+        k.vector.cmp_mask[0] = bits[0];
+        k.vector.cmp_mask[1] = bits[1];
+      } else {
+        std::memcpy(k.At(call.dst.mem, call.dst.addr + static_cast<int64_t>(r) * bytes), bits, bytes);
+      }
+    }
+  });
+  core.Commit(instr);
+}
+
+void SetCmpMask(Core& core, const Operand& src, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckOperand(core, "SetCmpMask", where, src, 16)) return;
+  Instr& instr = core.Begin(Pipe::kV, "SetCmpMask", where);
+  instr.Touch(Bursts(src.mem, false, src.addr, 1, 16, 0));
+  const Operand o = src;
+  instr.run.Set([o](Core& k) { std::memcpy(k.vector.cmp_mask, k.At(o.mem, o.addr), 16); });
+  core.Commit(instr);
+}
+
+void GetCmpMask(Core& core, const Operand& dst, const Where& where) {
+  core.CheckStop();
+  if (core.stopped() || !CheckOperand(core, "GetCmpMask", where, dst, 16)) return;
+  Instr& instr = core.Begin(Pipe::kV, "GetCmpMask", where);
+  instr.Touch(Bursts(dst.mem, true, dst.addr, 1, 16, 0));
+  const Operand o = dst;
+  instr.run.Set([o](Core& k) { std::memcpy(k.At(o.mem, o.addr), k.vector.cmp_mask, 16); });
+  core.Commit(instr);
+}
+
+void Select(Core& core, const SelectCall& c, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const int size = SizeOf(c.src0.type), per_repeat = 256 / size;
+  if (core.soc() == Soc::kAscend910 && c.mode != 0) {
+    core.Fail(Rule::kNotOnChip, c.name, where, "ascend910 selects only in mode VSEL_CMPMASK_SPR", Pipe::kV);
+    return;
+  }
+  if (!CheckOperand(core, c.name, where, c.dst, 32) || !CheckOperand(core, c.name, where, c.src0, 32) ||
+      (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
+      (!c.from_register && !CheckOperand(core, c.name, where, c.mask, c.mode == 0 ? 16 : 32)))
+    return;
+  if (!CheckOverlap(core, c.name, where, c.dst, c.src0, c.lanes, per_repeat, false) ||
+      (!c.scalar_source && !CheckOverlap(core, c.name, where, c.dst, c.src1, c.lanes, per_repeat, false)))
+    return;
+  Access s0 = OperandAccess(c.src0, false, c.lanes, per_repeat),
+         s1 = OperandAccess(c.src1, false, c.lanes, per_repeat);
+  Access d = OperandAccess(c.dst, true, c.lanes, per_repeat);
+  if (!CheckEndOfBuffer(core, c.name, where, c.src0, s0) ||
+      !CheckEndOfBuffer(core, c.name, where, c.dst, d) ||
+      (!c.scalar_source && !CheckEndOfBuffer(core, c.name, where, c.src1, s1)))
+    return;
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(s0);
+  if (!c.scalar_source) instr.Touch(s1);
+  // Mode 0 has one mask for every repeat; the others read on, repeat by repeat.
+  const uint32_t bytes = static_cast<uint32_t>(per_repeat / 8);
+  int last = 0;
+  for (int i = 0; i < per_repeat; ++i)
+    if (Bit(c.lanes.repeats > 1 ? c.lanes.mask : c.lanes.last_mask, i)) last = i;
+  const uint32_t used = static_cast<uint32_t>(last / 8 + 1);
+  if (!c.from_register)
+    instr.Touch(Bursts(c.mask.mem, false, c.mask.addr, 1,
+                       c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0));
+  instr.Touch(d);
+  instr.repeats = c.lanes.repeats;
+  instr.cycles = 1.5 * c.lanes.repeats + 44;
+  const SelectCall call = c;
+  instr.run.Set([call, per_repeat, bytes](Core& k) {
+    float a[256], b[256], d[256];
+    uint64_t bits[2] = {0, 0};
+    if (call.from_register) std::memcpy(bits, k.vector.cmp_mask, 16);
+    for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
+      LoadFloats(k, call.src0, r, per_repeat, a);
+      if (call.scalar_source)
+        std::fill(b, b + per_repeat, static_cast<float>(call.scalar));
+      else
+        LoadFloats(k, call.src1, r, per_repeat, b);
+      if (!call.from_register) {
+        std::memcpy(
+            bits,
+            k.At(call.mask.mem, call.mask.addr + (call.mode == 0 ? 0 : static_cast<int64_t>(r) * bytes)),
+            bytes);
+        if (call.mode == 0) std::memcpy(k.vector.cmp_mask, bits, 16);
+      }
+      for (int i = 0; i < per_repeat; ++i) d[i] = Bit(bits, i) ? a[i] : b[i];
+      StoreFloats(k, call.dst, r, per_repeat, d, mask);
+    }
+  });
+  core.Commit(instr);
+}
+
+}  // namespace ascend_twin

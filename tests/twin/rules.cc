@@ -1,0 +1,811 @@
+// SPDX-License-Identifier: Apache-2.0
+// For each rule the smallest kernel that breaks it, and its repaired sibling. Rules of both chips.
+#include "check.h"
+
+namespace {
+
+constexpr bool k910B = ASCEND_TWIN_ARCH == 2201;
+constexpr uint32_t kUsable = k910B ? 184 * 1024 : 248 * 1024;
+constexpr int kIds = k910B ? 8 : 4;
+
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
+GlobalTensor<float> Global(GM_ADDR p) {
+  GlobalTensor<float> g;
+  g.SetGlobalBuffer((__gm__ float*)p);
+  return g;
+}
+
+template <HardEvent e>
+void Order(int id = 0) {
+  SetFlag<e>(id);
+  WaitFlag<e>(id);
+}
+
+// in[0, n) doubled into out: every rule's kernel starts from this one.
+void Double(Tensors t, const std::function<void(LocalTensor<float>, LocalTensor<float>)>& compute,
+            int n = 256) {
+  auto x = Ub(0, 2048), y = Ub(8192, 2048);
+  DataCopy(x, Global(t.in), n);
+  Order<HardEvent::MTE2_V>();
+  compute(x, y);
+  Order<HardEvent::V_MTE3>();
+  DataCopy(Global(t.out), y, n);
+}
+
+}  // namespace
+
+TWIN_TEST(capacity) {
+  auto kernel = [](uint32_t bytes) {
+    return [bytes](Tensors) {
+      TPipe pipe;
+      TBuf<> a, b;
+      pipe.InitBuffer(a, 64 * 1024);
+      pipe.InitBuffer(b, bytes);
+    };
+  };
+  ExpectRule(Rule::kCapacity, kernel(kUsable - 64 * 1024 + 32), kernel(kUsable - 64 * 1024));
+}
+
+TWIN_TEST(memory_range) {
+  auto kernel = [](uint32_t addr) {
+    return [addr](Tensors t) { DataCopy(Ub(addr, 4096), Global(t.in), 4096); };
+  };
+  ExpectRule(Rule::kMemoryRange, kernel((k910B ? 192 : 256) * 1024 - 8192), kernel(kUsable - 16384));
+}
+
+TWIN_TEST(reserved_memory) {
+  auto kernel = [](uint32_t addr) { return [addr](Tensors t) { DataCopy(Ub(addr, 8), Global(t.in), 8); }; };
+  ExpectRule(Rule::kReservedMemory, kernel(kUsable), kernel(kUsable - 32));
+}
+
+TWIN_TEST(tensor_range) {
+  auto kernel = [](uint32_t bytes) {
+    return [bytes](Tensors t) {
+      TPipe pipe;
+      TBuf<> a, b;
+      pipe.InitBuffer(a, bytes);
+      pipe.InitBuffer(b, 1024);
+      DataCopy(a.Get<float>(), Global(t.in), 256);
+    };
+  };
+  ExpectRule(Rule::kTensorRange, kernel(992), kernel(1024));
+  // A level-0 instruction whose last, partial repeat reaches out.
+  auto strided = [](uint8_t repeats) {
+    return [repeats](Tensors) { Duplicate(Ub(0, 64 * 5), 1.f, 64, repeats, 1, 8); };
+  };
+  ExpectRule(Rule::kTensorRange, strided(6), strided(5));
+  ExpectRule(
+      Rule::kTensorRange, [](Tensors) { Ub(0, 8).SetValue(8, 1.f); },
+      [](Tensors) { Ub(0, 8).SetValue(7, 1.f); });
+}
+
+TWIN_TEST(alignment) {
+  auto kernel = [](uint32_t addr) { return [addr](Tensors t) { DataCopy(Ub(addr, 64), Global(t.in), 64); }; };
+  ExpectRule(Rule::kAlignment, kernel(16), kernel(32));
+  ExpectRule(
+      Rule::kAlignment, [](Tensors) { Duplicate(Ub(4, 64), 1.f, 64); },
+      [](Tensors) { Duplicate(Ub(64, 64), 1.f, 64); });
+  if constexpr (!k910B) {
+    auto cube = [](uint32_t addr) {
+      return [addr](Tensors t) {
+        GlobalTensor<half> g;
+        g.SetGlobalBuffer((__gm__ half*)t.in);
+        LoadData(LocalTensor<half>(TPosition::A2, addr, 256), g, LoadData2DParams(0, 1, 1, 0, 0, false, 0));
+      };
+    };
+    ExpectRule(Rule::kAlignment, cube(256), cube(512));
+  }
+}
+
+TWIN_TEST(repeat_range) {
+  auto kernel = [](int repeats) {
+    return [repeats](Tensors) { Duplicate(Ub(0, 64), 1.f, 64, repeats, 1, 0); };
+  };
+  ExpectRule(Rule::kRepeatRange, kernel(256), kernel(1));
+}
+
+TWIN_TEST(stride_range) {
+  auto kernel = [](int stride) {
+    return [stride](Tensors t) {
+      Double(t, [stride](LocalTensor<float> x, LocalTensor<float> y) {
+        Adds(y, x, 0.f, 64, 4, UnaryRepeatParams(1, 1, 8, stride));
+      });
+    };
+  };
+  ExpectRule(Rule::kStrideRange, kernel(256), kernel(8));
+  // An image row of 3 C channels that no u16 holds.
+  auto field = [](int row) {
+    return [row](Tensors) {
+      Nd2NzParams p;
+      p.srcDValue = row;
+      CHECK(p.srcDValue <= 65535, "fields keep their width");
+    };
+  };
+  ExpectRule(Rule::kStrideRange, field(65536), field(65535));
+}
+
+TWIN_TEST(mask_range) {
+  auto kernel = [](uint64_t mask) { return [mask](Tensors) { Duplicate(Ub(0, 64), 1.f, mask, 1, 1, 8); }; };
+  ExpectRule(Rule::kMaskRange, kernel(65), kernel(64));
+  ExpectRule(Rule::kMaskRange, kernel(0), kernel(1));
+  auto bits = [](uint64_t low) {
+    return [low](Tensors) {
+      uint64_t mask[2] = {low, 0};
+      Duplicate(Ub(0, 64), 1.f, mask, 1, 1, 8);
+    };
+  };
+  ExpectRule(Rule::kMaskRange, bits(0), bits(5));
+}
+
+TWIN_TEST(count_range) {
+  auto kernel = [](int count) { return [count](Tensors) { Duplicate(Ub(0, 64), 1.f, count); }; };
+  ExpectRule(Rule::kCountRange, kernel(0), kernel(3));
+}
+
+TWIN_TEST(buffer_count) {
+  auto kernel = [](int buffers) {
+    return [buffers](Tensors) {
+      TPipe pipe;
+      std::vector<TBuf<>> b(static_cast<size_t>(buffers));
+      for (auto& x : b) pipe.InitBuffer(x, 32);
+    };
+  };
+  ExpectRule(Rule::kBufferCount, kernel(65), kernel(64));
+}
+
+TWIN_TEST(event_ids_exhausted) {
+  auto kernel = [](int tensors) {
+    return [tensors](Tensors t) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 16> q;
+      pipe.InitBuffer(q, 16, 32);
+      for (int i = 0; i < tensors; ++i) {
+        auto x = q.AllocTensor<float>();
+        DataCopy(x, Global(t.in), 8);
+        q.EnQue(x);
+      }
+      for (int i = 0; i < tensors; ++i) q.FreeTensor(q.DeQue<float>());
+    };
+  };
+  ExpectRule(Rule::kEventIdsExhausted, kernel(kIds + 1), kernel(kIds));
+}
+
+TWIN_TEST(queue_order) {
+  auto start = [](TPipe& pipe, TQue<TPosition::VECIN, 2>& q) { pipe.InitBuffer(q, 2, 32); };
+  auto good = [start](Tensors t) {
+    TPipe pipe;
+    TQue<TPosition::VECIN, 2> q;
+    start(pipe, q);
+    auto x = q.AllocTensor<float>();
+    DataCopy(x, Global(t.in), 8);
+    q.EnQue(x);
+    auto y = q.DeQue<float>();
+    q.FreeTensor(y);
+  };
+  ExpectRule(
+      Rule::kQueueOrder,
+      [start](Tensors) {
+        TPipe pipe;
+        TQue<TPosition::VECIN, 2> q;
+        start(pipe, q);
+        q.DeQue<float>();
+      },
+      good);
+  ExpectRule(
+      Rule::kQueueOrder,
+      [start](Tensors t) {
+        TPipe pipe;
+        TQue<TPosition::VECIN, 2> q;
+        start(pipe, q);
+        auto x = q.AllocTensor<float>();
+        DataCopy(x, Global(t.in), 8);
+        q.EnQue(x);
+        q.EnQue(x);
+      },
+      nullptr);
+  ExpectRule(
+      Rule::kQueueOrder,
+      [start](Tensors t) {
+        TPipe pipe;
+        TQue<TPosition::VECIN, 2> q;
+        start(pipe, q);
+        auto x = q.AllocTensor<float>();
+        DataCopy(x, Global(t.in), 8);
+        q.EnQue(x);
+        auto y = q.DeQue<float>();
+        q.FreeTensor(y);
+        q.FreeTensor(y);
+      },
+      nullptr);
+}
+
+TWIN_TEST(queue_depth) {
+  auto kernel = [](int in_a_row) {
+    return [in_a_row](Tensors) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 2> q;
+      pipe.InitBuffer(q, 3, 32);
+      for (int i = 0; i < in_a_row; ++i) q.EnQue(q.AllocTensor<float>());
+      for (int i = 0; i < in_a_row; ++i) q.FreeTensor(q.DeQue<float>());
+    };
+  };
+  ExpectRule(Rule::kQueueDepth, kernel(3), kernel(2));
+}
+
+TWIN_TEST(queue_no_buffer) {
+  auto kernel = [](bool free) {
+    return [free](Tensors) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 1> q;
+      pipe.InitBuffer(q, 1, 32);
+      auto x = q.AllocTensor<float>();
+      if (free) q.FreeTensor(x);
+      auto y = q.AllocTensor<float>();
+      q.FreeTensor(y);
+    };
+  };
+  ExpectRule(Rule::kQueueNoBuffer, kernel(false), kernel(true));
+}
+
+TWIN_TEST(queue_not_freed) {
+  auto kernel = [](bool free) {
+    return [free](Tensors) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 1> q;
+      pipe.InitBuffer(q, 1, 32);
+      auto x = q.AllocTensor<float>();
+      if (free) q.FreeTensor(x);
+    };
+  };
+  ExpectRule(Rule::kQueueNotFreed, kernel(false), kernel(true));
+}
+
+TWIN_TEST(overlap_in_repeat) {
+  auto kernel = [](uint32_t shift) {
+    return [shift](Tensors t) {
+      Double(t, [shift](LocalTensor<float> x, LocalTensor<float> y) {
+        Duplicate(y, 0.f, 256);
+        PipeBarrier<PIPE_V>();
+        Adds(x[shift], x, 1.f, 64, 1, UnaryRepeatParams());
+      });
+    };
+  };
+  ExpectRule(Rule::kOverlapInRepeat, kernel(8), kernel(0));
+}
+
+TWIN_TEST(overlap_across_repeats) {
+  auto kernel = [](uint32_t shift) {
+    return [shift](Tensors t) {
+      Double(t, [shift](LocalTensor<float> x, LocalTensor<float> y) {
+        Duplicate(y, 0.f, 256);
+        PipeBarrier<PIPE_V>();
+        Adds(x[shift], x, 1.f, 64, 2, UnaryRepeatParams());
+      });
+    };
+  };
+  ExpectRule(Rule::kOverlapAcrossRepeats, kernel(64), kernel(128));
+}
+
+// The one exception: an accumulating destination on the second source, repeat stride 0.
+TWIN_TEST(accumulation_in_place_is_allowed) {
+  std::vector<float> out;
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    LaunchOptions o;
+    o.seed = static_cast<uint64_t>(seed);
+    const Report r = RunOnce(
+        [](Tensors t) {
+          Double(t, [](LocalTensor<float> x, LocalTensor<float> y) {
+            Duplicate(y, 0.f, 256);
+            PipeBarrier<PIPE_V>();
+            Add(y, x, y, 64, 4, BinaryRepeatParams(1, 1, 1, 0, 8, 0));
+          });
+        },
+        o, &out);
+    CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+    for (int i = 0; i < 64; ++i) CHECK(out[i] == 4 * i + 64 + 128 + 192, "lane %d is %g", i, out[i]);
+  }
+  ExpectRule(
+      Rule::kOverlapAcrossRepeats,
+      [](Tensors t) {
+        Double(t, [](LocalTensor<float> x, LocalTensor<float> y) {
+          Duplicate(y, 0.f, 256);
+          PipeBarrier<PIPE_V>();
+          Add(y, y, x, 64, 4, BinaryRepeatParams(1, 1, 1, 0, 0, 8));
+        });
+      },
+      nullptr);
+}
+
+TWIN_TEST(flag_set_twice) {
+  auto kernel = [](bool twice) {
+    return [twice](Tensors) {
+      SetFlag<HardEvent::MTE2_V>(0);
+      if (twice) SetFlag<HardEvent::MTE2_V>(0);
+      WaitFlag<HardEvent::MTE2_V>(0);
+    };
+  };
+  ExpectRule(Rule::kFlagSetTwice, kernel(true), kernel(false));
+}
+
+TWIN_TEST(flag_left_set) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors) {
+      SetFlag<HardEvent::V_MTE3>(1);
+      if (wait) WaitFlag<HardEvent::V_MTE3>(1);
+    };
+  };
+  ExpectRule(Rule::kFlagLeftSet, kernel(false), kernel(true));
+}
+
+TWIN_TEST(flag_id) {
+  auto kernel = [](int id) { return [id](Tensors) { Order<HardEvent::MTE2_V>(id); }; };
+  ExpectRule(Rule::kFlagId, kernel(kIds), kernel(kIds - 1));
+}
+
+TWIN_TEST(deadlock) {
+  // Two pipes that wait for each other before setting.
+  ExpectRule(
+      Rule::kDeadlock,
+      [](Tensors) {
+        WaitFlag<HardEvent::V_MTE2>(0);
+        SetFlag<HardEvent::MTE2_V>(0);
+        WaitFlag<HardEvent::MTE2_V>(0);
+        SetFlag<HardEvent::V_MTE2>(0);
+      },
+      [](Tensors) {
+        SetFlag<HardEvent::V_MTE2>(0);
+        WaitFlag<HardEvent::V_MTE2>(0);
+        SetFlag<HardEvent::MTE2_V>(0);
+        WaitFlag<HardEvent::MTE2_V>(0);
+      });
+  // A wait without a set, by a pipe and by the scalar unit.
+  ExpectRule(Rule::kDeadlock, [](Tensors) { WaitFlag<HardEvent::MTE2_V>(0); }, nullptr);
+  ExpectRule(Rule::kDeadlock, [](Tensors) { WaitFlag<HardEvent::V_S>(0); }, nullptr);
+  LaunchOptions o;
+  const Report r = RunOnce([](Tensors) { WaitFlag<HardEvent::MTE2_V>(0); }, o);
+  CHECK(r.errors[0].detail.find("MTE2_V 0") != std::string::npos, "says who waits for what: %s",
+        r.errors[0].ToString().c_str());
+}
+
+TWIN_TEST(mask_not_restored) {
+  auto kernel = [](bool restore) {
+    return [restore](Tensors) {
+      SetVectorMask<float>(0, 0xff);
+      Duplicate<float, false>(Ub(0, 64), 1.f, MASK_PLACEHOLDER, 1, 1, 8);
+      if (restore) ResetMask();
+    };
+  };
+  ExpectRule(Rule::kMaskNotRestored, kernel(false), kernel(true));
+  auto counter = [](bool restore) {
+    return [restore](Tensors) {
+      SetMaskCount();
+      SetVectorMask<float, MaskMode::COUNTER>(100);
+      Duplicate<float, false>(Ub(0, 128), 1.f, MASK_PLACEHOLDER, 1, 1, 8);
+      if (restore) {
+        SetMaskNorm();
+        ResetMask();
+      }
+      Duplicate(Ub(512, 64), 1.f, 64);
+      SetMaskNorm();
+      ResetMask();
+    };
+  };
+  ExpectRule(Rule::kMaskNotRestored, counter(false), counter(true));
+}
+
+TWIN_TEST(atomic_not_restored) {
+  auto kernel = [](bool restore) {
+    return [restore](Tensors) {
+      SetAtomicAdd<float>();
+      if (restore) SetAtomicNone();
+    };
+  };
+  ExpectRule(Rule::kAtomicNotRestored, kernel(false), kernel(true));
+}
+
+TWIN_TEST(dma_limit) {
+  auto kernel = [](int blocks) {
+    return
+        [blocks](Tensors t) { DataCopy(Ub(0, 32768), Global(t.in), DataCopyParams(blocks, 1, -1 + 1, 0)); };
+  };
+  ExpectRule(Rule::kDmaLimit, kernel(0), kernel(1));
+  auto count = [](uint32_t n) { return [n](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), n); }; };
+  ExpectRule(Rule::kDmaLimit, count(9), count(8));
+  ExpectRule(
+      Rule::kDmaLimit,
+      [](Tensors t) {
+        LocalTensor<float> x = Ub(0, 4096 * 8);
+        DataCopy(x, Global(t.in), DataCopyParams(4096, 1, 0, 0));
+      },
+      nullptr);
+}
+
+TWIN_TEST(not_on_chip_path) {
+  auto to_l1 = [](Tensors t) {
+    DataCopy(LocalTensor<float>(TPosition::A1, 0, 64), Global(t.in), 64);
+    Order<HardEvent::MTE2_MTE1>();
+    if constexpr (k910B) {
+      DataCopy(Ub(0, 64), LocalTensor<float>(TPosition::A1, 0, 64), 64);  // no L1 -> UB
+    } else {
+      DataCopy(Global(t.out), LocalTensor<float>(TPosition::A1, 0, 64), 64);  // no L1 -> GM
+    }
+  };
+  LaunchOptions o;
+  if constexpr (k910B) o.kernel_type = KernelType::kAicOnly;
+  ExpectRule(Rule::kNotOnChip, to_l1, nullptr, o);
+}
+
+TWIN_TEST(wrong_position) {
+  LaunchOptions o;
+  if constexpr (k910B) o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](bool swap) {
+    return [swap](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      const LocalTensor<half> a(TPosition::A2, 0, 256), b(TPosition::B2, 0, 256);
+      LoadData(a, g, LoadData2DParams(0, 1, 1, 0, 0, false, 0));
+      LoadData(b, g, LoadData2DParams(0, 1, 1, 0, 0, false, 0));
+      Order<HardEvent::MTE2_M>();
+      MmadParams p;
+      p.m = p.n = p.k = 16;
+      Mmad(LocalTensor<float>(TPosition::CO1, 0, 256), swap ? b : a, swap ? a : b, p);
+    };
+  };
+  ExpectRule(Rule::kWrongPosition, kernel(true), kernel(false), o);
+}
+
+TWIN_TEST(mmad_range_and_gemv) {
+  LaunchOptions o;
+  if constexpr (k910B) o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](int m, int k) {
+    return [m, k](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      const LocalTensor<half> a(TPosition::A2, 0, 16384), b(TPosition::B2, 0, 16384);
+      LoadData(a, g, LoadData2DParams(0, 8, 1, 0, 0, false, 0));
+      LoadData(b, g, LoadData2DParams(0, 8, 1, 0, 0, false, 0));
+      Order<HardEvent::MTE2_M>();
+      MmadParams p;
+      p.m = m, p.n = 16, p.k = k;
+      Mmad(LocalTensor<float>(TPosition::CO1, 0, 16384), a, b, p);
+    };
+  };
+  ExpectRule(Rule::kMmadRange, kernel(16, 4096), kernel(16, 128), o);
+  ExpectRule(Rule::kMmadGemv, kernel(1, 32), kernel(2, 32), o);
+}
+
+TWIN_TEST(uninitialised_read) {
+  auto kernel = [](int n) {
+    return [n](Tensors t) {
+      Double(t, [n](LocalTensor<float> x, LocalTensor<float> y) { Muls(y, x, 2.f, n); });
+    };
+  };
+  ExpectRule(Rule::kUninitialised, kernel(257), kernel(256));
+  // A buffer that the queue hands out again holds nothing.
+  auto queue = [](bool load) {
+    return [load](Tensors t) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 1> q;
+      TBuf<> b;
+      pipe.InitBuffer(q, 1, 256);
+      pipe.InitBuffer(b, 256);
+      for (int i = 0; i < 2; ++i) {
+        auto x = q.AllocTensor<float>();
+        if (i == 0 || load) DataCopy(x, Global(t.in), 64);
+        q.EnQue(x);
+        x = q.DeQue<float>();
+        PipeBarrier<PIPE_V>();
+        Muls(b.Get<float>(), x, 2.f, 64);
+        q.FreeTensor(x);
+      }
+    };
+  };
+  ExpectRule(Rule::kUninitialised, queue(false), queue(true));
+  // GM that nobody wrote.
+  auto gm = [](bool from_in) {
+    return [from_in](Tensors t) { DataCopy(Ub(0, 64), Global(from_in ? t.in : t.workspace), 64); };
+  };
+  ExpectRule(Rule::kUninitialised, gm(false), gm(true));
+}
+
+TWIN_TEST(hazard_read_after_write) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256), y = Ub(8192, 256);
+      DataCopy(x, Global(t.in), 256);
+      if (wait) Order<HardEvent::MTE2_V>();
+      Muls(y, x, 2.f, 256);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, kernel(false), kernel(true));
+  // Within the vector pipe a barrier is needed; the compiler's automatic sync puts it there.
+  auto pipe_v = [](bool barrier) {
+    return [barrier](Tensors t) {
+      Double(t, [barrier](LocalTensor<float> x, LocalTensor<float> y) {
+        Muls(y, x, 2.f, 256);
+        if (barrier) PipeBarrier<PIPE_V>();
+        Adds(y[512], y, 1.f, 256);
+      });
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, pipe_v(false), pipe_v(true));
+  LaunchOptions automatic;
+  automatic.auto_pipe_v = true;
+  ExpectClean("automatic sync", pipe_v(false), automatic);
+  // Scalar reads need V_S, scalar writes S_V.
+  auto scalar = [](bool wait) {
+    return [wait](Tensors) {
+      auto x = Ub(0, 64);
+      Duplicate(x, 3.f, 64);
+      if (wait) Order<HardEvent::V_S>();
+      CHECK(!wait || x.GetValue(5) == 3.f, "a waited read sees the value");
+      if (!wait) (void)x.GetValue(5);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, scalar(false), scalar(true));
+  auto scalar_write = [](bool wait) {
+    return [wait](Tensors t) {
+      Double(t, [wait](LocalTensor<float> x, LocalTensor<float> y) {
+        y.SetValue(300, 7.f);
+        if (wait) Order<HardEvent::S_V>();
+        Adds(x[512], y[296], 1.f, 1, 1, UnaryRepeatParams());
+      });
+    };
+  };
+  (void)scalar_write;
+  auto scalar_to_vector = [](bool wait) {
+    return [wait](Tensors) {
+      auto x = Ub(0, 64), y = Ub(512, 64);
+      for (uint32_t i = 0; i < 64; ++i) x.SetValue(i, 1.f);
+      if (wait) Order<HardEvent::S_V>();
+      Adds(y, x, 1.f, 64);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, scalar_to_vector(false), scalar_to_vector(true));
+  // GM written and read back by one core.
+  auto through_gm = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 64);
+      DataCopy(x, Global(t.in), 64);
+      Order<HardEvent::MTE2_MTE3>();
+      DataCopy(Global(t.workspace), x, 64);
+      if (wait) Order<HardEvent::MTE3_MTE2>();
+      DataCopy(Ub(1024, 64), Global(t.workspace), 64);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, through_gm(false), through_gm(true));
+}
+
+TWIN_TEST(hazard_write_after_read) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256), y = Ub(8192, 256);
+      DataCopy(x, Global(t.in), 256);
+      Order<HardEvent::MTE2_V>();
+      Muls(y, x, 2.f, 256);
+      if (wait) Order<HardEvent::V_MTE2>();
+      DataCopy(x, Global(t.in), 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWar, kernel(false), kernel(true));
+  auto store = [](bool wait) {
+    return [wait](Tensors t) {
+      Double(t, [](LocalTensor<float> x, LocalTensor<float> y) { Muls(y, x, 2.f, 256); });
+      if (wait) Order<HardEvent::MTE3_V>();
+      Duplicate(Ub(8192, 256), 0.f, 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWar, store(false), store(true));
+}
+
+TWIN_TEST(hazard_write_after_write) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256);
+      Duplicate(x, 0.f, 256);
+      if (wait) Order<HardEvent::V_MTE2>();
+      DataCopy(x, Global(t.in), 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWaw, kernel(false), kernel(true));
+  auto dma = [](bool barrier) {
+    return [barrier](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      if (barrier) PipeBarrier<PIPE_MTE2>();
+      DataCopy(Ub(128, 64), Global(t.in), 64);
+    };
+  };
+  ExpectRule(Rule::kHazardWaw, dma(false), dma(true));
+}
+
+// Accumulating Mmads into one tile: small ones need PipeBarrier<PIPE_M>, large ones are kept in order.
+TWIN_TEST(mmad_accumulation_barrier) {
+  LaunchOptions o;
+  if constexpr (k910B) o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](int m, int n, bool barrier) {
+    return [m, n, barrier](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      const LocalTensor<half> a(TPosition::A2, 0, 16384), b(TPosition::B2, 0, 16384);
+      LoadData(a, g, LoadData2DParams(0, 16, 1, 0, 0, false, 0));
+      LoadData(b, g, LoadData2DParams(0, 16, 1, 0, 0, false, 0));
+      Order<HardEvent::MTE2_M>();
+      MmadParams p;
+      p.m = m, p.n = n, p.k = 16;
+      const LocalTensor<float> c(TPosition::CO1, 0, 16384);
+      Mmad(c, a, b, p);
+      if (barrier) PipeBarrier<PIPE_M>();
+      p.cmatrixInitVal = false;
+      Mmad(c, a, b, p);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, kernel(48, 48, false), kernel(48, 48, true), o);
+  ExpectClean("ten fractals", kernel(32, 80, false), o);
+}
+
+TWIN_TEST(gm_out_of_bounds) {
+  auto kernel = [](int from) {
+    return [from](Tensors t) { DataCopy(Ub(0, 64), Global(t.in)[static_cast<uint64_t>(from)], 64); };
+  };
+  ExpectRule(Rule::kGmOutOfBounds, kernel(kFloats - 63), kernel(kFloats - 64));
+  auto write = [](int gap) {
+    return [gap](Tensors t) {
+      Duplicate(Ub(0, 64), 0.f, 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out)[kFloats - 64], Ub(0, 64), DataCopyParams(2, 4, 0, gap));
+    };
+  };
+  ExpectRule(Rule::kGmOutOfBounds, write(1), write(0));
+}
+
+TWIN_TEST(gm_pointers_beyond_a_tensor_mean_that_tensor) {
+  const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + kFloats * 4 + 64), 64); }, {});
+  CHECK(!r.ok() && r.errors[0].rule == Rule::kGmOutOfBounds, "out of bounds");
+  CHECK(!r.ok() && r.errors[0].detail.find("'in'") != std::string::npos, "by name");
+  ExpectClean("a null tensor that nobody uses", [](Tensors) { (void)Global(nullptr); });
+}
+
+TWIN_TEST(gm_unknown_pointer) {
+  ExpectRule(
+      Rule::kGmUnknown,
+      [](Tensors) {
+        static float outside[64];
+        DataCopy(Ub(0, 64), Global(reinterpret_cast<GM_ADDR>(outside)), 64);
+      },
+      [](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + 256), 64); });
+}
+
+TWIN_TEST(gm_write_to_input) {
+  auto kernel = [](bool to_input) {
+    return [to_input](Tensors t) {
+      Duplicate(Ub(0, 64), 0.f, 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(to_input ? t.in : t.out), Ub(0, 64), 64);
+    };
+  };
+  ExpectRule(Rule::kGmWriteToInput, kernel(true), kernel(false));
+}
+
+TWIN_TEST(gm_race) {
+  LaunchOptions two;
+  two.block_dim = 2;
+  auto kernel = [](int step) {
+    return [step](Tensors t) {
+      Duplicate(Ub(0, 16), 1.f, 16);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out)[static_cast<uint64_t>(GetBlockIdx() * step)], Ub(0, 16), 16);
+    };
+  };
+  ExpectRule(Rule::kGmRace, kernel(8), kernel(16), two);
+  // Scalar writes: neighbours within 64 B.
+  auto scalar = [](int step) {
+    return [step](Tensors t) { Global(t.out).SetValue(static_cast<uint64_t>(GetBlockIdx() * step), 1.f); };
+  };
+  ExpectRule(Rule::kGmRace, scalar(8), scalar(16), two);
+  // One core reads what the other writes.
+  ExpectRule(
+      Rule::kGmRace,
+      [](Tensors t) {
+        if (GetBlockIdx() == 0) {
+          Duplicate(Ub(0, 64), 1.f, 64);
+          Order<HardEvent::V_MTE3>();
+          DataCopy(Global(t.workspace), Ub(0, 64), 64);
+        } else {
+          DataCopy(Ub(0, 64), Global(t.workspace), 64);
+        }
+      },
+      nullptr, two);
+}
+
+TWIN_TEST(gm_cache) {
+  auto kernel = [](bool clean) {
+    return [clean](Tensors t) {
+      auto g = Global(t.workspace);
+      for (uint64_t i = 0; i < 8; ++i) g.SetValue(i, 1.f);
+      if (clean) DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(g);
+      Order<HardEvent::S_MTE2>();
+      DataCopy(Ub(0, 8), g, 8);
+    };
+  };
+  ExpectRule(Rule::kGmCache, kernel(false), kernel(true));
+  auto stale = [](bool invalidate) {
+    return [invalidate](Tensors t) {
+      auto g = Global(t.zeroed);
+      (void)g.GetValue(0);
+      Duplicate(Ub(0, 8), 2.f, 8);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(g, Ub(0, 8), 8);
+      Order<HardEvent::MTE3_S>();
+      if (invalidate)
+        DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(g);
+      CHECK(!invalidate || g.GetValue(1) == 2.f, "an invalidated line is read anew");
+      if (!invalidate) (void)g.GetValue(1);
+    };
+  };
+  ExpectRule(Rule::kGmCache, stale(false), stale(true));
+}
+
+TWIN_TEST(sync_workspace_and_block_dim) {
+  LaunchOptions o;
+  o.block_dim = 4;
+  auto kernel = [](bool zeroed, uint32_t bytes) {
+    return [zeroed, bytes](Tensors t) {
+      GlobalTensor<int32_t> g;
+      g.SetGlobalBuffer((__gm__ int32_t*)(zeroed ? t.zeroed : t.workspace));
+      LocalTensor<int32_t> ub(TPosition::VECCALC, 1024, bytes / 4);
+      auto x = Ub(0, 64);
+      Duplicate(x, static_cast<float>(GetBlockIdx()), 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.workspace)[4096 + static_cast<uint64_t>(GetBlockIdx()) * 64], x, 64);
+      SyncAll(g, ub);
+      const auto other = static_cast<uint64_t>((GetBlockIdx() + 1) % GetBlockNum());
+      DataCopy(x, Global(t.workspace)[4096 + other * 64], 64);
+      Order<HardEvent::MTE2_S>();
+      CHECK(x.GetValue(0) == static_cast<float>(other), "what the neighbour wrote before the sync");
+    };
+  };
+  ExpectRule(Rule::kSyncWorkspace, kernel(true, 96), kernel(true, 128), o);
+  ExpectRule(Rule::kSyncWorkspace, kernel(false, 128), nullptr, o);
+  o.block_dim = 41;
+  ExpectRule(Rule::kBlockDim, kernel(true, 2048), nullptr, o);
+}
+
+TWIN_TEST(runaway_and_exceptions) {
+  LaunchOptions o;
+  o.instruction_limit = 1000;
+  auto kernel = [](int n) {
+    return [n](Tensors) {
+      for (int i = 0; i < n; ++i) PipeBarrier<PIPE_V>();
+    };
+  };
+  ExpectRule(Rule::kRunaway, kernel(2000), kernel(900), o);
+  ExpectRule(Rule::kKernelException, [](Tensors) { throw std::runtime_error("no"); }, nullptr);
+  // The process and the next launch are none the worse.
+  ExpectClean("after an exception", kernel(10));
+}
+
+TWIN_TEST(errors_say_where) {
+  const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), 9); }, LaunchOptions());
+  CHECK(r.errors.size() == 1, "one error");
+  const ascend_twin::Error& e = r.errors[0];
+  CHECK(e.file.find("rules.cc") != std::string::npos && e.line == __LINE__ - 3, "%s:%d", e.file.c_str(),
+        e.line);
+  CHECK(e.call == "DataCopy" && e.block == 0, "%s", e.ToString().c_str());
+  const Report h = RunOnce(
+      [](Tensors t) {
+        DataCopy(Ub(0, 64), Global(t.in), 64);
+        Adds(Ub(512, 64), Ub(0, 64), 1.f, 64);
+      },
+      LaunchOptions());
+  CHECK(h.errors[0].pipe == "V" && h.errors[0].memory == "UB" && h.errors[0].address == 0, "%s",
+        h.errors[0].ToString().c_str());
+}
+
+TWIN_TEST(every_rule_has_a_name) {
+  for (int i = 0; i < static_cast<int>(Rule::kCount); ++i) {
+    CHECK(std::strlen(RuleName(static_cast<Rule>(i))) > 3, "rule %d", i);
+    CHECK(std::strlen(RuleText(static_cast<Rule>(i))) > 10, "rule %d", i);
+  }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules that only one of the chips has.
+#include "check.h"
+
+namespace {
+
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
+GlobalTensor<float> Global(GM_ADDR p) {
+  GlobalTensor<float> g;
+  g.SetGlobalBuffer((__gm__ float*)p);
+  return g;
+}
+template <HardEvent e>
+void Order(int id = 0) {
+  SetFlag<e>(id);
+  WaitFlag<e>(id);
+}
+
+}  // namespace
+
+#if ASCEND_TWIN_ARCH == 1001
+
+TWIN_TEST(ignored_parameter) {
+  auto kernel = [](int gap) {
+    return [gap](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      const LocalTensor<half> l1(TPosition::A1, 0, 1024), a(TPosition::A2, 0, 4096);
+      DataCopy(l1, g, 1024);
+      Order<HardEvent::MTE2_MTE1>();
+      LoadData(a, l1, LoadData2DParams(0, 4, 1, 0, gap, false, 0));
+    };
+  };
+  ExpectRule(Rule::kIgnoredParameter, kernel(1), kernel(0));
+}
+
+TWIN_TEST(round_mode) {
+  auto kernel = [](RoundMode mode) {
+    return [mode](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      Order<HardEvent::MTE2_V>();
+      Cast(LocalTensor<half>(TPosition::VECCALC, 1024, 64), Ub(0, 64), mode, 64);
+    };
+  };
+  ExpectRule(Rule::kRoundMode, kernel(RoundMode::CAST_RINT), kernel(RoundMode::CAST_NONE));
+  ExpectRule(Rule::kRoundMode, kernel(RoundMode::CAST_FLOOR), kernel(RoundMode::CAST_ODD));
+}
+
+TWIN_TEST(not_on_chip_modes) {
+  auto select = [](SELMODE mode) {
+    return [mode](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      Order<HardEvent::MTE2_V>();
+      const LocalTensor<uint8_t> bits(TPosition::VECCALC, 1024, 32);
+      Duplicate(bits.ReinterpretCast<int16_t>(), int16_t{0x0f}, 16);
+      PipeBarrier<PIPE_V>();
+      Select(Ub(512, 64), bits, Ub(0, 64), Ub(0, 64), mode, 64, 1, BinaryRepeatParams());
+    };
+  };
+  ExpectRule(Rule::kNotOnChip, select(SELMODE::VSEL_TENSOR_TENSOR_MODE), select(SELMODE::VSEL_CMPMASK_SPR));
+  auto order = [](ReduceOrder o) {
+    return [o](Tensors) {
+      const LocalTensor<half> x(TPosition::VECCALC, 0, 128), y(TPosition::VECCALC, 1024, 16);
+      Duplicate(x, half(1), 128);
+      PipeBarrier<PIPE_V>();
+      WholeReduceMax(y, x, 128, 1, 1, 1, 8, o);
+    };
+  };
+  ExpectRule(Rule::kNotOnChip, order(ReduceOrder::ORDER_ONLY_VALUE), order(ReduceOrder::ORDER_VALUE_INDEX));
+}
+
+TWIN_TEST(kernel_type) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  ExpectRule(Rule::kKernelType, [](Tensors) {}, nullptr, o);
+  o.kernel_type = KernelType::kFused;
+  ExpectClean("fused", [](Tensors) { KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2); }, o);
+}
+
+#else
+
+TWIN_TEST(wrong_core) {
+  LaunchOptions aic, aiv;
+  aic.kernel_type = KernelType::kAicOnly;
+  aiv.kernel_type = KernelType::kAivOnly;
+  auto vector = [](Tensors) { Duplicate(Ub(0, 64), 1.f, 64); };
+  auto cube = [](Tensors t) {
+    GlobalTensor<half> g;
+    g.SetGlobalBuffer((__gm__ half*)t.in);
+    DataCopy(LocalTensor<half>(TPosition::A1, 0, 64), g, 64);
+  };
+  ExpectRule(Rule::kWrongCore, vector, nullptr, aic);
+  ExpectClean("vector on AIV", vector, aiv);
+  ExpectRule(Rule::kWrongCore, cube, nullptr, aiv);
+  ExpectClean("cube on AIC", cube, aic);
+}
+
+TWIN_TEST(tpipe_presets_m_mte1) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](int id) {
+    return [id](Tensors) {
+      TPipe pipe;
+      SetFlag<HardEvent::M_MTE1>(id);
+      WaitFlag<HardEvent::M_MTE1>(id);
+    };
+  };
+  ExpectRule(Rule::kFlagSetTwice, kernel(2), kernel(3), o);
+  // Without a TPipe the ids are free.
+  ExpectClean("no TPipe", [](Tensors) { Order<HardEvent::M_MTE1>(0); }, o);
+}
+
+TWIN_TEST(cross_core_flag_id) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  auto kernel = [](int id) {
+    return [id](Tensors) {
+      if ASCEND_IS_AIC {
+        CrossCoreSetFlag<2, PIPE_FIX>(static_cast<uint16_t>(id));
+      } else {
+        CrossCoreWaitFlag(static_cast<uint16_t>(id));
+      }
+    };
+  };
+  ExpectRule(Rule::kCrossCoreFlagId, kernel(16), kernel(10), o);
+  // 11..14 are the kernel's own only while it does not call SyncAll.
+  auto with_sync = [kernel](int id) {
+    return [kernel, id](Tensors t) {
+      SyncAll<false>();
+      kernel(id)(t);
+    };
+  };
+  ExpectRule(Rule::kCrossCoreFlagId, with_sync(12), kernel(12), o);
+  ExpectClean("SyncAll and a flag of its own", with_sync(10), o);
+}
+
+TWIN_TEST(cross_core_counter) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  auto kernel = [](int ahead) {
+    return [ahead](Tensors) {
+      if ASCEND_IS_AIC {
+        for (int i = 0; i < ahead; ++i) CrossCoreSetFlag<2, PIPE_FIX>(1);
+        CrossCoreWaitFlag(2);
+      } else {
+        CrossCoreSetFlag<2, PIPE_MTE3>(2);
+        CrossCoreWaitFlag(3);
+        for (int i = 0; i < ahead; ++i) CrossCoreWaitFlag(1);
+      }
+      if ASCEND_IS_AIC
+        CrossCoreSetFlag<2, PIPE_FIX>(3);
+    };
+  };
+  ExpectRule(Rule::kCrossCoreCounter, kernel(16), kernel(15), o);
+}
+
+TWIN_TEST(cross_core_flag_left) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  auto kernel = [](bool wait) {
+    return [wait](Tensors) {
+      if ASCEND_IS_AIC {
+        CrossCoreSetFlag<2, PIPE_FIX>(1);
+      } else if (wait) {
+        CrossCoreWaitFlag(1);
+      }
+    };
+  };
+  ExpectRule(Rule::kCrossCoreFlagLeft, kernel(false), kernel(true), o);
+}
+
+TWIN_TEST(cross_core_mode) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kAivOnly;
+  o.block_dim = 2;
+  ExpectRule(
+      Rule::kCrossCoreMode, [](Tensors) { CrossCoreSetFlag<2, PIPE_MTE3>(1); },
+      [](Tensors) {
+        CrossCoreSetFlag<0, PIPE_MTE3>(1);
+        CrossCoreWaitFlag(1);
+      },
+      o);
+}
+
+TWIN_TEST(cross_core_deadlock) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  // One of the two AIVs does not set: the AIC waits for both.
+  auto kernel = [](bool both) {
+    return [both](Tensors) {
+      if ASCEND_IS_AIC {
+        CrossCoreWaitFlag(1);
+      } else if (both || GetSubBlockIdx() == 0) {
+        CrossCoreSetFlag<2, PIPE_MTE3>(1);
+      }
+    };
+  };
+  ExpectRule(Rule::kDeadlock, kernel(false), kernel(true), o);
+}
+
+TWIN_TEST(cross_core_order_of_gm) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kMixAic1Aiv2;
+  // Both AIVs write their half, the AIC reads both: only a flag from the writing pipe orders that.
+  auto kernel = [](bool flag) {
+    return [flag](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.workspace);
+      if ASCEND_IS_AIV {
+        const LocalTensor<half> x(TPosition::VECCALC, 0, 256);
+        Duplicate(x, half(1), 256);
+        Order<HardEvent::V_MTE3>();
+        if (!flag) CrossCoreSetFlag<2, PIPE_MTE3>(1);
+        DataCopy(g[static_cast<uint64_t>(GetSubBlockIdx()) * 256], x, 256);
+        if (flag) CrossCoreSetFlag<2, PIPE_MTE3>(1);
+      } else {
+        CrossCoreWaitFlag(1);
+        DataCopy(LocalTensor<half>(TPosition::A1, 0, 512), g, 512);
+      }
+    };
+  };
+  const int seeds = kSeeds;
+  for (int seed = 0; seed < seeds; ++seed) {
+    LaunchOptions s = o;
+    s.seed = static_cast<uint64_t>(seed);
+    const Report r = RunOnce(kernel(false), s);
+    CHECK(!r.ok() && r.errors[0].rule == Rule::kGmRace, "seed %d: %s", seed,
+          r.ok() ? "passed" : r.errors[0].ToString().c_str());
+  }
+  ExpectClean("set behind the copy", kernel(true), o);
+}
+
+TWIN_TEST(sync_all) {
+  for (const KernelType type : {KernelType::kAivOnly, KernelType::kMixAic1Aiv2}) {
+    LaunchOptions o;
+    o.kernel_type = type;
+    o.block_dim = 3;
+    auto kernel = [type](bool sync) {
+      return [sync, type](Tensors t) {
+        if ASCEND_IS_AIV {
+          Duplicate(Ub(0, 64), 1.f + static_cast<float>(GetBlockIdx()), 64);
+          Order<HardEvent::V_MTE3>();
+          DataCopy(Global(t.workspace)[static_cast<uint64_t>(GetBlockIdx()) * 64], Ub(0, 64), 64);
+        }
+        if (sync) {
+          if (type == KernelType::kAivOnly)
+            SyncAll();
+          else
+            SyncAll<false>();
+        }
+        if ASCEND_IS_AIV {
+          const auto all = GetBlockNum() * GetTaskRatio();
+          const auto other = static_cast<uint64_t>((GetBlockIdx() + 1) % all);
+          Order<HardEvent::MTE3_MTE2>();
+          DataCopy(Ub(1024, 64), Global(t.workspace)[other * 64], 64);
+          Order<HardEvent::MTE2_S>();
+          const float v = Ub(1024, 64).GetValue(3);
+          CHECK(v == 1.f + static_cast<float>(other), "block %d sees %g", static_cast<int>(GetBlockIdx()), v);
+        }
+      };
+    };
+    ExpectClean("SyncAll", kernel(true), o);
+  }
+  LaunchOptions o;
+  o.kernel_type = KernelType::kAivOnly;
+  o.block_dim = 41;
+  ExpectRule(Rule::kBlockDim, [](Tensors) { SyncAll(); }, nullptr, o);
+}
+
+TWIN_TEST(nd2nz_range) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](int row) {
+    return [row](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      DataCopy(LocalTensor<half>(TPosition::A1, 0, 1024), g, Nd2NzParams(1, 32, 32, 0, row, 32, 1, 0));
+    };
+  };
+  ExpectRule(Rule::kNd2NzRange, kernel(16), kernel(96), o);
+}
+
+TWIN_TEST(kernel_type) {
+  LaunchOptions o;
+  auto kernel = [](Tensors) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+    if ASCEND_IS_AIV
+      Duplicate(Ub(0, 64), 1.f, 64);
+  };
+  o.kernel_type = KernelType::kAivOnly;
+  ExpectRule(Rule::kKernelType, kernel, nullptr, o);
+  o.kernel_type = KernelType::kAuto;  // found from the declaration
+  ExpectClean("declared", kernel, o);
+  o.kernel_type = KernelType::kFused;
+  ExpectRule(Rule::kKernelType, [](Tensors) {}, nullptr, o);
+}
+
+TWIN_TEST(round_mode) {
+  auto kernel = [](RoundMode mode) {
+    return [mode](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      Order<HardEvent::MTE2_V>();
+      Cast(LocalTensor<int32_t>(TPosition::VECCALC, 1024, 64), Ub(0, 64), mode, 64);
+    };
+  };
+  ExpectRule(Rule::kRoundMode, kernel(RoundMode::CAST_NONE), kernel(RoundMode::CAST_RINT));
+}
+
+TWIN_TEST(reserved_ubuf_option) {
+  LaunchOptions o;
+  o.reserved_ubuf = false;
+  auto kernel = [](uint32_t addr) { return [addr](Tensors) { Duplicate(Ub(addr, 8), 1.f, 8); }; };
+  ExpectRule(Rule::kReservedMemory, kernel(192 * 1024 - 256), kernel(192 * 1024 - 256 - 32), o);
+}
+
+#endif

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the instructions compute: strides, masks, rounding, reductions, selection, layouts.
+#include "check.h"
+
+namespace {
+
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
+GlobalTensor<float> Global(GM_ADDR p) {
+  GlobalTensor<float> g;
+  g.SetGlobalBuffer((__gm__ float*)p);
+  return g;
+}
+
+// Loads n floats of `values` into UB at 0, runs the body, returns `m` floats from UB at 32768.
+std::vector<float> OnVector(const std::vector<float>& values, size_t m, const std::function<void()>& body,
+                            LaunchOptions options = {}) {
+  std::vector<float> out(m);
+  Gm gm;
+  GM_ADDR in = gm.Input("in", values.data(), values.size() * 4);
+  GM_ADDR to = gm.Output("out", out.data(), m * 4);
+  options.auto_pipe_v = true;
+  const auto n = static_cast<uint32_t>(values.size());
+  const Report r = RunKernel(options, gm, [&] {
+    DataCopy(Ub(0, n), Global(in), n);
+    SetFlag<HardEvent::MTE2_V>(0);
+    WaitFlag<HardEvent::MTE2_V>(0);
+    Duplicate(Ub(32768, static_cast<uint32_t>(m)), -7.f, static_cast<int32_t>(m));
+    body();
+    SetFlag<HardEvent::V_MTE3>(0);
+    WaitFlag<HardEvent::V_MTE3>(0);
+    DataCopy(Global(to), Ub(32768, static_cast<uint32_t>(m)), static_cast<uint32_t>(m));
+  });
+  CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+  return out;
+}
+
+std::vector<float> Ramp(size_t n, float start = 0, float step = 1) {
+  std::vector<float> v(n);
+  for (size_t i = 0; i < n; ++i) v[i] = start + step * static_cast<float>(i);
+  return v;
+}
+
+}  // namespace
+
+TWIN_TEST(strides_and_masks) {
+  // dst: every second block of a repeat of 16; src: blocks backwards is not possible, every third instead.
+  auto out = OnVector(Ramp(512), 512, [] {
+    uint64_t mask[2] = {0xf0f0f0f0f0f0f0f0ull, 0};
+    Adds(Ub(32768, 512), Ub(0, 512), 1000.f, mask, 2, UnaryRepeatParams(2, 3, 16, 24));
+  });
+  for (int i = 0; i < 512; ++i) {
+    const int repeat = i / 128, block = i % 128 / 16, lane = i % 16;
+    const bool touched = repeat < 2 && lane >= 4 && lane < 8;
+    const float want = touched ? 1000.f + repeat * 192 + block * 24 + lane : -7.f;
+    CHECK(out[i] == want, "element %d is %g, not %g", i, out[i], want);
+  }
+  // A count that ends in the middle of a block leaves the rest alone.
+  out = OnVector(Ramp(512), 512, [] { Muls(Ub(32768, 512), Ub(0, 512), 2.f, 301); });
+  for (int i = 0; i < 512; ++i) CHECK(out[i] == (i < 301 ? 2.f * i : -7.f), "element %d is %g", i, out[i]);
+}
+
+TWIN_TEST(half_arithmetic_rounds_to_nearest_even) {
+  std::mt19937 rng(4);
+  for (int i = 0; i < 200000; ++i) {
+    const float f = ascend_twin::BitsFloat(static_cast<uint32_t>(rng()));
+    const uint16_t h = ascend_twin::FloatToHalfBits(f);
+    const float back = ascend_twin::HalfBitsToFloat(h);
+    if (f != f) {
+      CHECK(back != back, "NaN stays NaN");
+      continue;
+    }
+    // No neighbour is nearer; ties are even.
+    for (const int step : {-1, 1}) {
+      const uint16_t other = static_cast<uint16_t>(h + step);
+      if ((other & 0x7fff) >= 0x7c00 || ((other ^ h) & 0x8000) || std::isinf(back)) continue;
+      const double d = std::fabs(double(back) - f),
+                   e = std::fabs(double(ascend_twin::HalfBitsToFloat(other)) - f);
+      CHECK(d < e || (d == e && h % 2 == 0), "%a to %a", f, back);
+    }
+  }
+  for (uint32_t h = 0; h < 0x7c00; ++h)
+    CHECK(ascend_twin::FloatToHalfBits(ascend_twin::HalfBitsToFloat(static_cast<uint16_t>(h))) == h,
+          "half %x", h);
+  CHECK(ascend_twin::FloatToHalfBits(65519.9f) == 0x7bff && ascend_twin::FloatToHalfBits(65520.f) == 0x7c00,
+        "overflow");
+  CHECK(float(bfloat16_t(1.00390625f)) == 1.f && float(bfloat16_t(1.01171875f)) == 1.015625f,
+        "bfloat16 ties to even");
+}
+
+TWIN_TEST(cast_rounding_modes) {
+  const std::vector<float> v = {2.5f, -2.5f, 3.5f, -3.5f, 2.3f, -2.3f, 2.7f, -2.7f};
+  struct Case {
+    RoundMode mode;
+    std::vector<float> want;
+  };
+  const Case cases[] = {{RoundMode::CAST_RINT, {2, -2, 4, -4, 2, -2, 3, -3}},
+                        {RoundMode::CAST_FLOOR, {2, -3, 3, -4, 2, -3, 2, -3}},
+                        {RoundMode::CAST_CEIL, {3, -2, 4, -3, 3, -2, 3, -2}},
+                        {RoundMode::CAST_ROUND, {3, -3, 4, -4, 2, -2, 3, -3}},
+                        {RoundMode::CAST_TRUNC, {2, -2, 3, -3, 2, -2, 2, -2}}};
+  for (const Case& c : cases) {
+    const RoundMode mode = c.mode;
+    const auto out = OnVector(v, 8, [mode] {
+      const LocalTensor<int32_t> i(TPosition::VECCALC, 16384, 8);
+      Cast(i, Ub(0, 8), mode, 8);
+      Cast(Ub(32768, 8), i, RoundMode::CAST_NONE, 8);
+    });
+    for (int i = 0; i < 8; ++i)
+      CHECK(out[i] == c.want[i], "mode %d: %g to %g", static_cast<int>(mode), v[i], out[i]);
+  }
+  // Float to half and back: nearest even, and to odd, which both chips have.
+  const std::vector<float> fine = {
+      1.f + 1.f / 2048, 1.f + 3.f / 2048, 1.f + 1.f / 4096, 2049, 2051, -2049, 0.1f, 65504};
+  for (const RoundMode mode : {RoundMode::CAST_NONE, RoundMode::CAST_ODD}) {
+    const auto out = OnVector(fine, 8, [mode] {
+      const LocalTensor<half> h(TPosition::VECCALC, 16384, 16);
+      Cast(h, Ub(0, 8), mode, 8);
+      Cast(Ub(32768, 8), h, RoundMode::CAST_NONE, 8);
+    });
+    const float nearest[] = {1, 1 + 4.f / 2048, 1, 2048, 2052, -2048, 0.0999755859375f, 65504};
+    const float odd[] = {1 + 2.f / 2048, 1 + 2.f / 2048, 1 + 2.f / 2048,    2050,
+                         2050,           -2050,          0.10003662109375f, 65504};
+    for (int i = 0; i < 8; ++i)
+      CHECK(out[i] == (mode == RoundMode::CAST_NONE ? nearest : odd)[i], "mode %d: %g to %.9g",
+            static_cast<int>(mode), fine[i], out[i]);
+  }
+}
+
+TWIN_TEST(reductions) {
+  // A sum a repeat of 40 lanes.
+  auto out = OnVector(Ramp(256), 8, [] { WholeReduceSum(Ub(32768, 8), Ub(0, 256), 40, 4, 1, 1, 8); });
+  for (int r = 0; r < 4; ++r) CHECK(out[r] == 40 * 64 * r + 780, "repeat %d sums to %g", r, out[r]);
+  // Maxima of half repeats come as pairs of value and index.
+  std::vector<float> v = Ramp(256, 0, -1);
+  v[77] = 5, v[128 + 3] = 9;
+  out = OnVector(v, 8, [] {
+    const LocalTensor<half> h(TPosition::VECCALC, 16384, 256), m(TPosition::VECCALC, 24576, 16);
+    Cast(h, Ub(0, 256), RoundMode::CAST_NONE, 256);
+    WholeReduceMax(m, h, 128, 2, 1, 1, 8);
+    Cast(Ub(32768, 4), m, RoundMode::CAST_NONE, 4);
+  });
+  CHECK(out[0] == 5 && out[2] == 9, "values %g %g", out[0], out[2]);
+  CHECK(out[1] == ascend_twin::HalfBitsToFloat(77) && out[3] == ascend_twin::HalfBitsToFloat(3),
+        "indices as bits");
+  // Blocks of half: 16 elements each.
+  out = OnVector(Ramp(128), 8, [] {
+    const LocalTensor<half> h(TPosition::VECCALC, 16384, 128), m(TPosition::VECCALC, 24576, 16);
+    Cast(h, Ub(0, 128), RoundMode::CAST_NONE, 128);
+    BlockReduceMax(m, h, 1, 128, 1, 1, 8);
+    Cast(Ub(32768, 8), m, RoundMode::CAST_NONE, 8);
+  });
+  for (int b = 0; b < 8; ++b) CHECK(out[b] == 16 * b + 15, "block %d: %g", b, out[b]);
+}
+
+TWIN_TEST(compare_and_select) {
+  // One 64-bit mask serves every repeat in mode 0.
+  std::vector<float> v = Ramp(256);
+  auto out = OnVector(v, 128, [] {
+    const LocalTensor<uint8_t> bits(TPosition::VECCALC, 16384, 64);
+    Duplicate(Ub(20480, 128), 20.f, 128);
+    Duplicate(Ub(24576, 128), -1.f, 128);
+    Compare(bits, Ub(0, 64), Ub(20480, 64), CMPMODE::LT, 64);
+    Select(Ub(32768, 128), bits, Ub(0, 128), Ub(24576, 128), SELMODE::VSEL_CMPMASK_SPR, 64, 2,
+           BinaryRepeatParams());
+  });
+  for (int i = 0; i < 128; ++i) CHECK(out[i] == (i % 64 < 20 ? v[i] : -1.f), "element %d is %g", i, out[i]);
+}
+
+TWIN_TEST(transpose) {
+  const auto out = OnVector(Ramp(256), 256, [] {
+    const LocalTensor<half> h(TPosition::VECCALC, 16384, 256), t(TPosition::VECCALC, 24576, 256);
+    Cast(h, Ub(0, 256), RoundMode::CAST_NONE, 256);
+    Transpose(t, h);
+    Cast(Ub(32768, 256), t, RoundMode::CAST_NONE, 256);
+  });
+  for (int i = 0; i < 256; ++i) CHECK(out[i] == i % 16 * 16 + i / 16, "element %d is %g", i, out[i]);
+}
+
+// Approximate instructions are off by what the device may be off, and exact when asked to be.
+TWIN_TEST(approximations) {
+  const std::vector<float> v(8, 3.f), tiny(8, -87.5f);
+  for (const bool approximate : {true, false}) {
+    LaunchOptions o;
+    o.approximate = approximate;
+    const auto r = OnVector(v, 8, [] { Rsqrt(Ub(32768, 8), Ub(0, 8), 8); }, o);
+    const double error = std::fabs(r[0] * std::sqrt(3.0) - 1);
+    CHECK(approximate ? error > 1e-4 && error < 1e-3 : error < 1e-6, "Rsqrt is off by %g", error);
+    const auto e = OnVector(tiny, 8, [] { Exp(Ub(32768, 8), Ub(0, 8), 8); }, o);
+    CHECK(approximate ? e[0] == 0 : e[0] > 0, "exp(-87.5) is %g", e[0]);
+  }
+  // The alternatives are exact always.
+  const auto s = OnVector(v, 8, [] { Sqrt(Ub(32768, 8), Ub(0, 8), 8); });
+  CHECK(s[0] == std::sqrt(3.f), "Sqrt is %.9g", s[0]);
+}
+
+TWIN_TEST(atomic_add) {
+  std::vector<float> out(64, 1.f);
+  std::vector<float> in = Ramp(64);
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    std::fill(out.begin(), out.end(), 1.f);
+    Gm gm;
+    GM_ADDR xg = gm.Input("in", in.data(), 256);
+    GM_ADDR og = gm.InOut("out", out.data(), 256);
+    LaunchOptions o;
+    o.block_dim = 5;
+    o.seed = static_cast<uint64_t>(seed);
+    const Report r = RunKernel(o, gm, [&] {
+      DataCopy(Ub(0, 64), Global(xg), 64);
+      SetFlag<HardEvent::MTE2_MTE3>(0);
+      WaitFlag<HardEvent::MTE2_MTE3>(0);
+      SetAtomicAdd<float>();
+      DataCopy(Global(og), Ub(0, 64), 64);
+      SetAtomicNone();
+    });
+    CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+    for (int i = 0; i < 64; ++i) CHECK(out[i] == 1 + 5 * i, "element %d is %g", i, out[i]);
+  }
+}
+
+TWIN_TEST(trace_and_report) {
+  LaunchOptions o;
+  o.trace = true;
+  const Report r = RunOnce(
+      [](Tensors t) {
+        DataCopy(Ub(0, 64), Global(t.in)[124],
+                 DataCopyParams(2, 4, 60, 0));  // bursts of 128 B in sectors 0, 1 and 4, 5
+        SetFlag<HardEvent::MTE2_V>(1);
+        WaitFlag<HardEvent::MTE2_V>(1);
+        Adds(Ub(1024, 64), Ub(0, 64), 1.f, 64);
+      },
+      o);
+  CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+  CHECK(r.trace.size() == 4, "%zu entries", r.trace.size());
+  bool copy = false, wait = false;
+  for (const auto& e : r.trace) {
+    copy |= e.instruction == "DataCopy" && e.pipe == "MTE2" && e.bytes == 256;
+    wait |= e.instruction == "WaitFlag" && e.pipe == "V" && e.waits == "MTE2_V 1";
+  }
+  CHECK(copy && wait, "copy and wait are in the trace");
+  CHECK(r.Path("GM->UB")->bursts[7] == 2 && r.Path("GM->UB")->bytes == 256, "two bursts of 128 B");
+  CHECK(r.Tensor("in")->bytes_read == 256 && r.Tensor("in")->sector_bytes_read == 4 * 512, "%llu in sectors",
+        static_cast<unsigned long long>(r.Tensor("in")->sector_bytes_read));
+  CHECK(r.peak_bytes[1] == 1280, "peak of UB is %llu", static_cast<unsigned long long>(r.peak_bytes[1]));
+  CHECK(r.events.size() == 1 && r.events[0] == "MTE2_V 1", "events");
+  CHECK(r.ToString().find("GM->UB") != std::string::npos, "a person can read it");
+}
+
+#if ASCEND_TWIN_ARCH == 2201
+
+TWIN_TEST(compare_and_select_against_a_scalar) {
+  const std::vector<float> v = Ramp(256);
+  const auto out = OnVector(v, 128, [] {
+    const LocalTensor<uint8_t> bits(TPosition::VECCALC, 16384, 64);
+    CompareScalar(bits, Ub(0, 128), 100.f, CMPMODE::GE, 128);
+    Select(Ub(32768, 128), bits, Ub(0, 128), -1.f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 128);
+  });
+  for (int i = 0; i < 128; ++i) CHECK(out[i] == (i >= 100 ? v[i] : -1.f), "element %d is %g", i, out[i]);
+}
+
+TWIN_TEST(brcb_gather_index) {
+  auto out = OnVector(Ramp(16), 128, [] { Brcb(Ub(32768, 128), Ub(0, 16), 2, BrcbRepeatParams(1, 8)); });
+  for (int i = 0; i < 128; ++i) CHECK(out[i] == i / 8, "element %d is %g", i, out[i]);
+  out = OnVector(Ramp(64), 64, [] {
+    const LocalTensor<int32_t> index(TPosition::VECCALC, 16384, 64);
+    CreateVecIndex(index, 0, 64);
+    Muls(index, index, -4, 64);
+    Adds(index, index, 63 * 4, 64);
+    Gather(Ub(32768, 64), Ub(0, 64), index.ReinterpretCast<uint32_t>(), 0, 64);
+  });
+  for (int i = 0; i < 64; ++i) CHECK(out[i] == 63 - i, "element %d is %g", i, out[i]);
+}
+
+TWIN_TEST(data_copy_pad) {
+  std::vector<float> in = Ramp(64), out(64, 0.f);
+  Gm gm;
+  GM_ADDR xg = gm.Input("in", in.data(), 256);
+  GM_ADDR og = gm.InOut("out", out.data(), 256);
+  const Report r = RunKernel({}, gm, [&] {
+    // Rows of 5 floats out of rows of 9, one float of padding left, two right.
+    DataCopyPad(Ub(0, 64), Global(xg), DataCopyExtParams(3, 20, 16, 0, 0),
+                DataCopyPadExtParams<float>(true, 1, 2, -5.f));
+    SetFlag<HardEvent::MTE2_MTE3>(0);
+    WaitFlag<HardEvent::MTE2_MTE3>(0);
+    DataCopyPad(Global(og), Ub(0, 64), DataCopyExtParams(3, 28, 0, 4, 0));
+  });
+  CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+  for (int row = 0; row < 3; ++row)
+    for (int i = 0; i < 8; ++i) {
+      const float want = i == 7 ? 0.f : i == 0 || i > 5 ? -5.f : row * 9 + i - 1;
+      CHECK(out[row * 8 + i] == want, "row %d element %d is %g", row, i, out[row * 8 + i]);
+    }
+  CHECK(r.Tensor("in")->bytes_read == 60, "only what was asked for is read");
+}
+
+#endif
