@@ -329,24 +329,28 @@ double root(int64_t n) {
 
 void layer_norm_tests() {
   std::mt19937 generator(3);
+  // of x and of y: the same, or a half type beside a float32 residual stream
+  constexpr DType kFloat = DType::kFloat32, kHalf = DType::kFloat16, kBrain = DType::kBFloat16;
+  const std::pair<DType, DType> pairs[] = {
+      {kFloat, kFloat}, {kHalf, kHalf}, {kBrain, kBrain}, {kFloat, kHalf}, {kFloat, kBrain}};
   const int64_t shapes[][3] = {
       {2, 30, 96}, {3, 5, 2}, {2, 1, 7}, {1, 3, 37}, {2, 9, 200}};  // samples, rows, C
   for (const auto& [samples, rows, C] : shapes)
-    for (DType dtype : kDTypes) {
-      const ResidualLayerNorm op = check_residual_layer_norm({samples, rows, C}, {samples, rows, C}, dtype,
-                                                             {C}, {C}, {samples}, 1e-5f);
+    for (const auto& [x_dtype, dtype] : pairs) {
+      const ResidualLayerNorm op = check_residual_layer_norm({samples, rows, C}, dtype, {samples, rows, C},
+                                                             dtype, {C}, {C}, {samples}, 1e-5f);
       const int64_t n = samples * rows * C;
-      formula::RowInputs in{normal(generator, n, 1, dtype), normal(generator, n, 3, dtype),
-                            normal(generator, C, 1),        normal(generator, C, 1),
-                            Array<float>(samples, 1.25f),   normal(generator, n, 1, dtype)};
+      formula::RowInputs in{normal(generator, n, 1, x_dtype), normal(generator, n, 3, dtype),
+                            normal(generator, C, 1),          normal(generator, C, 1),
+                            Array<float>(samples, 1.25f),     normal(generator, n, 1, x_dtype)};
       in.keep[0] = samples > 1 ? 0.f : 1.f;
       const auto exact = formula::residual_layer_norm<double>(op, in);
       const auto plain = formula::residual_layer_norm<float>(op, in);
-      const Stored x(dtype, in.x), y(dtype, in.y), dout(dtype, in.dout);
+      const Stored x(x_dtype, in.x), y(dtype, in.y), dout(x_dtype, in.dout);
       with_isas([&] {
         std::vector<Stored> firsts;
         with_threads([&](int threads) {
-          Stored out(dtype, n), dy(dtype, n);
+          Stored out(x_dtype, n), dy(dtype, n);
           Array<float> stats(2 * samples * rows), dgamma(C), dbeta(C), dkeep(samples);
           residual_layer_norm_forward(op, {x.data(), y.data(), in.gamma.data(), in.beta.data(),
                                            in.keep.data(), out.data(), stats.data()});
@@ -354,7 +358,7 @@ void layer_norm_tests() {
               op, {y.data(), in.gamma.data(), in.beta.data(), in.keep.data(), stats.data(), dout.data(),
                    dy.data(), dgamma.data(), dbeta.data(), dkeep.data()});
           // Sums over rows are measured against their terms.
-          expect_close("layer norm: out", dtype, out, exact.out, plain.out);
+          expect_close("layer norm: out", x_dtype, out, exact.out, plain.out);
           expect_close("layer norm: dy", dtype, dy, exact.dx, plain.dx);
           expect_close("layer norm: dgamma", DType::kFloat32, dgamma, exact.dgamma, plain.dgamma,
                        4 * root(samples * rows));
@@ -441,12 +445,12 @@ void error_tests() {
   attention("mask_value: ", qkv, table, scale, {0, 0, -1, -1, NAN});
   attention("window_size: ", {1, 128, 128, 96}, {1, 255, 255}, {1}, {});
   const auto f32 = DType::kFloat32;
-  expect_error("x: ", [&] { check_residual_layer_norm({4}, {4}, f32, {4}, {4}, {4}, 1e-5f); });
-  expect_error("y: ", [&] { check_residual_layer_norm({2, 4}, {2, 5}, f32, {4}, {4}, {2}, 1e-5f); });
-  expect_error("gamma: ", [&] { check_residual_layer_norm({2, 4}, {2, 4}, f32, {5}, {4}, {2}, 1e-5f); });
-  expect_error("beta: ", [&] { check_residual_layer_norm({2, 4}, {2, 4}, f32, {4}, {5}, {2}, 1e-5f); });
-  expect_error("keep: ", [&] { check_residual_layer_norm({2, 4}, {2, 4}, f32, {4}, {4}, {3}, 1e-5f); });
-  expect_error("epsilon: ", [&] { check_residual_layer_norm({2, 4}, {2, 4}, f32, {4}, {4}, {2}, 0.f); });
+  expect_error("x: ", [&] { check_residual_layer_norm({4}, f32, {4}, f32, {4}, {4}, {4}, 1e-5f); });
+  expect_error("y: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 5}, f32, {4}, {4}, {2}, 1e-5f); });
+  expect_error("gamma: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {5}, {4}, {2}, 1e-5f); });
+  expect_error("beta: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {5}, {2}, 1e-5f); });
+  expect_error("keep: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {3}, 1e-5f); });
+  expect_error("epsilon: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {2}, 0.f); });
   expect_error("x: ", [&] { check_bias_gelu({2, 0}, f32, {0}, false); });
   expect_error("bias: ", [&] { check_bias_gelu({2, 4}, f32, {2}, false); });
   expect_error("isa: ", [] { set_isa("mmx"); });
