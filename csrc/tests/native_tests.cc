@@ -335,9 +335,11 @@ void layer_norm_tests() {
       {kFloat, kFloat}, {kHalf, kHalf}, {kBrain, kBrain}, {kFloat, kHalf}, {kFloat, kBrain}};
   const int64_t shapes[][3] = {
       {2, 30, 96}, {3, 5, 2}, {2, 1, 7}, {1, 3, 37}, {2, 9, 200}};  // samples, rows, C
-  for (const auto& [samples, rows, C] : shapes)
-    for (const auto& [x_dtype, dtype] : pairs) {
-      const ResidualLayerNorm op = check_residual_layer_norm({samples, rows, C}, dtype, {samples, rows, C},
+  for (const auto& shape : shapes)
+    for (const auto& pair : pairs) {
+      const DType x_dtype = pair.first, dtype = pair.second;
+      const int64_t samples = shape[0], rows = shape[1], C = shape[2];
+      const ResidualLayerNorm op = check_residual_layer_norm({samples, rows, C}, x_dtype, {samples, rows, C},
                                                              dtype, {C}, {C}, {samples}, 1e-5f);
       const int64_t n = samples * rows * C;
       formula::RowInputs in{normal(generator, n, 1, x_dtype), normal(generator, n, 3, dtype),
@@ -379,9 +381,10 @@ void layer_norm_tests() {
 void gelu_tests() {
   std::mt19937 generator(4);
   const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}};  // rows, C
-  for (const auto& [rows, C] : shapes)
+  for (const auto& shape : shapes)
     for (DType dtype : kDTypes)
       for (bool tanh : {false, true}) {
+        const int64_t rows = shape[0], C = shape[1];
         const BiasGelu op = check_bias_gelu({rows, C}, dtype, {C}, tanh);
         const int64_t n = rows * C;
         const formula::RowInputs in{normal(generator, n, 3, dtype), {}, {},
