@@ -54,7 +54,9 @@ def run(machine, console, quick=False):
 
     def inference(window, batch):
         label = f"SwinV2-T w{window} inference, batch {batch}"
-        return label, lambda: isolated(models.measure_inference, machine, window, batch, 2.0 if quick else 5.0)
+        return label, lambda: isolated(
+            models.measure_inference, machine, window, batch, 2.0 if quick else 5.0
+        )
 
     def training(batch):
         label = f"SwinV2-T w8 training step, batch {batch}"

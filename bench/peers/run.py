@@ -38,7 +38,9 @@ def run(machine, console, quick=False):
         def inference(window, batch):
             label = f"SwinV2-T w{window} inference, batch {batch}"
             seconds = 3.0 if quick else 15.0
-            return label, lambda: isolated(models.measure_inference, machine, window, batch, seconds, installed)
+            return label, lambda: isolated(
+                models.measure_inference, machine, window, batch, seconds, installed
+            )
 
         def training(batch):
             label = f"SwinV2-T w8 training step, batch {batch}"
