@@ -33,6 +33,7 @@ def plot(csv_path, png_path):
     )
     for axis, unit in zip(axes[:, 0], units):
         y, ticks = 0, []
+        shown = [row for group in groups[unit].values() for row in group]
         for label, group in groups[unit].items():
             ticks.append((y + (len(group) - 1) / 2, label))
             for row in group:
@@ -43,15 +44,20 @@ def plot(csv_path, png_path):
                     color=colours[row.impl],
                     height=0.9,
                 )
-                text = f" {row.p50:,.4g}" + (
+                text = f" {row.p50:,.{0 if row.p50 >= 100 else 1}f}" + (
                     f"  ({row.p50 / group[0].p50:.2f}x)" if row is not group[0] else ""
                 )
                 axis.text(max(row.p80, row.p50), y, text, va="center", fontsize=7)
                 y += 1
             y += 1
         axis.set_yticks(*zip(*ticks), fontsize=8)
-        axis.invert_yaxis()
-        axis.set_xlim(right=1.15 * max(row.p80 for row in rows if row.unit == unit))
+        axis.set_ylim(y - 1.2, -0.8)
+        low, high = min(row.p20 for row in shown), max(row.p80 for row in shown)
+        if unit == "us":
+            axis.set_xscale("log")
+            axis.set_xlim(low / 2, high * 4)
+        else:
+            axis.set_xlim(0, high * 1.15)
         axis.set_title(TITLES[unit], fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
