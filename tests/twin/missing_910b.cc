@@ -4,13 +4,14 @@
 #include "kernel_operator.h"
 using namespace AscendC;
 
-void Missing(LocalTensor<half> h, LocalTensor<bfloat16_t> bf, LocalTensor<float> f, LocalTensor<int32_t> i32) {
-  Add(bf, bf, bf, 64);                                  // Add
-  Muls(bf, bf, bfloat16_t(1.f), 64);                    // Muls
-  Exp(bf, bf, 64);                                      // Exp
-  WholeReduceSum(bf, bf, 64, 1, 1, 1, 8);               // WholeReduceSum
-  Mmad(h, h, h, MmadParams());                          // Mmad
-  Cast(bf, h, RoundMode::CAST_RINT, 64);                // Cast
-  Div(i32, i32, i32, 64);                               // Div
-  CrossCoreSetFlag<4, PIPE_MTE3>(0);                    // CrossCoreSetFlag
+void Missing(LocalTensor<half> h, LocalTensor<bfloat16_t> bf, LocalTensor<float> f,
+             LocalTensor<int32_t> i32) {
+  Add(bf, bf, bf, 64);                     // Add
+  Muls(bf, bf, bfloat16_t(1.f), 64);       // Muls
+  Exp(bf, bf, 64);                         // Exp
+  WholeReduceSum(bf, bf, 64, 1, 1, 1, 8);  // WholeReduceSum
+  Mmad(h, h, h, MmadParams());             // Mmad
+  Cast(bf, h, RoundMode::CAST_RINT, 64);   // Cast
+  Div(i32, i32, i32, 64);                  // Div
+  CrossCoreSetFlag<4, PIPE_MTE3>(0);       // CrossCoreSetFlag
 }

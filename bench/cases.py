@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator cases: inputs, the call in MindSpore, the work it cannot avoid. A new operator is one function."""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+HEAD_DIM = 32
+IMAGE = 256
+DIRECTIONS = ("forward", "forward+backward")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of the matrix products (0: none worth counting), and bytes that a call must read or write once."""
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator at one shape.
+
+    inputs: () -> float32 NumPy arguments, all differentiable; output: shape of the result;
+    function: back end -> function of MindSpore tensors; work: {direction: Work}; facts: the shape for peers.
+    """
+
+    operator: str
+    shape: str
+    batch: int
+    inputs: Callable[[], tuple]
+    output: tuple
+    function: Callable[[str], Callable]
+    work: dict
+    facts: dict
+
+    def name(self, direction):
+        return f"{self.operator} {self.shape} {direction}"
+
+    def cotangent(self):
+        return np.random.default_rng(1).standard_normal(self.output, np.float32)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Stage 1 to 4 of SwinV2-T at 256 x 256."""
+
+    number: int
+
+    @property
+    def size(self):
+        return IMAGE // 4 >> (self.number - 1)
+
+    @property
+    def channels(self):
+        return 96 << (self.number - 1)
+
+    @property
+    def heads(self):
+        return self.channels // HEAD_DIM
+
+
+def window_attention(stage, window, batch=8):
+    """The shifted blocks where there are any: windows smaller than the image."""
+    stage = Stage(stage)
+    size, channels, heads = stage.size, stage.channels, stage.heads
+    window = min(window, size)
+    shift = window // 2 if window < size else 0
+    tokens, pixels = window * window, batch * size * size
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        qkv = rng.standard_normal((batch, size, size, 3 * channels), np.float32)
+        table = 16 / (1 + np.exp(-rng.standard_normal((heads, 2 * window - 1, 2 * window - 1), np.float32)))
+        return qkv, table.astype(np.float32), rng.uniform(1.5, 3, heads).astype(np.float32)
+
+    def function(backend):
+        from swinv2_kernels import WindowAttention
+
+        return WindowAttention(window, shift, backend=backend)
+
+    product = 2.0 * pixels * tokens * channels
+    forward = Work(2 * product, 4.0 * pixels * (3 * channels + channels + heads))
+    # Backward computes the scores again, then dv, dp, dq, dk.
+    backward = Work(5 * product, 4.0 * pixels * (3 * channels + 2 * channels + 3 * channels + heads))
+    both = Work(forward.flops + backward.flops, forward.bytes + backward.bytes)
+    return Case(
+        "window_attention",
+        f"T stage {stage.number} w{window} s{shift}",
+        batch,
+        inputs,
+        (batch, size, size, channels),
+        function,
+        dict(zip(DIRECTIONS, (forward, both))),
+        {"size": size, "heads": heads, "window": window, "shift": shift},
+    )
+
+
+def residual_layer_norm(stage, batch=8):
+    """x + LayerNorm(y) on the tokens of a stage."""
+    stage = Stage(stage)
+    shape = (batch, stage.size, stage.size, stage.channels)
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        x, y = (rng.standard_normal(shape, np.float32) for _ in range(2))
+        gamma, beta = (rng.standard_normal(stage.channels, np.float32) for _ in range(2))
+        return x, y, gamma, beta
+
+    def function(backend):
+        from swinv2_kernels import residual_layer_norm as operator
+
+        def call(x, y, gamma, beta):
+            return operator(x, y, gamma, beta, backend=backend)
+
+        return call
+
+    # Forward x, y -> out; backward y, dout -> dy, and dx is dout itself.
+    return _elementwise("residual_layer_norm", stage, shape, inputs, function, 3, 3)
+
+
+def bias_gelu(stage, batch=8):
+    """GELU of the MLP's hidden layer."""
+    stage = Stage(stage)
+    shape = (batch, stage.size, stage.size, 4 * stage.channels)
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        return rng.standard_normal(shape, np.float32), rng.standard_normal(shape[-1], np.float32)
+
+    def function(backend):
+        from swinv2_kernels import bias_gelu as operator
+
+        def call(x, bias):
+            return operator(x, bias, backend=backend)
+
+        return call
+
+    # Forward x -> out; backward x, dout -> dx.
+    return _elementwise("bias_gelu", stage, shape, inputs, function, 2, 3)
+
+
+def _elementwise(operator, stage, shape, inputs, function, forward_arrays, backward_arrays):
+    size = 4.0 * np.prod(shape)
+    work = Work(0, forward_arrays * size), Work(0, (forward_arrays + backward_arrays) * size)
+    return Case(
+        operator,
+        f"T stage {stage.number}",
+        shape[0],
+        inputs,
+        shape,
+        function,
+        dict(zip(DIRECTIONS, work)),
+        {},
+    )
+
+
+def operator_cases(quick=False):
+    """What `python -m bench` measures. Stage 4 has one window of 8 whatever the model's."""
+    if quick:
+        return [
+            window_attention(1, 8),
+            window_attention(3, 8),
+            window_attention(3, 16),
+            residual_layer_norm(1),
+            bias_gelu(3),
+        ]
+    return [
+        *(window_attention(stage, 8) for stage in (1, 2, 3, 4)),
+        *(window_attention(stage, 16) for stage in (1, 2, 3)),
+        *(operator(stage) for operator in (residual_layer_norm, bias_gelu) for stage in (1, 3)),
+    ]

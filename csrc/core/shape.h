@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace swinv2 {
+
+using Shape = std::vector<int64_t>;
+
+inline int64_t product_of(const Shape& shape, size_t begin = 0) {
+  int64_t n = 1;
+  for (size_t i = begin; i < shape.size(); ++i) n *= shape[i];
+  return n;
+}
+
+}  // namespace swinv2

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A kernel source is compiled once per instruction set, each time with another SWINV2_ISA (baseline, avx2,
+// avx512), into a namespace of that name; cpu_info picks one at run time. Everything a kernel includes must
+// be inside that namespace or free of code, or the linker may keep the AVX-512 copy of a shared inline
+// function.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace swinv2 {
+
+enum class Isa : int { kBaseline, kAvx2, kAvx512 };
+
+const char* isa_name(Isa isa);
+std::vector<Isa> supported_isas();  // compiled in and runnable on this CPU, slowest first
+std::vector<std::string> cpu_features();
+
+// The fastest supported, unless SWINV2_KERNELS_ISA or set_isa asks for another; an unsupported name throws.
+Isa active_isa();
+void set_isa(const std::string& name);  // "" returns to the default
+
+// return call, in the namespace of the instruction set in force. SWINV2_PER_ISA repeats a declaration in
+// each.
+#if defined(SWINV2_X86)
+#define SWINV2_PER_ISA(...) \
+  namespace baseline {      \
+  __VA_ARGS__               \
+  }                         \
+  namespace avx2 {          \
+  __VA_ARGS__               \
+  }                         \
+  namespace avx512 {        \
+  __VA_ARGS__               \
+  }
+#define SWINV2_DISPATCH(...)        \
+  switch (active_isa()) {           \
+    case Isa::kAvx512:              \
+      return avx512::__VA_ARGS__;   \
+    case Isa::kAvx2:                \
+      return avx2::__VA_ARGS__;     \
+    case Isa::kBaseline:            \
+      return baseline::__VA_ARGS__; \
+  }                                 \
+  __builtin_unreachable()
+#else
+#define SWINV2_PER_ISA(...) \
+  namespace baseline {      \
+  __VA_ARGS__               \
+  }
+#define SWINV2_DISPATCH(...) return baseline::__VA_ARGS__
+#endif
+
+}  // namespace swinv2

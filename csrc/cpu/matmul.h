@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Small matrix products for operands in L1: C (+)= A B with rows of B and C in lanes and A broadcast element
+// by element, so that A may be read transposed at no cost.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRowBlock = 8;  // 8 x 2 accumulators of the 32 registers
+#else
+constexpr int kRowBlock = 4;  // 4 x 2 of 16
+#endif
+
+// A(m, k) = a[m * row + k * col]
+struct Broadcast {
+  const float* a;
+  int64_t row, col;
+};
+
+// acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes)
+template <int M, int V>
+SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
+  for (int64_t k = 0; k < K; ++k) {
+    Vec bk[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) bk[v] = load(b + k * ldb + v * kLanes);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec am = splat(a.a[m * a.row + k * a.col]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[m][v] += am * bk[v];
+    }
+  }
+}
+
+// C (M, V * kLanes) = A (M, K) * B (K, V * kLanes) + C * decay, where decay is one factor a lane; without it
+// C is overwritten. The product is summed from zero and added once, so that a long sum over tiles rounds like
+// a short one.
+template <int M, int V>
+SWINV2_INLINE void block_product(float* c, int64_t ldc, const Vec* decay, Broadcast a, const float* b,
+                                 int64_t ldb, int64_t K) {
+  Vec acc[M][V];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
+  multiply_add<M, V>(acc, a, b, ldb, K);
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      float* p = c + m * ldc + v * kLanes;
+      store(p, decay ? acc[m][v] + load(p) * decay[v] : acc[m][v]);
+    }
+}
+
+// Calls f(Rows<M>) with the compile-time value of m in 1..kRowBlock.
+template <int M>
+struct Rows {
+  static constexpr int value = M;
+};
+template <class F>
+SWINV2_INLINE void with_rows(int64_t m, F&& f) {
+  switch (m) {
+    case 1:
+      return f(Rows<1>{});
+    case 2:
+      return f(Rows<2>{});
+    case 3:
+      return f(Rows<3>{});
+    case 4:
+      return f(Rows<4>{});
+#if defined(__AVX512F__) || defined(__aarch64__)
+    case 5:
+      return f(Rows<5>{});
+    case 6:
+      return f(Rows<6>{});
+    case 7:
+      return f(Rows<7>{});
+    case 8:
+      return f(Rows<8>{});
+#endif
+    default:
+      __builtin_unreachable();
+  }
+}
+
+// The same for any number of rows.
+template <int V>
+static void product(float* c, int64_t ldc, const Vec* decay, int64_t rows, Broadcast a, const float* b,
+                    int64_t ldb, int64_t K) {
+  for (int64_t m = 0; m < rows; m += kRowBlock) {
+    const Broadcast am{a.a + m * a.row, a.row, a.col};
+    with_rows(rows - m < kRowBlock ? rows - m : kRowBlock, [&](auto count) {
+      block_product<decltype(count)::value, V>(c + m * ldc, ldc, decay, am, b, ldb, K);
+    });
+  }
+}
+
+}  // namespace SWINV2_ISA
+}  // namespace swinv2

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// swinv2_kernels._native: the CPU kernels on NumPy arrays, without MindSpore, and what the build and the CPU
+// are.
+#include "bias_gelu/bias_gelu_host.h"
+#include "cpu/isa.h"
+#include "cpu/parallel.h"
+#include "cpu/peak.h"
+#include "native/arrays.h"
+#include "residual_layer_norm/residual_layer_norm_host.h"
+
+namespace swinv2 {
+
+void register_twin(py::module_ native);  // twin.cc
+
+namespace {
+
+py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                  py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
+            scale = array(scale_in, "scale");
+  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
+  make_contiguous({&qkv, &table, &scale});
+  py::array out(qkv.dtype(), out_shape(op));
+  Floats stats(stats_shape(op));
+  const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
+                                  stats.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    window_attention_forward(op, io);
+  }
+  return py::make_tuple(out, stats);
+}
+
+py::tuple backward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                   const py::object& out_in, const py::object& stats_in, const py::object& dout_in,
+                   py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
+  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
+            scale = array(scale_in, "scale"), out = array(out_in, "out"), stats = array(stats_in, "stats"),
+            dout = array(dout_in, "dout");
+  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
+  expect("out", out, qkv.dtype(), out_shape(op));
+  expect("dout", dout, qkv.dtype(), out_shape(op));
+  expect("stats", stats, py::dtype::of<float>(), stats_shape(op));
+  make_contiguous({&qkv, &table, &scale, &out, &stats, &dout});
+  py::array dqkv(qkv.dtype(), shape_of(qkv));
+  Floats dtable(shape_of(table)), dscale(shape_of(scale));
+  const WindowAttentionBackward io{qkv.data(),          float_data(table),     float_data(scale),
+                                   out.data(),          float_data(stats),     dout.data(),
+                                   dqkv.mutable_data(), dtable.mutable_data(), dscale.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    window_attention_backward(op, io);
+  }
+  return py::make_tuple(dqkv, dtable, dscale);
+}
+
+py::array empty_like(const py::array& a) {
+  return py::array(a.dtype(), shape_of(a));
+}
+
+ResidualLayerNorm check(const py::array& x, const py::array& y, const char* name, const py::array& gamma,
+                        const py::array& beta, const py::array& keep, const py::object& epsilon) {
+  expect_float32(gamma, "gamma");
+  expect_float32(beta, "beta");
+  expect_float32(keep, "keep");
+  return check_residual_layer_norm(shape_of(x), dtype_of(x, name), shape_of(y), dtype_of(y, "y"),
+                                   shape_of(gamma), shape_of(beta), shape_of(keep),
+                                   read_as<float>(epsilon, "epsilon", "a number"));
+}
+
+py::tuple layer_norm_forward(const py::object& x_in, const py::object& y_in, const py::object& gamma_in,
+                             const py::object& beta_in, const py::object& keep_in,
+                             const py::object& epsilon) {
+  py::array x = array(x_in, "x"), y = array(y_in, "y"), gamma = array(gamma_in, "gamma"),
+            beta = array(beta_in, "beta"), keep = array(keep_in, "keep");
+  const ResidualLayerNorm op = check(x, y, "x", gamma, beta, keep, epsilon);
+  make_contiguous({&x, &y, &gamma, &beta, &keep});
+  Shape stats_shape = shape_of(x);
+  stats_shape.back() = 2;
+  py::array out = empty_like(x);
+  Floats stats(stats_shape);
+  const ResidualLayerNormForward io{
+      x.data(),         y.data(),           float_data(gamma),   float_data(beta),
+      float_data(keep), out.mutable_data(), stats.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    residual_layer_norm_forward(op, io);
+  }
+  return py::make_tuple(out, stats);
+}
+
+py::tuple layer_norm_backward(const py::object& y_in, const py::object& gamma_in, const py::object& beta_in,
+                              const py::object& keep_in, const py::object& stats_in,
+                              const py::object& dout_in, const py::object& epsilon) {
+  py::array y = array(y_in, "y"), gamma = array(gamma_in, "gamma"), beta = array(beta_in, "beta"),
+            keep = array(keep_in, "keep"), stats = array(stats_in, "stats"), dout = array(dout_in, "dout");
+  const ResidualLayerNorm op = check(dout, y, "dout", gamma, beta, keep, epsilon);
+  Shape stats_shape = shape_of(y);
+  stats_shape.back() = 2;
+  expect("stats", stats, py::dtype::of<float>(), stats_shape);
+  make_contiguous({&y, &gamma, &beta, &keep, &stats, &dout});
+  py::array dy = empty_like(y);
+  Floats dgamma(shape_of(gamma)), dbeta(shape_of(beta)), dkeep(shape_of(keep));
+  const ResidualLayerNormBackward io{
+      y.data(),    float_data(gamma), float_data(beta),      float_data(keep),     float_data(stats),
+      dout.data(), dy.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data(), dkeep.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    residual_layer_norm_backward(op, io);
+  }
+  return py::make_tuple(dy, dgamma, dbeta, dkeep);
+}
+
+BiasGelu check(const py::array& x, const py::array& bias, const py::object& approximate) {
+  const DType dtype = dtype_of(x, "x");
+  expect_float32(bias, "bias");
+  const auto name = read_as<std::string>(approximate, "approximate", "'none' or 'tanh'");
+  if (name != "none" && name != "tanh")
+    throw InvalidArgument("approximate: expected 'none' or 'tanh', got '" + name + "'");
+  return check_bias_gelu(shape_of(x), dtype, shape_of(bias), name == "tanh");
+}
+
+py::array gelu_forward(const py::object& x_in, const py::object& bias_in, const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias");
+  const BiasGelu op = check(x, bias, approximate);
+  make_contiguous({&x, &bias});
+  py::array out = empty_like(x);
+  const BiasGeluForward io{x.data(), float_data(bias), out.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    bias_gelu_forward(op, io);
+  }
+  return out;
+}
+
+py::tuple gelu_backward(const py::object& x_in, const py::object& bias_in, const py::object& dout_in,
+                        const py::object& approximate) {
+  py::array x = array(x_in, "x"), bias = array(bias_in, "bias"), dout = array(dout_in, "dout");
+  const BiasGelu op = check(x, bias, approximate);
+  expect("dout", dout, x.dtype(), shape_of(x));
+  make_contiguous({&x, &bias, &dout});
+  py::array dx = empty_like(x);
+  Floats dbias(shape_of(bias));
+  const BiasGeluBackward io{x.data(), float_data(bias), dout.data(), dx.mutable_data(), dbias.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    bias_gelu_backward(op, io);
+  }
+  return py::make_tuple(dx, dbias);
+}
+
+py::dict peaks(int repetitions) {
+  const Peaks measured = [&] {
+    py::gil_scoped_release release;
+    return measure_peaks(repetitions);
+  }();
+  return py::dict(py::arg("gflops") = measured.gflops, py::arg("copy") = measured.copy,
+                  py::arg("triad") = measured.triad);
+}
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (Isa isa : supported_isas()) names.push_back(isa_name(isa));
+  return names;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "The kernels on NumPy arrays, without MindSpore.";
+
+  const py::arg_v shift("shift_size", Pair{0, 0}), valid("valid_size", py::none()),
+      mask("mask_value", -100.f), cosine("cosine", true);
+  m.def(
+      "window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+      py::kw_only(), shift, valid, mask, cosine,
+      R"(window_attention_forward(qkv, bias_table, scale, *, shift_size, valid_size, mask_value, cosine) -> (out, stats)
+
+qkv (B, H, W, 3*heads*head_dim) float32, float16 or uint16 (bfloat16 bits); bias_table (heads, 2*Wh-1, 2*Ww-1) float32;
+scale (heads,) float32, already exp(min(logit_scale, ln 100)). out (B, H, W, heads*head_dim) in qkv's dtype; stats is
+for the backward only. Formula: csrc/window_attention/window_attention.h.)");
+  m.def("window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+        py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine,
+        "The gradients (dqkv, dbias_table, dscale) for the cotangent dout; options as in the forward.");
+
+  const py::arg_v epsilon("epsilon", 1e-5f), approximate("approximate", "none");
+  m.def("residual_layer_norm_forward", &layer_norm_forward, py::arg("x"), py::arg("y"), py::arg("gamma"),
+        py::arg("beta"), py::arg("keep"), epsilon,
+        "(out, stats): out = x + keep * LayerNorm(y) over the last axis; x, y (B, ..., C), gamma, beta (C,), "
+        "keep (B,). "
+        "Formula: csrc/residual_layer_norm/residual_layer_norm.h.");
+  m.def("residual_layer_norm_backward", &layer_norm_backward, py::arg("y"), py::arg("gamma"), py::arg("beta"),
+        py::arg("keep"), py::arg("stats"), py::arg("dout"), epsilon,
+        "The gradients (dy, dgamma, dbeta, dkeep) for the cotangent dout; dx is dout.");
+  m.def("bias_gelu_forward", &gelu_forward, py::arg("x"), py::arg("bias"), approximate,
+        "gelu(x + bias); x (..., C), bias (C,), approximate 'none' or 'tanh'. Formula: "
+        "csrc/bias_gelu/bias_gelu.h.");
+  m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
+        "The gradients (dx, dbias) for the cotangent dout.");
+
+  register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
+  m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
+  m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
+  m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");
+  m.def("isa", [] { return isa_name(active_isa()); }, "The instruction set in force.");
+  m.def("set_isa", &set_isa, py::arg("isa"), "Force one of isas(); '' returns to the fastest.");
+  m.def("num_threads", &num_threads, "Threads the next kernel uses.");
+  m.def("set_num_threads", &set_num_threads, py::arg("n"), "Set num_threads(); 0 returns to the default.");
+  m.def("measure_peaks", &peaks, py::arg("repetitions") = 20,
+        "What the machine does on num_threads() threads, a sample a repetition: dict(gflops: float32 "
+        "multiply-adds, "
+        "copy and triad: GB/s of streaming 64 MiB arrays).");
+}
+
+}  // namespace swinv2

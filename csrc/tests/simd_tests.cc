@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The SIMD vocabulary: every float16 and bfloat16 there is, partial vectors, exp2 and log2. One program an
+// instruction set, so that no inline function of one is linked into another.
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cpu/isa.h"
+#include "cpu/simd.h"
+#include "tests/check.h"
+#include "tests/formula.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+namespace {
+
+// The value of a bit pattern, from the definition of the format.
+double value_of(uint16_t bits, int exponent_bits) {
+  const int digits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
+  const int exponent = (bits & 0x7fff) >> digits, fraction = bits & ((1 << digits) - 1);
+  const double sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == 2 * bias + 1) return fraction ? std::nan("") : sign * INFINITY;
+  if (exponent == 0) return sign * std::ldexp(fraction, 1 - bias - digits);
+  return sign * std::ldexp(fraction + (1 << digits), exponent - bias - digits);
+}
+
+bool same(double a, double b) {
+  return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b);
+}
+
+template <class T>
+void conversions(DType dtype, int exponent_bits) {
+  const std::string name = dtype_name(dtype);
+  std::vector<float> floats;
+  for (int first = 0; first < 0x10000; first += kLanes) {
+    T in[kLanes], out[kLanes];
+    float wide[kLanes];
+    for (int i = 0; i < kLanes; ++i) in[i].bits = uint16_t(first + i);
+    store(wide, load(in));
+    store(out, load(in));
+    for (int i = 0; i < kLanes; ++i) {
+      const double exact = value_of(in[i].bits, exponent_bits);
+      CHECK(same(wide[i], exact), name << " " << in[i].bits << " loads as " << wide[i]);
+      CHECK(same(to_float(in[i]), exact), name << " " << in[i].bits << " converts to " << to_float(in[i]));
+      CHECK(same(value_of(out[i].bits, exponent_bits), exact), name << " " << in[i].bits << " changes");
+      if (!std::isfinite(exact)) continue;
+      for (double step : {-0.75, -0.5, -0.25, 0.25, 0.5, 0.75}) {  // between this value and the next
+        const double next = value_of(in[i].bits + 1, exponent_bits);
+        const double gap =
+            std::isfinite(next) ? next - exact : exact - value_of(in[i].bits - 1, exponent_bits);
+        floats.push_back(float(exact + step * gap));
+      }
+    }
+  }
+  for (float x : {3.4e38f, -3.4e38f, 1e-45f, 65519.996f, 65520.f, INFINITY, -INFINITY, NAN})
+    floats.push_back(x);
+  floats.resize((floats.size() + kLanes - 1) / kLanes * kLanes);
+  for (size_t first = 0; first < floats.size(); first += kLanes) {
+    T out[kLanes];
+    store(out, load(floats.data() + first));
+    for (int i = 0; i < kLanes; ++i) {
+      const float x = floats[first + i];
+      const double exact = formula::round_to(dtype, x);
+      CHECK(same(value_of(out[i].bits, exponent_bits), exact),
+            name << " stores " << x << " as " << out[i].bits);
+      CHECK(same(value_of(from_float<T>(x).bits, exponent_bits), exact),
+            name << " rounds " << x << " wrongly");
+    }
+  }
+}
+
+template <class T>
+void partial_vectors(T zero, T one, T two) {
+  for (int64_t n = 0; n <= kLanes; ++n) {
+    std::vector<T> from(n, one), to(kLanes, two);  // ASan sees a read past n
+    float got[kLanes];
+    store(got, load_first(from.data(), n));
+    for (int i = 0; i < kLanes; ++i) CHECK(got[i] == to_float(i < n ? one : zero), "load_first of " << n);
+    store_first(to.data(), splat(1.f), n);
+    for (int i = 0; i < kLanes; ++i)
+      CHECK(to_float(to[i]) == to_float(i < n ? one : two), "store_first of " << n);
+  }
+}
+
+void transposes() {
+  Vec rows[kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < kLanes; ++j) rows[i][j] = float(100 * i + j);
+  transpose(rows);
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < kLanes; ++j)
+      CHECK(rows[i][j] == float(100 * j + i), "transpose at " << i << ", " << j);
+}
+
+void maxima() {
+  const float nan = NAN;
+  CHECK(std::isnan(vmax(splat(1.f), splat(nan))[0]), "vmax: a NaN in the second argument stays");
+  CHECK(vmax(splat(nan), splat(1.f))[0] == 1.f, "vmax: a NaN in the first argument gives the second");
+  CHECK(vmax(splat(-INFINITY), splat(-2.f))[kLanes - 1] == -2.f, "vmax");
+}
+
+void exponentials() {
+  for (double x = -150; x < 127; x += 0.003) {
+    const double got = exp2(splat(float(x)))[kLanes - 1], exact = std::exp2(double(float(x)));
+    if (float(x) < -126.f)
+      CHECK(got == 0, "exp2(" << x << ") = " << got);
+    else
+      CHECK(std::fabs(got - exact) <= 1.2e-7 * exact, "exp2(" << x << ") = " << got << ", exactly " << exact);
+    const double back = log2(splat(float(exact)))[0];
+    if (x > -126 && std::fabs(x) > 1)
+      CHECK(std::fabs(back - std::log2(double(float(exact)))) <= 2e-7 + 6e-8 * std::fabs(x),
+            "log2 near " << x);
+  }
+  CHECK(exp2(splat(-INFINITY))[0] == 0, "exp2(-Inf)");
+  CHECK(std::isnan(exp2(splat(NAN))[0]), "exp2(NaN)");
+  CHECK(log2(splat(INFINITY))[0] == INFINITY, "log2(Inf)");
+  CHECK(std::isnan(log2(splat(NAN))[0]), "log2(NaN)");
+}
+
+void run() {
+  conversions<Half>(DType::kFloat16, 5);
+  conversions<BFloat16>(DType::kBFloat16, 8);
+  partial_vectors<float>(0.f, 1.f, 2.f);
+  partial_vectors<Half>({0}, {0x3c00}, {0x4000});
+  partial_vectors<BFloat16>({0}, {0x3f80}, {0x4000});
+  transposes();
+  maxima();
+  exponentials();
+}
+
+}  // namespace
+}  // namespace SWINV2_ISA
+}  // namespace swinv2
+
+#define SWINV2_TEXT_(x) #x
+#define SWINV2_TEXT(x) SWINV2_TEXT_(x)
+
+int main() {
+  const std::string name = SWINV2_TEXT(SWINV2_ISA);
+  for (swinv2::Isa isa : swinv2::supported_isas())
+    if (name == swinv2::isa_name(isa)) {
+      swinv2::SWINV2_ISA::run();
+      return swinv2::summary("simd, " + name);
+    }
+  std::printf("simd, %s: this CPU does not run it\n", name.c_str());
+  return 0;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Entry points for MindSpore's ops.Custom(func_type="aot"):
+//   SwinV2WindowAttention      (qkv, bias_table, scale) -> (out, stats)
+//   SwinV2WindowAttentionTwin910  the same by the Ascend 910 kernel on the host twin
+//   SwinV2WindowAttentionGrad  (qkv, bias_table, scale, out, stats, dout) -> (dqkv, dbias_table, dscale)
+#include "core/aot.h"
+
+#include "window_attention/window_attention_host.h"
+#include "window_attention/window_attention_twin_host.h"
+
+namespace swinv2 {
+namespace {
+
+WindowAttentionOptions options(aot::Extra* extra) {
+  const std::vector<int64_t> shift = extra->GetAttrIntVec("shift_size"),
+                             valid = extra->GetAttrIntVec("valid_size");
+  return {shift[0],
+          shift[1],
+          valid[0],
+          valid[1],
+          extra->GetAttrFloat("mask_value"),
+          extra->GetAttrBool("cosine")};
+}
+
+WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
+  a.expect(1, "bias_table", DType::kFloat32);
+  a.expect(2, "scale", DType::kFloat32);
+  return check_window_attention(a.shape(0), a.dtype(0, "qkv"), a.shape(1), a.shape(2), options(extra));
+}
+
+}  // namespace
+}  // namespace swinv2
+
+using namespace swinv2;
+
+extern "C" {
+
+// Checks as soon as every dimension is known, so that bad shapes are a ValueError with its text in every
+// mode; before that, unknown (-1) dimensions stay unknown.
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes,
+                                                                  aot::Extra* extra) {
+  const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
+  if (a.known(0) && a.known(1) && a.known(2)) {
+    const WindowAttention op =
+        check_window_attention(a.shape(0), DType::kFloat32, a.shape(1), a.shape(2), options(extra));
+    return {out_shape(op), stats_shape(op)};
+  }
+  const Shape qkv = a.shape(0), table = a.shape(1);
+  const int64_t unknown = -1, channels = qkv.size() == 4 ? qkv[3] : unknown;
+  return {{qkv.size() == 4 ? qkv[0] : unknown, qkv.size() == 4 ? qkv[1] : unknown,
+           qkv.size() == 4 ? qkv[2] : unknown, channels < 0 ? unknown : channels / 3},
+          {unknown, table.size() == 3 ? table[0] : unknown, unknown}};
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  return {types[0], aot::kFloat32};
+}
+
+int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes, void*,
+                          void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    window_attention_forward(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
+  });
+}
+
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
+                                                                         aot::Extra* extra) {
+  return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::TypeId> types,
+                                                               aot::Extra* extra) {
+  return SwinV2WindowAttentionInferType(types, extra);
+}
+
+int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                                 void*, void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    window_attention_forward_twin_910(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
+  });
+}
+
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradInferShape(int* ndims, int64_t** shapes,
+                                                                      aot::Extra*) {
+  std::vector<std::vector<int64_t>> out;
+  for (int i = 0; i < 3; ++i) out.emplace_back(shapes[i], shapes[i] + ndims[i]);
+  return out;
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionGradInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  return {types[0], aot::kFloat32, aot::kFloat32};
+}
+
+int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                              void*, void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    a.expect(3, "out", op.dtype, out_shape(op));
+    a.expect(4, "stats", DType::kFloat32, stats_shape(op));
+    a.expect(5, "dout", op.dtype, out_shape(op));
+    window_attention_backward(
+        op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4), a.data[5], a.data[6], a.f32(7), a.f32(8)});
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The operator as CANN knows it on ascend910: prototype, shapes and tiling. Built into an op package with
+// CANN 8.1, not by this project's CMake. bias_panels is prepare_bias of the table (tiling_host.h);
+// window_size cannot be read off it and is an attribute here.
+#include <cstring>
+
+#include "core/error.h"
+#include "register/op_def_registry.h"
+#include "window_attention/tiling_host.h"
+
+namespace swinv2 {
+namespace {
+
+enum Input { kQkv, kBiasPanels, kScale };
+enum Attribute { kWindowSize, kShiftSize, kValidSize, kMaskValue, kCosine };
+
+template <class Context>
+WindowAttention problem(const Context* context, const gert::Shape& qkv, int64_t heads) {
+  const gert::RuntimeAttrs* attributes = context->GetAttrs();
+  const auto pair = [&](Attribute a) {
+    return static_cast<const int64_t*>(attributes->GetListInt(a)->GetData());
+  };
+  const int64_t *window = pair(kWindowSize), *shift = pair(kShiftSize), *valid = pair(kValidSize);
+  const int64_t batch = qkv.GetDim(0), height = qkv.GetDim(1), width = qkv.GetDim(2),
+                channels = qkv.GetDim(3);
+  return {{batch, height, width, window[0], window[1], shift[0], shift[1], valid[0] < 0 ? height : valid[0],
+           valid[1] < 0 ? width : valid[1]},
+          heads,
+          channels / 3 / heads,
+          *attributes->GetFloat(kMaskValue),
+          *attributes->GetBool(kCosine),
+          DType::kFloat16};
+}
+
+ge::graphStatus tile(gert::TilingContext* context) {
+  const gert::StorageShape *qkv = context->GetInputShape(kQkv), *scale = context->GetInputShape(kScale);
+  if (qkv == nullptr || scale == nullptr) return ge::GRAPH_FAILED;
+  const WindowAttention op = problem(context, qkv->GetStorageShape(), scale->GetStorageShape().GetDim(0));
+  WindowAttentionTiling910 tiling;
+  try {
+    tiling = tile_window_attention(op, kAscend910);
+  } catch (const InvalidArgument&) {
+    return ge::GRAPH_FAILED;
+  }
+  gert::TilingData* data = context->GetRawTilingData();
+  if (data->GetCapacity() < sizeof(tiling)) return ge::GRAPH_FAILED;
+  std::memcpy(data->GetData(), &tiling, sizeof(tiling));
+  data->SetDataSize(sizeof(tiling));
+  context->SetBlockDim(tiling.cores);
+  context->GetWorkspaceSizes(1)[0] = 0;
+  return ge::GRAPH_SUCCESS;
+}
+
+ge::graphStatus infer_shape(gert::InferShapeContext* context) {
+  const gert::Shape *qkv = context->GetInputShape(kQkv), *scale = context->GetInputShape(kScale);
+  if (qkv == nullptr || scale == nullptr || qkv->GetDimNum() != 4) return ge::GRAPH_FAILED;
+  const WindowAttention op = problem(context, *qkv, scale->GetDim(0));
+  gert::Shape *out = context->GetOutputShape(0), *stats = context->GetOutputShape(1);
+  *out = *qkv;
+  out->SetDim(3, qkv->GetDim(3) / 3);
+  stats->SetDimNum(3);
+  stats->SetDim(0, op.geometry.windows());
+  stats->SetDim(1, op.num_heads);
+  stats->SetDim(2, op.stats_tokens());
+  return ge::GRAPH_SUCCESS;
+}
+
+ge::graphStatus infer_data_type(gert::InferDataTypeContext* context) {
+  context->SetOutputDataType(0, context->GetInputDataType(kQkv));
+  context->SetOutputDataType(1, ge::DT_FLOAT);
+  return ge::GRAPH_SUCCESS;
+}
+
+}  // namespace
+}  // namespace swinv2
+
+namespace ops {
+
+class SwinV2WindowAttention : public OpDef {
+ public:
+  explicit SwinV2WindowAttention(const char* name) : OpDef(name) {
+    const auto tensor = [](OpParamDef& parameter, ge::DataType type) {
+      parameter.ParamType(REQUIRED)
+          .DataType({type})
+          .Format({ge::FORMAT_ND})
+          .UnknownShapeFormat({ge::FORMAT_ND});
+    };
+    tensor(this->Input("qkv"), ge::DT_FLOAT16);
+    tensor(this->Input("bias_panels"), ge::DT_FLOAT);
+    tensor(this->Input("scale"), ge::DT_FLOAT);
+    tensor(this->Output("out"), ge::DT_FLOAT16);
+    tensor(this->Output("stats"), ge::DT_FLOAT);
+    this->Attr("window_size").AttrType(REQUIRED).ListInt();
+    this->Attr("shift_size").AttrType(OPTIONAL).ListInt({0, 0});
+    this->Attr("valid_size").AttrType(OPTIONAL).ListInt({-1, -1});
+    this->Attr("mask_value").AttrType(OPTIONAL).Float(-100.f);
+    this->Attr("cosine").AttrType(OPTIONAL).Bool(true);
+    this->SetInferShape(swinv2::infer_shape).SetInferDataType(swinv2::infer_data_type);
+    this->AICore().SetTiling(swinv2::tile).AddConfig("ascend910");
+  }
+};
+
+OP_ADD(SwinV2WindowAttention);
+
+}  // namespace ops

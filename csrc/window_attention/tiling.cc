@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+#include "core/error.h"
+#include "window_attention/tiling_host.h"
+
+namespace swinv2 {
+namespace {
+
+constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
+constexpr int64_t kMaxBlocks =
+    63;  // a pass over the scores of a block is one instruction of at most 255 repeats
+constexpr int64_t kStageBytes = 32 * 1024;    // long enough bursts; two of them
+constexpr int64_t kOperandBytes = 32 * 1024;  // half of L0A, of L0B
+constexpr int64_t kOnesBytes = 24 * 1024;
+constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
+
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+struct Sizes {
+  int64_t n, n1, d, d1, g, classes, class_blocks;
+  explicit Sizes(const WindowAttentionTiling910& t)
+      : n(int64_t{t.window_h} * t.window_w),
+        n1(t.blocks),
+        d(t.head_dim),
+        d1(t.head_dim / kBlock),
+        g(t.head_group),
+        classes(t.classes),
+        class_blocks(divide_up(t.blocks, t.classes)) {}
+  int64_t token_bytes() const { return 3 * g * d * 2; }
+};
+
+// Buffers as the kernel's constructor makes them.
+int64_t ub_bytes(const WindowAttentionTiling910& t) {
+  const Sizes s(t);
+  const int64_t scores = int64_t{t.tile_blocks} * s.n1 * 1024;
+  const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 1) * t.tile_blocks * 1024);
+  return scores + folds + t.weight_slots * scores / 2 + t.panel_slots * t.panel_rows * 64  // weights, panels
+         + s.n1 * (1024 + 256 + 256)                                              // key and query scales, lse
+         + t.tile_blocks * (2 * 256 + s.d1 * kFractal)                            // maxima, outputs
+         + 2 * t.stage_tokens * s.token_bytes() + t.stage_tokens * s.g * s.d * 2  // staging in and out
+         + 1024 + 1024 + 2 * 256 +
+         std::max<int64_t>(s.g * s.d * 2, kFractal);  // identity, mask, constants, zeros
+}
+
+int64_t task_l1_bytes(const WindowAttentionTiling910& t) {
+  const Sizes s(t);
+  return s.g * 3 * s.d1 * s.n1 * kFractal;
+}
+
+int64_t l1_bytes(const WindowAttentionTiling910& t, int64_t slots) {
+  return slots * task_l1_bytes(t) + int64_t{t.tile_blocks} * t.blocks * kFractal;
+}
+
+void cut_bias(WindowAttentionTiling910& t) {
+  const int32_t n = t.window_h * t.window_w;
+  // Blocks of one class start every Ww / gcd(16, Ww) blocks. With a partial last block every block has its
+  // own panel, whose rows beyond N forbid the keys there.
+  const int32_t period = t.window_w / std::gcd(t.window_w, 16);
+  t.classes = n % kBlock ? t.blocks : std::min(period, t.blocks);
+  const int32_t class_blocks = divide_up(t.blocks, t.classes);
+  const int32_t rise =
+      (class_blocks - 1) * t.classes * 16 / t.window_w;  // window rows from first to last block
+  t.panel_rows = n % kBlock ? t.blocks * 16 : (rise + t.window_h) * t.window_w;
+}
+
+// Two slots of panels and weights before one, then the largest tile, then long staging.
+bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
+  const Sizes s(t);
+  const int64_t chunk = std::min(kOperandBytes / (s.d1 * kFractal), kOnesBytes / kFractal);
+  for (int32_t slots = 3; slots >= 0; --slots)
+    for (int32_t target : {4, 3, 2, 1}) {
+      const int64_t tiles = divide_up(s.class_blocks, target);
+      t.tile_blocks = divide_up(s.class_blocks, tiles);
+      if (t.tile_blocks * s.n1 * 1024 > kScoreBytes) continue;
+      const int64_t keys = std::min<int64_t>(chunk, kOperandBytes / kFractal / t.tile_blocks);
+      t.key_blocks = divide_up(s.n1, divide_up(s.n1, keys));
+      t.weight_slots = 1 + (slots & 1), t.panel_slots = 1 + (slots >> 1);
+      t.stage_tokens = 0;
+      const int64_t left = std::min<int64_t>((chip.ub - ub_bytes(t)) / (2 * s.token_bytes() + s.g * s.d * 2),
+                                             kStageBytes / s.token_bytes());
+      if (left < std::min<int64_t>(s.n, 4)) continue;
+      // Whole window rows where they fit, else even parts of one.
+      t.stage_tokens = left >= t.window_w ? std::min(left / t.window_w * t.window_w, s.n)
+                                          : divide_up(t.window_w, divide_up(t.window_w, left));
+      t.qkv_slots = l1_bytes(t, 2) <= chip.l1 ? 2 : 1;
+      const MemoryUse use = memory_use(t);
+      if (use.l1 <= chip.l1 && use.l0a <= chip.l0a && use.l0b <= chip.l0b && use.l0c <= chip.l0c) return true;
+    }
+  return false;
+}
+
+// Sectors of the bursts of `count` tokens, `bytes` long, `stride` apart, from byte `at` on.
+int64_t sector_bytes(int64_t at, int64_t count, int64_t bytes, int64_t stride, int64_t sector) {
+  if (bytes == stride) {
+    bytes *= count;
+    count = 1;
+  }
+  int64_t sum = 0;
+  for (int64_t i = 0; i < count; ++i, at += stride) sum += (at + bytes - 1) / sector - at / sector + 1;
+  return sum * sector;
+}
+
+// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores.
+double vector_cycles(const Sizes& s) {
+  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16);
+}
+
+}  // namespace
+
+WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip) {
+  const WindowGeometry& g = op.geometry;
+  const auto fail = [&](const auto&... parts) {
+    std::ostringstream s;
+    (s << ... << parts);
+    throw InvalidArgument(s.str());
+  };
+  if (op.dtype != DType::kFloat16)
+    fail("qkv: expected float16 on ", chip.name, ", whose cube unit multiplies nothing else, got ",
+         dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
+  if (op.head_dim % kBlock || op.head_dim > 64)
+    fail("qkv: expected head_dim 16, 32, 48 or 64 on ", chip.name, ", got ", op.head_dim,
+         "; use another back end");
+  if (g.window_w > 127)
+    fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w,
+         "; use another back end");
+
+  WindowAttentionTiling910 t{};
+  t.batch = g.batch, t.height = g.height, t.width = g.width;
+  t.window_h = g.window_h, t.window_w = g.window_w;
+  t.shift_h = g.shift_h, t.shift_w = g.shift_w;
+  t.valid_h = g.valid_h, t.valid_w = g.valid_w;
+  t.heads = op.num_heads, t.head_dim = op.head_dim;
+  t.cosine = op.cosine;
+  t.mask_value = std::max(op.mask_value, kForbidden);
+  t.blocks = divide_up(g.tokens(), kBlock);
+  if (t.blocks > kMaxBlocks)
+    fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ",
+         g.window_h, " x ", g.window_w, "; use a smaller window");
+  cut_bias(t);
+
+  // The cheapest group of heads: cycles of the busiest core, bound by its vector unit or by its sectors.
+  WindowAttentionTiling910 best{};
+  double best_cost = 0;
+  int64_t best_bytes = 0;
+  for (int32_t group = t.heads; group > 0; --group) {
+    if (t.heads % group) continue;
+    t.head_group = group;
+    const int64_t stride = int64_t{3} * t.heads * t.head_dim * 2;
+    if (stride / kBlockBytes > 65535) continue;
+    if (!cut_tiles(t, chip)) continue;
+    const int64_t tasks = g.windows() * (t.heads / group);
+    t.tasks = tasks;
+    t.cores = std::min<int64_t>(chip.cores, tasks);
+    const int64_t bytes = traffic(t, chip).qkv_out;
+    const double per_task =
+        std::max(group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
+    const double cost = divide_up(tasks, t.cores) * per_task;
+    const bool even = cost < best_cost * 1.001;
+    if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
+        (even && bytes == best_bytes && t.qkv_slots > best.qkv_slots)) {
+      best = t;
+      best_cost = cost;
+      best_bytes = bytes;
+    }
+  }
+  if (best_bytes == 0)
+    fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
+         " does not fit the memories of ", chip.name, "; use a smaller window");
+  return best;
+}
+
+MemoryUse memory_use(const WindowAttentionTiling910& t) {
+  const Sizes s(t);
+  const int64_t keys = int64_t{t.key_blocks} * s.d1 * kFractal;
+  return {ub_bytes(t), l1_bytes(t, t.qkv_slots), keys + int64_t{t.tile_blocks} * t.key_blocks * kFractal,
+          t.tile_blocks * s.d1 * kFractal + keys + t.key_blocks * kFractal,
+          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 1) * t.tile_blocks * 1024 + 2 * s.n1 * 1024};
+}
+
+Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
+  const int64_t channels = int64_t{t.heads} * t.head_dim, group = int64_t{t.head_group} * t.head_dim;
+  const int64_t windows = int64_t{t.batch} * (t.height / t.window_h) * (t.width / t.window_w);
+  Traffic sum{0, 0, windows * t.heads * t.classes * t.panel_rows * 64};
+  // Every image row is cut into runs of tokens at the same columns.
+  std::vector<std::pair<int64_t, int64_t>> runs;  // first column, count
+  for (int64_t wx = 0; wx < t.width / t.window_w; ++wx) {
+    const int64_t x = wx * t.window_w + t.shift_w, first = std::min<int64_t>(t.window_w, t.width - x);
+    for (const auto& run : {std::make_pair(x, first), std::make_pair(int64_t{0}, t.window_w - first)}) {
+      const int64_t count = std::min(run.second, t.valid_w - run.first);
+      for (int64_t at = 0; at < count; at += t.stage_tokens)
+        runs.emplace_back(run.first + at, std::min<int64_t>(t.stage_tokens, count - at));
+    }
+  }
+  const int64_t rows = int64_t{t.batch} * t.height;
+  const int64_t period =
+      chip.gm_sector / kBlockBytes;  // rows repeat their alignment at the latest after so many
+  std::vector<int64_t> cost(std::min(rows, period));
+  for (size_t row = 0; row < cost.size(); ++row)
+    for (const auto& run : runs) {
+      const int64_t token = int64_t(row) * t.width + run.first;
+      for (int64_t h = 0; h < channels; h += group) {
+        if (group == channels)
+          cost[row] += sector_bytes(token * 3 * channels * 2, run.second, 3 * channels * 2, 3 * channels * 2,
+                                    chip.gm_sector);
+        else
+          for (int64_t part = 0; part < 3; ++part)
+            cost[row] += sector_bytes((token * 3 * channels + part * channels + h) * 2, run.second, group * 2,
+                                      3 * channels * 2, chip.gm_sector);
+        cost[row] +=
+            sector_bytes((token * channels + h) * 2, run.second, group * 2, channels * 2, chip.gm_sector);
+      }
+    }
+  for (int64_t row = 0; row < rows; ++row) {
+    if (row % t.height >= t.valid_h) continue;
+    sum.qkv_out += cost[row % int64_t(cost.size())];
+    sum.compulsory += int64_t{t.valid_w} * 4 * channels * 2;
+  }
+  return sum;
+}
+
+std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
+  std::vector<int64_t> work;
+  for (int64_t core = 0; core < t.cores; ++core)
+    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group);
+  return work;
+}
+
+std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& t) {
+#define SWINV2_FIELD(name) \
+  {                        \
+    #name, double(t.name)  \
+  }
+  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
+          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
+          SWINV2_FIELD(tasks),        SWINV2_FIELD(cores),        SWINV2_FIELD(classes),
+          SWINV2_FIELD(panel_rows),   SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),
+          SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
+          SWINV2_FIELD(qkv_slots)};
+#undef SWINV2_FIELD
+}
+
+std::string to_string(const WindowAttentionTiling910& t) {
+  std::ostringstream s;
+  for (const auto& field : fields(t)) s << field.first << '=' << field.second << ' ';
+  return s.str();
+}
+
+std::vector<float> prepare_bias(const WindowAttentionTiling910& t, const float* table) {
+  const int64_t n = int64_t{t.window_h} * t.window_w, rows = 2 * t.window_h - 1, width = 2 * t.window_w - 1;
+  std::vector<float> panels(int64_t{t.heads} * t.classes * t.panel_rows * kBlock, 0.f);
+  float* to = panels.data();
+  for (int64_t head = 0; head < t.heads; ++head, table += rows * width)
+    for (int64_t c = 0; c < t.classes; ++c) {
+      const int64_t first = c * kBlock, last = first + (t.blocks - 1 - c) / t.classes * t.classes * kBlock;
+      const int64_t top = last / t.window_w, column = first % t.window_w;
+      for (int64_t row = 0; row < t.panel_rows; ++row)
+        for (int64_t lane = 0; lane < kBlock; ++lane, ++to) {
+          const int64_t dy = top - row / t.window_w + (column + lane) / t.window_w + t.window_h - 1;
+          const int64_t dx = (column + lane) % t.window_w - row % t.window_w + t.window_w - 1;
+          if (n % kBlock && row >= n)
+            *to = kForbidden;
+          else if (dy >= 0 && dy < rows)
+            *to = table[dy * width + dx];
+        }
+    }
+  return panels;
+}
+
+}  // namespace swinv2

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/chip.h"
+#include "window_attention/tiling.h"
+#include "window_attention/window_attention.h"
+
+namespace swinv2 {
+
+// Throws InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
+WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
+
+// Bytes of each memory the kernel's buffers take.
+struct MemoryUse {
+  int64_t ub, l1, l0a, l0b, l0c;
+};
+MemoryUse memory_use(const WindowAttentionTiling910& tiling);
+
+// Bytes of GM that a launch moves: in whole sectors, and as if each byte moved once.
+struct Traffic {
+  int64_t compulsory;  // qkv + out
+  int64_t qkv_out;     // in sectors
+  int64_t bias;        // windows * heads * classes * panel_rows * 64
+};
+Traffic traffic(const WindowAttentionTiling910& tiling, const ChipLimits& chip);
+
+// Heads of each core: its tasks times head_group.
+std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
+
+std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& tiling);
+std::string to_string(const WindowAttentionTiling910& tiling);
+
+// (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.
+std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const float* bias_table);
+
+}  // namespace swinv2

@@ -1,0 +1,836 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Forward window attention (window_attention.h) on a fused core of dav-c100, cut up as tiling.h says.
+//
+// Scores are kept transposed, s^T (blocks of 16 queries, keys, 16 lanes), as the cube unit leaves k q^T in
+// L0C and wants p^T back: a lane is a query, so the softmax runs down the keys without crossing lanes. What
+// is per query is a vector of 64 lanes, four copies of a block's 16; what is per key is (keys, 16 equal
+// lanes).
+//
+//   MTE2  GM -> UB: rows of windows, all heads of the task; bias panels
+//   MTE3  UB -> L1: q, k, v as Nz (d/16, tokens, 16); p^T; o over q.  UB -> GM: o, stats
+//   MTE1  L1 -> L0A, L0B.  L1 -> UB: o back to rows
+//   M     |q|^2, |k|^2 on the diagonals of q q^T, k k^T; k q^T; p v; p 1, the sums of the softmax
+//   V     L0C -> UB; scales, bias, mask, softmax, o / sum
+//
+// q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
+// float16 follows.
+#include "kernel_operator.h"
+#include "window_attention/tiling.h"
+
+namespace swinv2 {
+
+using namespace AscendC;
+
+constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
+constexpr int32_t kQ = 0, kK = 1, kV = 2;
+constexpr float kTiny =
+    1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
+
+__aicore__ inline int32_t Min(int32_t a, int32_t b) {
+  return a < b ? a : b;
+}
+__aicore__ inline int32_t Max(int32_t a, int32_t b) {
+  return a > b ? a : b;
+}
+__aicore__ inline int32_t DivideUp(int32_t a, int32_t b) {
+  return (a + b - 1) / b;
+}
+
+// A buffer that one pipe fills and another empties.
+template <HardEvent ready, HardEvent free>
+struct Handoff {
+  int32_t id;
+  __aicore__ inline void Open() const { SetFlag<free>(id); }
+  __aicore__ inline void Acquire() const { WaitFlag<free>(id); }
+  __aicore__ inline void Publish() const { SetFlag<ready>(id); }
+  __aicore__ inline void Await() const { WaitFlag<ready>(id); }
+  __aicore__ inline void Release() const { SetFlag<free>(id); }
+  __aicore__ inline void Close() const { WaitFlag<free>(id); }
+};
+using Mte2ToMte3 = Handoff<HardEvent::MTE2_MTE3, HardEvent::MTE3_MTE2>;
+using Mte3ToMte1 = Handoff<HardEvent::MTE3_MTE1, HardEvent::MTE1_MTE3>;
+using Mte1ToMte3 = Handoff<HardEvent::MTE1_MTE3, HardEvent::MTE3_MTE1>;
+using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
+using CubeToVector = Handoff<HardEvent::M_V, HardEvent::V_M>;
+using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
+using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
+
+// One axis of a window: tokens [0, split) lie at start + i, the rest, of another region, at i - split.
+struct Axis {
+  int32_t start, split, window, valid;
+
+  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift,
+                                int32_t valid_size) {
+    start = index * window_size + shift;
+    window = window_size;
+    valid = valid_size;
+    split = Min(window, size - start);
+  }
+  __aicore__ inline int32_t At(int32_t i) const { return i < split ? start + i : i - split; }
+  __aicore__ inline int32_t Regions() const { return split < window ? 2 : 1; }
+  __aicore__ inline int32_t Begin(int32_t region) const { return region ? split : 0; }
+  __aicore__ inline int32_t End(int32_t region) const { return region ? window : split; }
+  // From here to End(region) the tokens are padding.
+  __aicore__ inline int32_t Padding(int32_t region) const {
+    return Min(End(region), Max(Begin(region), Begin(region) + valid - At(Begin(region))));
+  }
+  __aicore__ inline bool Padded() const {
+    return Padding(0) < End(0) || (Regions() == 2 && Padding(1) < End(1));
+  }
+};
+
+struct Task {
+  int32_t window, batch, head;  // head: the first of its group
+  Axis y, x;
+};
+
+// Tokens of one window row that lie side by side in the image; the first `valid` are no padding.
+struct Pixels {
+  int32_t count, valid;
+  int64_t first;
+};
+
+// Query blocks first, first + classes, ... of one class.
+struct Tile {
+  int32_t head, first, blocks, top;  // top: the window row a panel's first row belongs to
+  bool opens_class, closes_class, closes_head;
+};
+
+class WindowAttentionForward910 {
+ public:
+  __aicore__ inline WindowAttentionForward910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale, GM_ADDR out,
+                                              GM_ADDR stats, const WindowAttentionTiling910& tiling,
+                                              TPipe& pipe)
+      : t(tiling) {
+    n = t.window_h * t.window_w;
+    n1 = t.blocks;
+    d = t.head_dim;
+    d1 = d / kSide;
+    g = t.head_group;
+    channels = t.heads * d;
+    rows = t.height / t.window_h;
+    cols = t.width / t.window_w;
+    chunks = DivideUp(n, t.stage_tokens);
+    const int64_t core = GetBlockIdx();
+    first_task = static_cast<int32_t>(core * t.tasks / t.cores);
+    last_task = static_cast<int32_t>((core + 1) * t.tasks / t.cores);
+
+    qkv_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(qkv));
+    panels_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(panels));
+    scale_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scale));
+    out_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out));
+    stats_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(stats));
+
+    const int32_t tile = t.tile_blocks * n1 * kFractal;  // scores of a tile
+    scores = Buffer<float>(pipe, scores_buffer, tile);
+    folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 1) * t.tile_blocks * kFractal));
+    weights = Buffer<half>(pipe, weights_buffer, t.weight_slots * tile);
+    panel = Buffer<float>(pipe, panel_buffer, t.panel_slots * t.panel_rows * kSide);
+    key_scale = Buffer<float>(pipe, key_scale_buffer, n1 * kFractal);
+    query_scale = Buffer<float>(pipe, query_scale_buffer, n1 * kLanes);
+    lse = Buffer<float>(pipe, lse_buffer, n1 * kLanes);
+    maxima = Buffer<float>(pipe, maxima_buffer, 2 * t.tile_blocks * kLanes);
+    outputs = Buffer<half>(pipe, outputs_buffer, t.tile_blocks * d1 * kFractal);
+    stage = Buffer<half>(pipe, stage_buffer, 2 * t.stage_tokens * 3 * g * d);
+    out_stage = Buffer<half>(pipe, out_stage_buffer, t.stage_tokens * g * d);
+    identity = Buffer<float>(pipe, identity_buffer, kFractal);
+    mask = Buffer<float>(pipe, mask_buffer, 4 * kLanes);
+    one = Buffer<float>(pipe, one_buffer, kLanes);
+    head_scale = Buffer<float>(pipe, head_scale_buffer, kLanes);
+    zeros = Buffer<half>(pipe, zeros_buffer, Max(g * d, kFractal));
+
+    l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, t.qkv_slots * g * 3 * d1 * n1 * kFractal);
+    l1_weights = Buffer<half>(pipe, l1_weights_buffer, t.tile_blocks * n1 * kFractal);
+    a_keys = Buffer<half>(pipe, a_keys_buffer, t.key_blocks * d1 * kFractal);
+    a_weights = Buffer<half>(pipe, a_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
+    b_queries = Buffer<half>(pipe, b_queries_buffer, t.tile_blocks * d1 * kFractal);
+    b_values = Buffer<half>(pipe, b_values_buffer, t.key_blocks * d1 * kFractal);
+    b_ones = Buffer<half>(pipe, b_ones_buffer, t.key_blocks * kFractal);
+    c_scores = Buffer<float>(pipe, c_scores_buffer, 2 * tile);
+    c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 1) * t.tile_blocks * kFractal);
+    c_gram = Buffer<float>(pipe, c_gram_buffer, 2 * n1 * kFractal);
+  }
+
+  __aicore__ inline void Run() {
+    Open();
+    if (t.qkv_slots == 2) Load(first_task);
+    for (int32_t index = first_task; index < last_task; ++index) {
+      if (t.qkv_slots == 1) Load(index);
+      task = Locate(index);
+      const bool ahead = t.qkv_slots == 2 && index + 1 < last_task;
+      if (ahead) Expect(index + 1);
+      Attend(index, ahead);
+      Store();
+    }
+    Close();
+  }
+
+ private:
+  template <typename T, TPosition position>
+  __aicore__ inline LocalTensor<T> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
+    pipe.InitBuffer(buffer, count * sizeof(T));
+    return buffer.template Get<T>();
+  }
+
+  __aicore__ inline void Open() {
+    Duplicate(zeros, half(0), Max(g * d, kFractal));
+    Duplicate(identity, 0.f, kFractal);
+    Duplicate(one, 1.f, kLanes);
+    PipeBarrier<PIPE_V>();
+    for (int32_t row = 0; row < kSide; ++row) {
+      uint64_t lane[2] = {uint64_t(1) << row, 0};
+      Duplicate(identity[row * kSide], 1.f, lane, 1, 1, 8);
+    }
+    InitConstValue(b_ones, InitConstValueParams<half>(t.key_blocks, half(1)));
+    PipeBarrier<PIPE_ALL>();
+    // Tokens beyond N stay zero: no window writes them.
+    if (n < n1 * kSide)
+      for (int32_t i = 0; i < t.qkv_slots * g * 3 * d1; ++i)
+        DataCopy(l1_qkv[(i * n1 * kSide + n) * kSide], zeros, (n1 * kSide - n) * kSide);
+    PipeBarrier<PIPE_ALL>();
+    for (int32_t slot = 0; slot < 2; ++slot) {
+      staged[slot].Open();
+      c_scores_ready[slot].Open();
+    }
+    for (int32_t slot = 0; slot < t.qkv_slots; ++slot) laid[slot].Open();
+    for (int32_t slot = 0; slot < t.weight_slots; ++slot) weights_ready[slot].Open();
+    for (int32_t slot = 0; slot < t.panel_slots; ++slot) panel_ready[slot].Open();
+    l1_weights_ready.Open();
+    score_operands.Open();
+    weigh_operands.Open();
+    c_weighed_ready.Open();
+    outputs_ready.Open();
+    lse_ready.Open();
+    if (t.cosine) {
+      gram_operands.Open();
+      c_gram_ready.Open();
+    }
+  }
+
+  __aicore__ inline void Close() {
+    for (int32_t slot = 0; slot < 2; ++slot) {
+      staged[slot].Close();
+      c_scores_ready[slot].Close();
+    }
+    for (int32_t slot = 0; slot < t.qkv_slots; ++slot) laid[slot].Close();
+    for (int32_t slot = 0; slot < t.weight_slots; ++slot) weights_ready[slot].Close();
+    for (int32_t slot = 0; slot < t.panel_slots; ++slot) panel_ready[slot].Close();
+    l1_weights_ready.Close();
+    score_operands.Close();
+    weigh_operands.Close();
+    c_weighed_ready.Close();
+    outputs_ready.Close();
+    lse_ready.Close();
+    if (t.cosine) {
+      gram_operands.Close();
+      c_gram_ready.Close();
+    }
+  }
+
+  __aicore__ inline Task Locate(int32_t index) const {
+    Task found;
+    const int32_t windows = t.batch * rows * cols;
+    found.window = index % windows;
+    found.head = index / windows * g;
+    found.batch = found.window / (rows * cols);
+    found.y.Locate(found.window / cols % rows, t.height, t.window_h, t.shift_h, t.valid_h);
+    found.x.Locate(found.window % cols, t.width, t.window_w, t.shift_w, t.valid_w);
+    return found;
+  }
+
+  // ---- load: GM -> UB -> L1 ----
+
+  __aicore__ inline void Load(int32_t index) {
+    Expect(index);
+    Feed(chunks);
+  }
+
+  // The task whose chunks come next; the first starts on its way.
+  __aicore__ inline void Expect(int32_t index) {
+    coming = Locate(index);
+    coming_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
+    chunks_laid = 0;
+    chunks_fetched = 1;
+    Fetch(0);
+  }
+
+  // Brings chunks to L1 until `wanted` are there, and one more to UB.
+  __aicore__ inline void Feed(int32_t wanted) {
+    while (chunks_laid < wanted) {
+      Lay(chunks_laid++);
+      if (chunks_fetched < chunks) Fetch(chunks_fetched++);
+    }
+  }
+
+  // qkv (tokens, [q|k|v], group, d) of a chunk of the window; padding gives zeros.
+  __aicore__ inline void Fetch(int32_t chunk) {
+    const int32_t begin = chunk * t.stage_tokens, end = Min(n, begin + t.stage_tokens);
+    const int32_t slot = stage_fetched++ & 1, row = 3 * g * d;
+    const LocalTensor<half> to = stage[slot * t.stage_tokens * row];
+    staged[slot].Acquire();
+    if (coming.y.Padded() || coming.x.Padded()) {
+      SetFlag<HardEvent::MTE2_V>(kWipeEvent);
+      WaitFlag<HardEvent::MTE2_V>(kWipeEvent);
+      Duplicate(to, half(0), (end - begin) * row);
+      SetFlag<HardEvent::V_MTE2>(kWipeEvent);
+      WaitFlag<HardEvent::V_MTE2>(kWipeEvent);
+    }
+    for (int32_t token = begin; token < end;) {
+      const Pixels run = RunFrom(coming, token, end);
+      if (run.valid > 0) FetchRun(to[(token - begin) * row], run);
+      token += run.count;
+    }
+    staged[slot].Publish();
+  }
+
+  __aicore__ inline Pixels RunFrom(const Task& at, int32_t token, int32_t end) const {
+    const int32_t h = token / t.window_w, w = token % t.window_w, region = w >= at.x.split;
+    const int32_t y = at.y.At(h), x = at.x.At(w);
+    Pixels run;
+    run.count = Min(end - token, at.x.End(region) - w);
+    run.valid = y < t.valid_h ? Min(run.count, at.x.Padding(region) - w) : 0;
+    run.first = (static_cast<int64_t>(at.batch) * t.height + y) * t.width + x;
+    return run;
+  }
+
+  __aicore__ inline void FetchRun(const LocalTensor<half>& to, const Pixels& run) {
+    const GlobalTensor<half> from = qkv_gm[run.first * 3 * channels];
+    if (g == t.heads) {
+      DataCopy(to, from, run.valid * 3 * channels);
+      return;
+    }
+    const DataCopyParams rows_of_tokens(run.valid, g * d1, 3 * t.heads * d1 - g * d1, 2 * g * d1);
+    for (int32_t part = 0; part < 3; ++part)
+      DataCopy(to[part * g * d], from[part * channels + coming.head * d], rows_of_tokens);
+  }
+
+  // (tokens, [q|k|v], group, d) -> (group, [q|k|v], d/16, tokens, 16).
+  __aicore__ inline void Lay(int32_t chunk) {
+    const int32_t begin = chunk * t.stage_tokens, tokens = Min(n - begin, t.stage_tokens);
+    const int32_t slot = stage_laid++ & 1;
+    const LocalTensor<half> from = stage[slot * t.stage_tokens * 3 * g * d];
+    if (chunk == 0) laid[coming_slot].Acquire();
+    staged[slot].Await();
+    const DataCopyParams column(tokens, 1, 3 * g * d1 - 1, 0);
+    for (int32_t h = 0; h < g; ++h)
+      for (int32_t part = 0; part < 3; ++part)
+        for (int32_t c = 0; c < d1; ++c)
+          DataCopy(InL1(coming_slot, h, part)[(c * n1 * kSide + begin) * kSide],
+                   from[(part * g + h) * d + c * kSide], column);
+    staged[slot].Release();
+    if (chunk + 1 == chunks) laid[coming_slot].Publish();
+  }
+
+  __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t h, int32_t part) const {
+    return l1_qkv[((slot * g + h) * 3 + part) * d1 * n1 * kFractal];
+  }
+
+  // ---- attend: the tiles of a task, each stage one tile ahead of the next ----
+
+  __aicore__ inline void Attend(int32_t index, bool ahead) {
+    qkv_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
+    laid[qkv_slot].Await();
+    Tile tile = FirstTile(0), before = tile;
+    bool any_before = false;
+    Measure(0);
+    Score(tile);
+    Normalise(0);
+    for (;;) {
+      const bool last = tile.closes_head && tile.head + 1 == g;
+      Tile next = tile;
+      if (!last) {
+        next = NextTile(tile);
+        if (tile.closes_head) Measure(next.head);
+        Score(next);
+      }
+      Softmax(tile, index);
+      if (any_before) Output(before);
+      Weigh(tile);
+      if (tile.closes_head && !last) Normalise(next.head);
+      if (tile.closes_head && ahead) Feed((tile.head + 1) * chunks / g);
+      before = tile;
+      any_before = true;
+      if (last) break;
+      tile = next;
+    }
+    Output(before);
+  }
+
+  __aicore__ inline Tile FirstTile(int32_t head) const { return TileAt(head, 0); }
+  __aicore__ inline Tile NextTile(const Tile& tile) const {
+    if (tile.closes_head) return FirstTile(tile.head + 1);
+    if (tile.closes_class) return TileAt(tile.head, tile.first % t.classes + 1);
+    return TileAt(tile.head, tile.first + tile.blocks * t.classes);
+  }
+  __aicore__ inline Tile TileAt(int32_t head, int32_t first) const {
+    const int32_t cls = first % t.classes, left = DivideUp(n1 - first, t.classes);
+    Tile tile;
+    tile.head = head;
+    tile.first = first;
+    tile.blocks = Min(t.tile_blocks, left);
+    tile.top = (first + (left - 1) * t.classes) * kSide / t.window_w;
+    tile.opens_class = first == cls;
+    tile.closes_class = tile.blocks == left;
+    tile.closes_head = tile.closes_class && cls + 1 == t.classes;
+    return tile;
+  }
+
+  // |x|^2 of q and k: the diagonals of x x^T, block by block.
+  __aicore__ inline void Measure(int32_t h) {
+    if (!t.cosine) return;
+    c_gram_ready.Acquire();
+    for (int32_t part = kQ; part <= kK; ++part)
+      for (int32_t j = 0; j < n1; j += t.key_blocks) {
+        const int32_t blocks = Min(t.key_blocks, n1 - j);
+        gram_operands.Acquire();
+        score_operands.Acquire();
+        weigh_operands.Acquire();
+        for (int32_t i = 0; i < blocks; ++i) {
+          const LocalTensor<half> x = InL1(qkv_slot, h, part)[(j + i) * kFractal];
+          const LoadData2DParams row(0, d1, n1, 0, 0, false, 0);
+          LoadData(a_keys[i * d1 * kFractal], x, row);
+          LoadData(b_values[i * d1 * kFractal], x, row);
+        }
+        gram_operands.Publish();
+        gram_operands.Await();
+        for (int32_t i = 0; i < blocks; ++i)
+          Multiply(c_gram[(part * n1 + j + i) * kFractal], a_keys[i * d1 * kFractal],
+                   b_values[i * d1 * kFractal], kSide, kSide, d, true);
+        gram_operands.Release();
+        score_operands.Release();
+        weigh_operands.Release();
+      }
+    c_gram_ready.Publish();
+  }
+
+  // query_scale = scale / |q|, key_scale = 1 / |k|.
+  __aicore__ inline void Normalise(int32_t h) {
+    scale = scale_gm.GetValue(task.head + h);
+    if (!t.cosine) return;
+    c_gram_ready.Await();
+    Duplicate(head_scale, scale, kLanes);
+    InverseNorms(query_scale, kQ, head_scale);
+    InverseNorms(scores, kK, one);
+    SpreadToRows(key_scale, scores);
+    c_gram_ready.Release();
+  }
+
+  // to (blocks, 64) = factor / max(|x|, 1e-12)
+  __aicore__ inline void InverseNorms(const LocalTensor<float>& to, int32_t part,
+                                      const LocalTensor<float>& factor) {
+    FromCube(scores, c_gram[part * n1 * kFractal], n1);
+    PipeBarrier<PIPE_V>();
+    Diagonal(to, scores, n1);
+    Adds(to, to, kTiny, n1 * kLanes);
+    PipeBarrier<PIPE_V>();
+    Sqrt(to, to, n1 * kLanes);
+    PipeBarrier<PIPE_V>();
+    Div(to, factor, to, kLanes, n1, BinaryRepeatParams(1, 1, 1, 8, 0, 8));
+    PipeBarrier<PIPE_V>();
+  }
+
+  // s^T = k q^T
+  __aicore__ inline void Score(const Tile& tile) {
+    const int32_t slot = tiles_scored++ & 1;
+    const LocalTensor<half> q = InL1(qkv_slot, tile.head, kQ), k = InL1(qkv_slot, tile.head, kK);
+    c_scores_ready[slot].Acquire();
+    for (int32_t j = 0; j < n1; j += t.key_blocks) {
+      const int32_t blocks = Min(t.key_blocks, n1 - j);
+      score_operands.Acquire();
+      for (int32_t i = 0; i < blocks; ++i)
+        LoadData(a_keys[i * d1 * kFractal], k[(j + i) * kFractal],
+                 LoadData2DParams(0, d1, n1, 0, 0, false, 0));
+      for (int32_t c = 0; c < d1; ++c)
+        LoadData(b_queries[c * tile.blocks * kFractal], q[(c * n1 + tile.first) * kFractal],
+                 LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0));
+      score_operands.Publish();
+      score_operands.Await();
+      Multiply(CubeScores(slot, tile, j), a_keys, b_queries, blocks * kSide, tile.blocks * kSide, d, true);
+      score_operands.Release();
+    }
+    c_scores_ready[slot].Publish();
+  }
+
+  // (query blocks, key blocks of the chunk from j on, 16, 16) in L0C.
+  __aicore__ inline LocalTensor<float> CubeScores(int32_t slot, const Tile& tile, int32_t j) const {
+    return c_scores[(slot * t.tile_blocks * n1 + j * tile.blocks) * kFractal];
+  }
+
+  // p^T = exp(s^T - max), s^T = scale q^ . k^ + bias + mask
+  __aicore__ inline void Softmax(const Tile& tile, int32_t index) {
+    const int32_t slot = tiles_softened & 1, weight_slot = t.weight_slots == 2 ? slot : 0;
+    const int32_t block = n1 * kFractal, all = tile.blocks * block;
+    const BinaryRepeatParams by_query(1, 1, 1, 8, 8, 0);
+    ++tiles_softened;
+    if (tile.opens_class) OpenPanel(tile, index);
+
+    c_scores_ready[slot].Await();
+    for (int32_t j = 0; j < n1; j += t.key_blocks) {
+      const int32_t blocks = Min(t.key_blocks, n1 - j);
+      DataCopy(scores[j * kFractal], CubeScores(slot, tile, j),
+               DataCopyParams(tile.blocks, blocks, 0, (n1 - blocks) * kFractal * 4 / kBlockBytes), Matrix());
+    }
+    c_scores_ready[slot].Release();
+    PipeBarrier<PIPE_V>();
+
+    if (!t.cosine) {
+      Muls(scores, scores, scale, all);
+      PipeBarrier<PIPE_V>();
+    } else {
+      for (int32_t i = 0; i < tile.blocks; ++i) Mul(scores[i * block], scores[i * block], key_scale, block);
+      PipeBarrier<PIPE_V>();
+      for (int32_t i = 0; i < tile.blocks; ++i)
+        Mul(scores[i * block], scores[i * block], query_scale[(tile.first + i * t.classes) * kLanes], kLanes,
+            n1 * 4, by_query);
+      PipeBarrier<PIPE_V>();
+    }
+    for (int32_t i = 0; i < tile.blocks; ++i) {
+      const int32_t row = (tile.first + i * t.classes) * kSide / t.window_w;
+      Add(scores[i * block], scores[i * block],
+          panel[(panel_slot * t.panel_rows + (tile.top - row) * t.window_w) * kSide], block);
+    }
+    PipeBarrier<PIPE_V>();
+    if (tile.closes_class) panel_ready[panel_slot].Release();
+    if (task.y.Regions() + task.x.Regions() > 2)
+      for (int32_t i = 0; i < tile.blocks; ++i) Mask(scores[i * block], tile.first + i * t.classes);
+    if (task.y.Padded() || task.x.Padded())
+      for (int32_t i = 0; i < tile.blocks; ++i) Forbid(scores[i * block]);
+
+    const LocalTensor<float> maximum = maxima[slot * t.tile_blocks * kLanes];
+    Fold<true>(maximum, scores, n1 * 4, tile.blocks);
+    for (int32_t i = 0; i < tile.blocks; ++i)
+      Sub(scores[i * block], scores[i * block], maximum[i * kLanes], kLanes, n1 * 4, by_query);
+    PipeBarrier<PIPE_V>();
+    Exp(scores, scores, all);
+    PipeBarrier<PIPE_V>();
+    weights_ready[weight_slot].Acquire();
+    Cast(weights[weight_slot * t.tile_blocks * block], scores, RoundMode::CAST_NONE, all);
+    weights_ready[weight_slot].Publish();
+    PipeBarrier<PIPE_V>();
+  }
+
+  // The panel of a tile's class; with two slots the next one is on its way already.
+  __aicore__ inline void OpenPanel(const Tile& tile, int32_t index) {
+    const int32_t all = (last_task - first_task) * g * t.classes;
+    const int32_t at = ((index - first_task) * g + tile.head) * t.classes + tile.first;
+    while (panels_fetched < all && panels_fetched < at + t.panel_slots) FetchPanel();
+    panel_slot = at % t.panel_slots;
+    panel_ready[panel_slot].Await();
+  }
+
+  __aicore__ inline void FetchPanel() {
+    const int32_t slot = panels_fetched % t.panel_slots, cls = panels_fetched % t.classes;
+    const int32_t h = panels_fetched / t.classes % g, windows = t.batch * rows * cols;
+    const int64_t head = (first_task + panels_fetched / (t.classes * g)) / windows * g + h;
+    const int32_t count = t.panel_rows * kSide;
+    ++panels_fetched;
+    panel_ready[slot].Acquire();
+    DataCopy(panel[slot * count], panels_gm[(head * t.classes + cls) * count], count);
+    panel_ready[slot].Publish();
+  }
+
+  // Adds mask_value where the regions of key and query differ.
+  __aicore__ inline void Mask(const LocalTensor<float>& s, int32_t block) {
+    uint64_t lanes[4] = {0, 0, 0, 0};  // queries of each region, four copies
+    for (int32_t lane = 0; lane < kSide; ++lane) {
+      const int32_t i = Min(block * kSide + lane, n - 1);
+      const int32_t region = 2 * (i / t.window_w >= task.y.split) + (i % t.window_w >= task.x.split);
+      lanes[region] |= uint64_t(0x0001000100010001) << lane;
+    }
+    Duplicate(mask, t.mask_value, 4 * kLanes);
+    PipeBarrier<PIPE_V>();
+    for (int32_t region = 0; region < 4; ++region) {
+      uint64_t bits[2] = {lanes[region], 0};
+      if (bits[0] != 0) Duplicate(mask[region * kLanes], 0.f, bits, 1, 1, 8);
+    }
+    PipeBarrier<PIPE_V>();
+    for (int32_t ry = 0; ry < task.y.Regions(); ++ry)
+      for (int32_t rx = 0; rx < task.x.Regions(); ++rx) {
+        const int32_t region = 2 * ry + rx, top = task.y.Begin(ry), rows_here = task.y.End(ry) - top;
+        if (lanes[region] == ~uint64_t(0)) continue;
+        for (int32_t w = task.x.Begin(rx); w < task.x.End(rx); w += 4) {
+          const LocalTensor<float> keys = s[(top * t.window_w + w) * kSide];
+          Add(keys, keys, mask[region * kLanes], Min(4, task.x.End(rx) - w) * kSide, rows_here,
+              BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0));
+        }
+      }
+    PipeBarrier<PIPE_V>();
+  }
+
+  // Keys that are padding: no weight.
+  __aicore__ inline void Forbid(const LocalTensor<float>& s) {
+    for (int32_t region = 0; region < task.y.Regions(); ++region) {
+      const int32_t top = task.y.Padding(region), count = task.y.End(region) - top;
+      if (count > 0) Duplicate(s[top * t.window_w * kSide], kForbidden, count * t.window_w * kSide);
+    }
+    PipeBarrier<PIPE_V>();
+    for (int32_t region = 0; region < task.x.Regions(); ++region)
+      for (int32_t w = task.x.Padding(region); w < task.x.End(region); ++w)
+        Duplicate(s[w * kSide], kForbidden, kSide, t.window_h, 1, 2 * t.window_w);
+    PipeBarrier<PIPE_V>();
+  }
+
+  // o = p v and its divisor p 1, both of p as rounded.
+  __aicore__ inline void Weigh(const Tile& tile) {
+    const int32_t slot = t.weight_slots == 2 ? tiles_weighed & 1 : 0;
+    const LocalTensor<half> v = InL1(qkv_slot, tile.head, kV);
+    ++tiles_weighed;
+    weights_ready[slot].Await();
+    l1_weights_ready.Acquire();
+    DataCopy(l1_weights, weights[slot * t.tile_blocks * n1 * kFractal], tile.blocks * n1 * kFractal);
+    l1_weights_ready.Publish();
+    weights_ready[slot].Release();
+
+    l1_weights_ready.Await();
+    for (int32_t j = 0; j < n1; j += t.key_blocks) {
+      const int32_t blocks = Min(t.key_blocks, n1 - j);
+      weigh_operands.Acquire();
+      for (int32_t i = 0; i < tile.blocks; ++i)
+        LoadData(a_weights[i * blocks * kFractal], l1_weights[(i * n1 + j) * kFractal],
+                 LoadData2DParams(0, blocks, 1, 0, 0, true, 0));
+      for (int32_t i = 0; i < blocks; ++i)
+        LoadData(b_values[i * d1 * kFractal], v[(j + i) * kFractal],
+                 LoadData2DParams(0, d1, n1, 0, 0, true, 0));
+      weigh_operands.Publish();
+      if (j + blocks == n1) l1_weights_ready.Release();
+      weigh_operands.Await();
+      if (j == 0) c_weighed_ready.Acquire();
+      const int32_t m = tile.blocks * kSide;
+      Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0);
+      Multiply(c_weighed[d1 * tile.blocks * kFractal], a_weights, b_ones, m, kSide, blocks * kSide, j == 0);
+      weigh_operands.Release();
+    }
+    c_weighed_ready.Publish();
+  }
+
+  // o / sum to L1 over q, lse = max + ln(sum) to GM with the last tile of a head.
+  __aicore__ inline void Output(const Tile& tile) {
+    const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal, heads_done = d1 * tile.blocks;
+    const LocalTensor<float> o = folds, sum = o[d1 * block], work = scores;
+    c_weighed_ready.Await();
+    FromCube(o, c_weighed, heads_done + tile.blocks);
+    c_weighed_ready.Release();
+    PipeBarrier<PIPE_V>();
+    for (int32_t c = 0; c < d1; ++c) Div(o[c * block], o[c * block], sum, block);
+    PipeBarrier<PIPE_V>();
+    outputs_ready.Acquire();
+    Cast(outputs, o, RoundMode::CAST_NONE, d1 * block);
+    outputs_ready.Publish();
+    if (tile.first == 0) lse_ready.Acquire();
+    DataCopy(work, sum, block);
+    PipeBarrier<PIPE_V>();
+    Diagonal(work, work, tile.blocks);
+    Ln(work, work, tile.blocks * kLanes);
+    PipeBarrier<PIPE_V>();
+    for (int32_t i = 0; i < tile.blocks; ++i)
+      Add(lse[(tile.first + i * t.classes) * kLanes], work[i * kLanes],
+          maxima[(slot * t.tile_blocks + i) * kLanes], kLanes);
+    PipeBarrier<PIPE_V>();
+
+    const LocalTensor<half> to = InL1(qkv_slot, tile.head, kQ);
+    outputs_ready.Await();
+    for (int32_t c = 0; c < d1; ++c)
+      for (int32_t i = 0; i < tile.blocks; ++i) {
+        const int32_t at = tile.first + i * t.classes, tokens = Min(kSide, n - at * kSide);
+        DataCopy(to[(c * n1 + at) * kFractal], outputs[(c * tile.blocks + i) * kFractal], tokens * kSide);
+      }
+    outputs_ready.Release();
+    if (!tile.closes_head) return;
+    lse_ready.Publish();
+    lse_ready.Await();
+    const int32_t padded = DivideUp(n, 8) * 8;
+    const int64_t at = (static_cast<int64_t>(task.window) * t.heads + task.head + tile.head) * padded;
+    if (padded / kSide > 0) DataCopy(stats_gm[at], lse, DataCopyParams(padded / kSide, 2, 6, 0));
+    if (padded % kSide > 0) DataCopy(stats_gm[at + padded / kSide * kSide], lse[padded / kSide * kLanes], 8);
+    lse_ready.Release();
+  }
+
+  // ---- store: L1 -> UB -> GM, whole rows of the task's heads ----
+
+  __aicore__ inline void Store() {
+    for (int32_t begin = 0; begin < n; begin += t.stage_tokens) {
+      const int32_t end = Min(n, begin + t.stage_tokens);
+      out_staged.Release();
+      out_staged.Acquire();
+      for (int32_t h = 0; h < g; ++h)
+        for (int32_t c = 0; c < d1; ++c)
+          DataCopy(out_stage[h * d + c * kSide], InL1(qkv_slot, h, kQ)[(c * n1 * kSide + begin) * kSide],
+                   DataCopyParams(end - begin, 1, 0, g * d1 - 1));
+      if (end == n) laid[qkv_slot].Release();
+      out_staged.Publish();
+      out_staged.Await();
+      for (int32_t token = begin; token < end;) {
+        const Pixels run = RunFrom(task, token, end);
+        StoreRun(out_stage[(token - begin) * g * d], run);
+        token += run.count;
+      }
+    }
+  }
+
+  __aicore__ inline void StoreRun(const LocalTensor<half>& from, const Pixels& run) {
+    const GlobalTensor<half> to = out_gm[run.first * channels + task.head * d];
+    if (run.valid > 0) {
+      if (g == t.heads)
+        DataCopy(to, from, run.valid * channels);
+      else
+        DataCopy(to, from, DataCopyParams(run.valid, g * d1, 0, (t.heads - g) * d1));
+    }
+    for (int32_t i = Max(run.valid, 0); i < run.count; ++i)
+      DataCopy(to[static_cast<int64_t>(i) * channels], zeros, g * d);
+  }
+
+  // ---- cube and vector vocabulary ----
+
+  __aicore__ inline void Multiply(const LocalTensor<float>& c, const LocalTensor<half>& a,
+                                  const LocalTensor<half>& b, int32_t m, int32_t columns, int32_t k,
+                                  bool first) {
+    MmadParams p;
+    p.m = m;
+    p.n = columns;
+    p.k = k;
+    p.cmatrixInitVal = first;
+    Mmad(c, a, b, p);
+  }
+
+  __aicore__ inline DataCopyEnhancedParams Matrix() const {
+    DataCopyEnhancedParams p;
+    p.blockMode = BlockMode::BLOCK_MODE_MATRIX;
+    return p;
+  }
+  __aicore__ inline void FromCube(const LocalTensor<float>& to, const LocalTensor<float>& from,
+                                  int32_t fractals) {
+    DataCopy(to, from, DataCopyParams(1, fractals, 0, 0), Matrix());
+  }
+
+  // to (blocks, 64) = the maximum or sum down each block of x (blocks, repeats, 64) and across its four
+  // groups of 16 lanes. Repeats are folded by their prime factors; x is kept.
+  template <bool max>
+  __aicore__ inline void Fold(const LocalTensor<float>& to, const LocalTensor<float>& x, int32_t repeats,
+                              int32_t blocks) {
+    const LocalTensor<float> halves = folds, quarters = folds[t.tile_blocks * n1 * kFractal / 2];
+    LocalTensor<float> from = x, into = halves;
+    bool even = false;
+    while (repeats > 1) {
+      int32_t factor = 2;
+      while (repeats % factor) ++factor;
+      repeats /= factor;
+      into = even ? quarters : halves;
+      even = !even;
+      const uint8_t stride = 8 * factor, count = blocks * repeats;
+      Combine<max>(into, from, from[kLanes], kLanes, count, BinaryRepeatParams(1, 1, 1, 8, stride, stride));
+      for (int32_t i = 2; i < factor; ++i)
+        Combine<max>(into, into, from[i * kLanes], kLanes, count, BinaryRepeatParams(1, 1, 1, 8, 8, stride));
+      from = into;
+    }
+    into = even ? quarters : halves;
+    const BinaryRepeatParams plain(1, 1, 1, 8, 8, 8);
+    uint64_t pairs[2] = {0x0000ffff0000ffff, 0};
+    Combine<max>(into, from, from[32], 32, blocks, plain);
+    Combine<max>(into[32], from[32], from, 32, blocks, plain);
+    Combine<max>(to, into, into[kSide], pairs, blocks, plain);
+    Combine<max>(to[kSide], into[kSide], into, pairs, blocks, plain);
+  }
+  template <bool max, typename Lanes>
+  __aicore__ inline void Combine(const LocalTensor<float>& to, const LocalTensor<float>& a,
+                                 const LocalTensor<float>& b, Lanes lanes, uint8_t repeats,
+                                 const BinaryRepeatParams& p) {
+    if constexpr (max)
+      AscendC::Max(to, a, b, lanes, repeats, p);
+    else
+      Add(to, a, b, lanes, repeats, p);
+    PipeBarrier<PIPE_V>();
+  }
+
+  // to (blocks, 64) = the diagonals of x (blocks, 16, 16), which is overwritten.
+  __aicore__ inline void Diagonal(const LocalTensor<float>& to, const LocalTensor<float>& x, int32_t blocks) {
+    for (int32_t i = 0; i < 4; ++i)
+      Mul(x[i * kLanes], x[i * kLanes], identity[i * kLanes], kLanes, blocks,
+          BinaryRepeatParams(1, 1, 1, 32, 32, 0));
+    PipeBarrier<PIPE_V>();
+    Fold<false>(to, x, 4, blocks);
+  }
+
+  // to (keys, 16 equal lanes) = x (blocks, 64). There is no broadcast of an element on this chip: transposing
+  // sixteen copies of eight floats, taken as 16-bit halves, gives blocks of low and of high halves in turn,
+  // to be merged.
+  __aicore__ inline void SpreadToRows(const LocalTensor<float>& to, const LocalTensor<float>& x) {
+    const LocalTensor<int16_t> from = x.ReinterpretCast<int16_t>(), rows16 = to.ReinterpretCast<int16_t>();
+    for (int32_t eight = 0; eight < 2; ++eight) {
+      LocalTensor<int16_t> sources[16], targets[16];
+      for (int32_t i = 0; i < 16; ++i) {
+        sources[i] = from[eight * kSide];
+        targets[i] = rows16[(eight * 16 + i) * kSide];
+      }
+      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, n1, 32, 8));
+    }
+    PipeBarrier<PIPE_V>();
+    uint64_t high[2] = {0xaaaaaaaaaaaaaaaa, 0xaaaaaaaaaaaaaaaa},
+             low[2] = {0x5555555555555555, 0x5555555555555555};
+    const BinaryRepeatParams every_other(2, 2, 2, 16, 16, 16);
+    Or(rows16, rows16[kSide], rows16[kSide], high, 2 * n1, every_other);
+    PipeBarrier<PIPE_V>();
+    Or(rows16[kSide], rows16, rows16, low, 2 * n1, every_other);
+    PipeBarrier<PIPE_V>();
+  }
+
+  static constexpr int32_t kWipeEvent = 2;
+
+  const WindowAttentionTiling910 t;
+  int32_t n, n1, d, d1, g, channels, rows, cols, chunks, first_task, last_task;
+  float scale = 0;
+  Task task, coming;
+  int32_t qkv_slot = 0, coming_slot = 0, panel_slot = 0;
+  int32_t chunks_fetched = 0, chunks_laid = 0, stage_fetched = 0, stage_laid = 0, panels_fetched = 0;
+  int32_t tiles_scored = 0, tiles_softened = 0, tiles_weighed = 0, tiles_put = 0;
+
+  const Mte2ToMte3 staged[2] = {{0}, {1}};
+  const Mte3ToMte1 laid[2] = {{0}, {1}};
+  const Mte3ToMte1 l1_weights_ready = {2};
+  const Mte1ToMte3 out_staged = {3};
+  const Mte1ToCube score_operands = {0}, weigh_operands = {1}, gram_operands = {2};
+  const CubeToVector c_scores_ready[2] = {{0}, {1}};
+  const CubeToVector c_weighed_ready = {2}, c_gram_ready = {3};
+  const VectorToMte3 weights_ready[2] = {{0}, {1}};
+  const VectorToMte3 outputs_ready = {2}, lse_ready = {3};
+  const Mte2ToVector panel_ready[2] = {{0}, {1}};
+
+  GlobalTensor<half> qkv_gm, out_gm;
+  GlobalTensor<float> panels_gm, scale_gm, stats_gm;
+  TBuf<TPosition::VECCALC> scores_buffer, folds_buffer, weights_buffer, panel_buffer, key_scale_buffer,
+      query_scale_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
+      identity_buffer, mask_buffer, one_buffer, head_scale_buffer, zeros_buffer;
+  TBuf<TPosition::A1> l1_qkv_buffer, l1_weights_buffer;
+  TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer;
+  TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_ones_buffer;
+  TBuf<TPosition::CO1> c_scores_buffer, c_weighed_buffer, c_gram_buffer;
+
+  LocalTensor<float> scores, folds;       // (tile blocks, keys, 16)
+  LocalTensor<half> weights, l1_weights;  // (tile blocks, keys, 16)
+  LocalTensor<float> panel;               // (panel rows, 16)
+  LocalTensor<float> key_scale;           // (keys, 16 equal lanes)
+  LocalTensor<float> query_scale, lse;    // (blocks, 64)
+  LocalTensor<float> maxima;              // (2, tile blocks, 64)
+  LocalTensor<half> outputs;              // (d/16, tile blocks, 16, 16)
+  LocalTensor<half> stage, out_stage;     // (tokens, [q|k|v], group, d), (tokens, group, d)
+  LocalTensor<float> identity, mask, one, head_scale;
+  LocalTensor<half> zeros;
+  LocalTensor<half> l1_qkv;                        // (slots, group, [q|k|v], d/16, tokens, 16); o replaces q
+  LocalTensor<half> a_keys, a_weights;             // Zz
+  LocalTensor<half> b_queries, b_values, b_ones;   // Zn
+  LocalTensor<float> c_scores, c_weighed, c_gram;  // Nz
+};
+
+}  // namespace swinv2
+
+// panels: see prepare_bias (tiling_host.h). tiling: the bytes of a WindowAttentionTiling910.
+extern "C" __global__ __aicore__ void swinv2_window_attention_910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale,
+                                                                  GM_ADDR out, GM_ADDR stats,
+                                                                  GM_ADDR workspace, GM_ADDR tiling) {
+  (void)workspace;
+  swinv2::WindowAttentionTiling910 t;
+  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
+  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  AscendC::TPipe pipe;
+  swinv2::WindowAttentionForward910(qkv, panels, scale, out, stats, t, pipe).Run();
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The twin as a back end: no strings or reports cross here, so that sources of either std::string ABI may
+// call it.
+#pragma once
+
+#include "window_attention/window_attention.h"
+
+namespace swinv2 {
+
+// Throws std::runtime_error with the report's errors where the kernel breaks a rule of the chip.
+void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io);
+
+}  // namespace swinv2

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fused operators of Swin Transformer V2 for MindSpore, on the CPU and on Ascend."""
+
+from swinv2_kernels.backend import BACKENDS, available_backends, resolve_backend, use_backend
+from swinv2_kernels.bias_gelu import bias_gelu
+from swinv2_kernels.relative_position_bias import relative_coords_table, relative_position_bias_table
+from swinv2_kernels.residual_layer_norm import residual_layer_norm
+from swinv2_kernels.window_attention import WindowAttention, window_attention
+
+__all__ = [
+    "BACKENDS",
+    "WindowAttention",
+    "available_backends",
+    "bias_gelu",
+    "relative_coords_table",
+    "relative_position_bias_table",
+    "residual_layer_norm",
+    "resolve_backend",
+    "use_backend",
+    "window_attention",
+]
+__version__ = "0.1.0"

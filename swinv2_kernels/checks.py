@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operators check alike; each check is a constexpr, so that graph mode runs it while tracing."""
+
+import mindspore as ms
+from mindspore.ops import constexpr
+
+DTYPES = (ms.float32, ms.float16, ms.bfloat16)
+
+
+@constexpr
+def check_storage_dtype(name, dtype):
+    if dtype not in DTYPES:
+        raise TypeError(f"{name}: expected float32, float16 or bfloat16, got {dtype}")
+
+
+@constexpr
+def check_float32(name, dtype):
+    if dtype != ms.float32:
+        raise TypeError(f"{name}: expected float32, whatever the features' dtype, got {dtype}; cast it")
+
+
+@constexpr
+def check_same(name, what, got, other, expected):
+    if got != expected:
+        raise (TypeError if what == "dtype" else ValueError)(
+            f"{name}: expected the {what} of {other}, {expected}, got {got}"
+        )
+
+
+@constexpr
+def check_shape(name, shape, expected, meaning):
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"{name}: expected shape {tuple(expected)}, {meaning}, got {tuple(shape)}")
+
+
+@constexpr
+def check_not_empty(name, shape, least_dimensions, form):
+    if len(shape) < least_dimensions:
+        raise ValueError(f"{name}: expected at least {least_dimensions} dimensions {form}, got shape {shape}")
+    if min(shape) < 1:
+        raise ValueError(f"{name}: expected every dimension to be at least 1, got shape {shape}")

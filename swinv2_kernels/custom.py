@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a name in the shared library to a MindSpore operator."""
+
+from typing import Callable, Optional
+
+from mindspore import ops
+
+from swinv2_kernels.backend import library_path
+
+# The same operator on the CPU and, from an op package, on Ascend; the twins run the Ascend kernel on the host.
+SYMBOL_SUFFIX = {"cpu": "", "ascend": "", "twin-910": "Twin910", "twin-910b": "Twin910B"}
+
+
+def custom_operator(
+    name: str, backend: str, outputs: int, bprop: Optional[Callable] = None, **attributes: object
+) -> ops.Custom:
+    """The AOT operator `name` for `backend`, with `attributes` set at construction.
+
+    Build it after the device is set: `ops.Custom` reads the target in its constructor.
+    """
+    symbol = name + SYMBOL_SUFFIX[backend]
+    operator = ops.Custom(f"{library_path()}:{symbol}", None, None, "aot", bprop=bprop)
+    operator.add_prim_attr("reg_op_name", symbol)
+    operator.add_prim_attr("multi_output", outputs > 1)
+    for key, value in attributes.items():
+        operator.add_prim_attr(key, value)
+    return operator

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The post-norm residual of Swin Transformer V2 as one operator.
+
+The formula, forward and backward, is in csrc/residual_layer_norm/residual_layer_norm.h, and as MindSpore operators in
+swinv2_kernels.reference.residual_layer_norm.
+"""
+
+from functools import cache
+from typing import Optional
+
+import mindspore as ms
+from mindspore import Tensor, ops
+from mindspore.ops import constexpr
+
+from swinv2_kernels import reference
+from swinv2_kernels.backend import device_target, resolve_in_graph
+from swinv2_kernels.checks import check_float32, check_not_empty, check_same, check_shape, check_storage_dtype
+from swinv2_kernels.custom import custom_operator
+
+
+def residual_layer_norm(
+    x: Tensor,
+    y: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float = 1e-5,
+    keep: Optional[Tensor] = None,
+    *,
+    backend: Optional[str] = None,
+) -> Tensor:
+    """x + keep * LayerNorm(y) over the last axis: res-post-norm with drop path (arXiv 2111.09883, figure 1).
+
+    Formula: csrc/residual_layer_norm/residual_layer_norm.h. Differentiable in every tensor, deterministic.
+
+    Args:
+        x, y: (B, ..., C) float32, float16 or bfloat16, of one dtype, or y a half type beside a float32 x (a residual
+            stream under mixed precision). Arithmetic is float32.
+        gamma, beta: (C,) float32.
+        epsilon: added to the variance, > 0.
+        keep: (B,) float32, the drop-path factor of each sample: 0, or 1 / (1 - rate). None keeps all.
+        backend: as in `window_attention`.
+
+    Returns:
+        Shape and dtype of x.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name, epsilon = resolve_in_graph(backend), _checked_epsilon(epsilon)
+    check_storage_dtype("x", x.dtype)
+    if x.dtype == ms.float32:
+        check_storage_dtype("y", y.dtype)
+    else:
+        check_same("y", "dtype", y.dtype, "x", x.dtype)
+    check_float32("gamma", gamma.dtype)
+    check_float32("beta", beta.dtype)
+    if keep is not None:
+        check_float32("keep", keep.dtype)
+    if not ops.is_sequence_value_unknown(x.shape):
+        check_not_empty("x", x.shape, 2, "(B, ..., C)")
+        check_same("y", "shape", y.shape, "x", x.shape)
+        check_shape("gamma", gamma.shape, x.shape[-1:], "one a channel")
+        check_shape("beta", beta.shape, x.shape[-1:], "one a channel")
+        if keep is not None:
+            check_shape("keep", keep.shape, x.shape[:1], "one factor a sample")
+    if name == "reference":
+        return reference.residual_layer_norm(x, y, gamma, beta, epsilon, keep)
+    if keep is None:
+        keep = ops.ones((x.shape[0],), ms.float32)
+    return _operator(epsilon, name)(x, y, gamma, beta, keep)[0]
+
+
+@constexpr
+def _checked_epsilon(epsilon):
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
+        raise TypeError(f"epsilon: expected a float, got {epsilon!r}")
+    if not epsilon > 0:
+        raise ValueError(f"epsilon: expected a number > 0, got {epsilon!r}")
+    return float(epsilon)
+
+
+@constexpr
+def _operator(epsilon, backend):
+    return _build(epsilon, backend, device_target())
+
+
+@cache
+def _build(epsilon, backend, _device):
+    gradient = custom_operator("SwinV2ResidualLayerNormGrad", backend, 4, epsilon=epsilon)
+
+    def bprop(x, y, gamma, beta, keep, out, dout):
+        dy, dgamma, dbeta, dkeep = gradient(y, gamma, beta, keep, out[1], dout[0])
+        return dout[0], dy, dgamma, dbeta, dkeep
+
+    return custom_operator("SwinV2ResidualLayerNorm", backend, 2, bprop, epsilon=epsilon)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Window attention of Swin Transformer V2 (and V1) as one operator from image layout to image layout.
+
+The formula, forward and backward, is in csrc/window_attention/window_attention.h, and as MindSpore operators in
+swinv2_kernels.reference.window_attention.
+"""
+
+import math
+from functools import cache
+from typing import Optional, Union
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+from mindspore.ops import constexpr
+
+from swinv2_kernels import reference
+from swinv2_kernels.backend import device_target, resolve_backend, resolve_in_graph
+from swinv2_kernels.checks import check_float32, check_storage_dtype
+from swinv2_kernels.custom import custom_operator
+
+Size = Union[int, tuple[int, int]]
+
+LOGIT_SCALE_MAX = math.log(100.0)
+NO_VALID_SIZE = (-1, -1)
+
+
+def window_attention(
+    qkv: Tensor,
+    bias_table: Tensor,
+    logit_scale: Optional[Tensor] = None,
+    *,
+    window_size: Size,
+    shift_size: Size = 0,
+    valid_size: Optional[tuple[int, int]] = None,
+    scale: Optional[float] = None,
+    mask_value: float = -100.0,
+    backend: Optional[str] = None,
+) -> Tensor:
+    """Shifted window attention on an image; roll, partition, mask, bias and reverse happen inside.
+
+    Cosine attention (V2, arXiv 2111.09883 section 3.2) when `logit_scale` is given, dot-product attention (V1) when
+    `scale` is. Formula: csrc/window_attention/window_attention.h. Works in PyNative, `ms.jit` and graph mode, with
+    static and dynamic batch, and is differentiable in its three tensors. Deterministic: bitwise the same from run to
+    run and for any number of threads.
+
+    Args:
+        qkv: (B, H, W, 3*heads*head_dim), channels [q|k|v][head][dim]; float32, float16 or bfloat16. Arithmetic is
+            float32. H and W are multiples of the window.
+        bias_table: (heads, 2*Wh-1, 2*Ww-1) float32; entry [h, dy+Wh-1, dx+Ww-1] is added to the logit of a query that
+            lies (dy, dx) tokens after its key. See `relative_position_bias_table`.
+        logit_scale: (heads,) or (heads, 1, 1) float32, raw: the factor is exp(min(logit_scale, ln 100)).
+        window_size: Wh = Ww, or (Wh, Ww), in tokens.
+        shift_size: 0 <= shift < window_size; an int for both axes, or (Sh, Sw).
+        valid_size: (Hv, Wv), the part of (H, W) that is image: tokens beyond it are no keys and give zero. None: every
+            token counts.
+        scale: factor of dot-product attention, where logit_scale is None; head_dim**-0.5 is V1's.
+        mask_value: added to the logit where query and key come from opposite borders of the image; -inf forbids.
+        backend: one of `swinv2_kernels.BACKENDS`; None: `use_backend`, the environment, the device (in this order).
+
+    Returns:
+        (B, H, W, heads*head_dim) in qkv's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    options = _options(
+        window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve_in_graph(backend)
+    )
+    return _attend(qkv, bias_table, logit_scale, options)
+
+
+class WindowAttention(nn.Cell):
+    """`window_attention` with its options and back end chosen once, at construction.
+
+    `construct(qkv, bias_table, logit_scale=None)`; arguments, result and errors as in `window_attention`.
+    """
+
+    def __init__(
+        self,
+        window_size: Size,
+        shift_size: Size = 0,
+        valid_size: Optional[tuple[int, int]] = None,
+        scale: Optional[float] = None,
+        mask_value: float = -100.0,
+        backend: Optional[str] = None,
+    ):
+        super().__init__()
+        self.backend = resolve_backend(backend)
+        cosine = scale is None
+        self.options = _checked_options(
+            window_size, shift_size, valid_size, scale, mask_value, cosine, self.backend
+        )
+
+    def construct(self, qkv, bias_table, logit_scale=None):
+        return _attend(qkv, bias_table, logit_scale, self.options)
+
+    def extend_repr(self) -> str:
+        window_size, shift_size, valid_size, scale, mask_value, backend = self.options
+        return (
+            f"window_size={window_size}, shift_size={shift_size}, valid_size={valid_size}, scale={scale}, "
+            f"mask_value={mask_value}, backend={backend!r}"
+        )
+
+
+def _attend(qkv, bias_table, logit_scale, options):
+    window_size, shift_size, valid_size, scale, mask_value, backend = options
+    check_storage_dtype("qkv", qkv.dtype)
+    check_float32("bias_table", bias_table.dtype)
+    _check_mode(logit_scale is not None, scale is not None)
+    if logit_scale is not None:
+        check_float32("logit_scale", logit_scale.dtype)
+    known = not ops.is_sequence_value_unknown(
+        qkv.shape
+    )  # a dynamic shape is checked natively, when it is known
+    if known:
+        _check_shapes(
+            qkv.shape,
+            bias_table.shape,
+            None if logit_scale is None else logit_scale.shape,
+            window_size,
+            shift_size,
+            valid_size,
+        )
+    if scale is None:
+        factor = _exponential(ops.minimum(logit_scale.reshape(-1), LOGIT_SCALE_MAX))
+    else:
+        factor = ops.full((bias_table.shape[0],), scale, dtype=ms.float32)
+    if backend == "reference":
+        return reference.window_attention(
+            qkv,
+            bias_table,
+            factor,
+            window_size=window_size,
+            shift_size=shift_size,
+            valid_size=valid_size,
+            mask_value=mask_value,
+            cosine=scale is None,
+        )
+    return _operator(shift_size, valid_size, mask_value, scale is None, backend)(qkv, bias_table, factor)[0]
+
+
+def _exponential(x):
+    # MindSpore's float32 exp on the CPU is wrong by up to 3e-6, which a scale of 100 turns into 3e-4 on a logit.
+    return ops.exp(x.astype(ms.float64)).astype(ms.float32) if _on_cpu() else ops.exp(x)
+
+
+@constexpr
+def _on_cpu():
+    return device_target() == "CPU"
+
+
+# ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
+
+
+@constexpr
+def _operator(shift_size, valid_size, mask_value, cosine, backend):
+    valid_size = NO_VALID_SIZE if valid_size is None else tuple(valid_size)
+    return _build(tuple(shift_size), valid_size, mask_value, cosine, backend, device_target())
+
+
+@cache
+def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
+    attributes = {
+        "shift_size": list(shift_size),
+        "valid_size": list(valid_size),
+        "mask_value": mask_value,
+        "cosine": cosine,
+    }
+    gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
+
+    def bprop(qkv, bias_table, scale, out, dout):
+        return gradient(qkv, bias_table, scale, out[0], out[1], dout[0])
+
+    return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
+
+
+# ---- checks ----
+
+
+def _pair(value: Size, name: str) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) for v in pair):
+        raise TypeError(f"{name}: expected an int or a pair of ints (height, width), got {value!r}")
+    return pair
+
+
+def _checked_options(window_size, shift_size, valid_size, scale, mask_value, cosine, backend):
+    window_size, shift_size = _pair(window_size, "window_size"), _pair(shift_size, "shift_size")
+    if min(window_size) < 1:
+        raise ValueError(f"window_size: expected at least 1 token on each axis, got {window_size}")
+    if any(not 0 <= s < w for s, w in zip(shift_size, window_size)):
+        raise ValueError(f"shift_size: expected 0 <= shift < window_size {window_size}, got {shift_size}")
+    if valid_size is not None:
+        valid_size = _pair(valid_size, "valid_size")
+        if min(valid_size) < 1:
+            raise ValueError(f"valid_size: expected at least 1 token on each axis, got {valid_size}")
+    if cosine and scale is not None:
+        raise ValueError(
+            f"scale: expected None together with logit_scale (cosine attention), got {scale!r}; "
+            "give one of the two"
+        )
+    if not cosine and scale is None:
+        raise ValueError(
+            "logit_scale: expected a tensor (cosine attention), or a float scale (dot-product attention), got neither"
+        )
+    if scale is not None:
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+            raise TypeError(f"scale: expected a float, got {scale!r}")
+        if not math.isfinite(scale):
+            raise ValueError(f"scale: expected a finite float, got {scale!r}")
+        scale = float(scale)
+    if isinstance(mask_value, bool) or not isinstance(mask_value, (int, float)):
+        raise TypeError(f"mask_value: expected a float, got {mask_value!r}")
+    if not mask_value <= 0:
+        raise ValueError(f"mask_value: expected a number <= 0 or -inf, got {mask_value!r}")
+    return window_size, shift_size, valid_size, scale, float(mask_value), backend
+
+
+@constexpr
+def _options(window_size, shift_size, valid_size, scale, mask_value, without_logit_scale, backend):
+    cosine = not without_logit_scale
+    return _checked_options(window_size, shift_size, valid_size, scale, mask_value, cosine, backend)
+
+
+@constexpr
+def _check_mode(has_logit_scale, has_scale):
+    if not has_logit_scale and not has_scale:
+        raise ValueError(
+            "logit_scale: expected a tensor (cosine attention), or scale at construction, got neither"
+        )
+    if has_logit_scale and has_scale:
+        raise ValueError("logit_scale: expected None where scale is given, got a tensor")
+
+
+@constexpr
+def _check_shapes(qkv, bias_table, logit_scale, window_size, shift_size, valid_size):
+    if len(qkv) != 4:
+        raise ValueError(f"qkv: expected 4 dimensions (B, H, W, 3*heads*head_dim), got shape {qkv}")
+    if min(qkv) < 1:
+        raise ValueError(f"qkv: expected every dimension to be at least 1, got shape {qkv}")
+    window_h, window_w = window_size
+    expected = (2 * window_h - 1, 2 * window_w - 1)
+    if len(bias_table) != 3 or tuple(bias_table[1:]) != expected or bias_table[0] < 1:
+        raise ValueError(
+            f"bias_table: expected shape (heads, {expected[0]}, {expected[1]}) for window_size {window_size}, "
+            f"got {bias_table}"
+        )
+    heads = bias_table[0]
+    if qkv[3] % (3 * heads):
+        raise ValueError(
+            f"qkv: expected channels divisible by 3*heads = {3 * heads} (heads from bias_table), "
+            f"got {qkv[3]} channels"
+        )
+    if logit_scale is not None and tuple(logit_scale) not in ((heads,), (heads, 1, 1)):
+        raise ValueError(f"logit_scale: expected shape ({heads},) or ({heads}, 1, 1), got {logit_scale}")
+    if qkv[1] % window_h or qkv[2] % window_w:
+        raise ValueError(
+            f"qkv: expected H and W to be multiples of window_size {window_size}, got {(qkv[1], qkv[2])}; "
+            "pad the image and pass valid_size"
+        )
+    if valid_size is not None and (valid_size[0] > qkv[1] or valid_size[1] > qkv[2]):
+        raise ValueError(f"valid_size: expected at most (H, W) = {(qkv[1], qkv[2])}, got {valid_size}")

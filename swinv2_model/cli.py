@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m swinv2_model COMMAND: each command is a module's `main(argv, prog)`, imported when it is asked for."""
+
+import argparse
+import importlib
+import logging
+import sys
+
+EVALUATE = (
+    "swinv2_model.evaluate",
+    "main",
+    "accuracy of a checkpoint over a folder of images, or over the digits",
+)
+CONVERT = (
+    "swinv2_model.weights.convert",
+    "main",
+    "weights from one implementation's names and format to another's",
+)
+
+# name: (module, function, what it does); several names for one command are the spellings of other tools
+COMMANDS = {
+    "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
+    "convert": CONVERT,
+    "train": ("swinv2_model.training.commands", "train", "train a preset that names a data set"),
+    "evaluate": EVALUATE,
+    "predict": (
+        "swinv2_model.predict",
+        "main",
+        "likeliest classes of images, attention and position-bias maps",
+    ),
+    "eval": EVALUATE,
+    "validate": EVALUATE,
+    "conv_pth2ckpt": CONVERT,
+    "conv_pt2ckpt": CONVERT,
+}
+
+
+def main(argv=None):
+    """Exit status of a command line: 0, or 2 after an error of the user's, told in a sentence."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m swinv2_model", description="Swin Transformer V2 on MindSpore"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, _, text) in COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    name = parser.parse_args(argv[:1]).command
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    module, function, _ = COMMANDS[name]
+    try:
+        return (
+            getattr(importlib.import_module(module), function)(argv[1:], f"python -m swinv2_model {name}")
+            or 0
+        )
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

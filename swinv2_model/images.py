@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files to normalised arrays, exactly as in the official evaluation: decoded and resized by PIL."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from swinv2_model.architecture import pair
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+INTERPOLATIONS = {"nearest": 0, "bilinear": 2, "bicubic": 3, "lanczos": 1}
+# A 1 x 10000 strip scaled to a short side of 292 would ask for 2.5 GB.
+MAX_RESIZED_PIXELS = 1 << 26
+
+
+class ImageError(ValueError):
+    """A file that cannot be used as an image; the message names it."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The evaluation transform of a preset.
+
+    Attributes:
+        image_size: (height, width) of the result in pixels.
+        crop_ratio: the image is scaled until it covers int(image_size / crop_ratio), then its centre is cut
+            out; None scales both sides straight to image_size.
+        interpolation: nearest, bilinear, bicubic or lanczos, of PIL.
+        mean, std: of the normalisation (x / 255 - mean) / std, one a channel: 3 for colour, 1 for grey.
+    """
+
+    image_size: tuple[int, int]
+    crop_ratio: float | None = 0.875
+    interpolation: str = "bicubic"
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        pair(self.image_size, "image_size")
+        if self.crop_ratio is not None and not 0 < self.crop_ratio <= 1:
+            raise ValueError(f"crop_ratio: expected a number in (0, 1] or null, got {self.crop_ratio!r}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}."
+            )
+        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise ValueError(f"mean, std: expected 1 or 3 of each, std > 0, got {self.mean} and {self.std}.")
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) an image of this size is scaled to before the crop."""
+        th, tw = self.image_size
+        if self.crop_ratio is None:
+            return tw, th
+        th, tw = int(th / self.crop_ratio), int(tw / self.crop_ratio)
+        # The side that needs the larger factor is met exactly, the other is rounded down.
+        return (tw, int(tw * height / width)) if tw * height >= th * width else (int(th * width / height), th)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """An RGB (or grey) image to float32 (channels, height, width).
+
+        Raises:
+            ImageError: the sides differ so much that scaling would ask for unreasonable memory.
+        """
+        image = image.convert("RGB" if len(self.mean) == 3 else "L")
+        size = self.resized(*image.size)
+        if size[0] * size[1] > MAX_RESIZED_PIXELS:
+            raise ImageError(f"{image.size[0]}x{image.size[1]} pixels are too long a strip to be scaled")
+        image = image.resize(size, INTERPOLATIONS[self.interpolation])
+        th, tw = self.image_size
+        left, top = round((size[0] - tw) / 2), round((size[1] - th) / 2)
+        image = image.crop((left, top, left + tw, top + th))
+        pixels = np.asarray(image, np.float32).reshape(th, tw, -1) / np.float32(255)
+        pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def read_image(path: str | os.PathLike[str]) -> tuple[Image.Image, str]:
+    """Decode an image file to RGB, as PIL's `convert("RGB")` does, but 16-bit grey is scaled, not clipped.
+
+    Grey, CMYK, palette and transparent images are converted; of an animation the first frame is taken.
+
+    Returns:
+        (image, note): the note is a sentence where the file held more than what is returned, else "".
+
+    Raises:
+        ImageError: no image, truncated, damaged, or of pixels without a range; the message names the file.
+    """
+    note = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as file:
+                frames = getattr(file, "n_frames", 1)
+                if frames > 1 and file.format != "MPO":
+                    note = f"{path}: animated, the first of {frames} frames is used."
+                file.load()
+                image: Image.Image = file
+                if image.mode.startswith("I"):
+                    image, note = _from_16_bit(image), f"{path}: 16-bit grey, reduced to 8 bits."
+                elif image.mode == "F":
+                    raise ImageError("floating-point pixels have no known range")
+                return image.convert("RGB"), note
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image PIL can read.") from None
+    except Exception as error:
+        # PIL's decoders raise OSError, SyntaxError, struct.error, EOFError and more on damaged files.
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise ImageError(f"{path}: {reason}.") from None
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(f"grey values from {values.min()} to {values.max()} are beyond 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Files of an ImageNet-style folder, one sub-folder a class, in a fixed order.
+
+    Attributes:
+        classes: names of the sub-folders.
+        samples: (path, label); label indexes the classes the model knows.
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[tuple[str, int], ...]
+
+
+def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = None) -> ImageFolder:
+    """List `root`/class/file, or `root`/val/class/file where there is a `val`; hidden files are left out.
+
+    Args:
+        labels: class names in the model's order; without it the sorted sub-folders are classes 0, 1, ...
+
+    Raises:
+        FileNotFoundError: `root` is no folder.
+        ValueError: it has no class folders or no files, or a folder is not among `labels`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"data_url: {root} is no folder.")
+    root = root / "val" if (root / "val").is_dir() else root
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise ValueError(f"data_url: {root} has no sub-folder; expected one for each class.")
+    known = list(labels) if labels is not None else [p.name for p in folders]
+    samples = []
+    for folder in folders:
+        if folder.name not in known:
+            raise ValueError(f"data_url: folder {folder} is none of the {len(known)} labels.")
+        label = known.index(folder.name)
+        for parent, below, files in sorted(os.walk(folder)):
+            below[:] = [name for name in below if not name.startswith(".")]
+            samples += [(os.path.join(parent, f), label) for f in sorted(files) if not f.startswith(".")]
+    if not samples:
+        raise ValueError(f"data_url: the folders of {root} hold no files.")
+    return ImageFolder(tuple(p.name for p in folders), tuple(samples))
+
+
+__all__ = ["ImageError", "ImageFolder", "Preprocess", "image_folder", "read_image"]

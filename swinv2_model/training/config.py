@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of `train`, typed: a flag given on the command line wins over the YAML file, that over the default."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Optional, Union
+
+import jsonargparse
+
+from swinv2_model.registry import PRESETS, list_models, load_config
+
+Size = Union[int, list[int]]
+
+
+@dataclass
+class ModelConfig:
+    """Arguments of the model.
+
+    Args:
+        type: swinv2, or swin for version 1.
+        image_size: pixels, one number or height and width.
+        window_size: tokens, one number or height and width.
+        window_rule: official, or per_axis as timm and Hugging Face clip windows.
+        mask_padding: false lets tokens attend to padding, as Hugging Face does.
+    """
+
+    image_size: Size
+    embed_dim: int
+    depths: list[int]
+    num_heads: list[int]
+    window_size: Size
+    type: Literal["swinv2", "swin"] = "swinv2"
+    patch_size: int = 4
+    in_channels: int = 3
+    num_classes: int = 1000
+    pretrained_window_sizes: Optional[list[int]] = None
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.2
+    window_rule: Literal["official", "per_axis"] = "official"
+    mask_padding: bool = True
+    mask_value: float = -100.0
+    gelu: Literal["none", "tanh"] = "none"
+    norm_eps: float = 1e-5
+
+
+@dataclass
+class DataConfig:
+    """The data set and what happens to its images.
+
+    Args:
+        dataset: digits, the scanned digits of scikit-learn.
+        mean: of ink, taken off.
+        std: of ink, divided by.
+        max_shift: training images move by up to this many pixels a side,
+        max_rotation: turn by up to this many degrees either way,
+        max_scale: and grow or shrink by up to this share.
+    """
+
+    dataset: Literal["digits"]
+    mean: list[float]
+    std: list[float]
+    max_shift: float = 0.0
+    max_rotation: float = 0.0
+    max_scale: float = 0.0
+
+
+@dataclass
+class TrainConfig:
+    """The recipe.
+
+    Args:
+        epochs: in all, warm-up and cool-down included.
+        total_batch_size: images a step.
+        base_lr: at the end of the warm-up, for 512 images a step; all rates scale with total_batch_size / 512.
+        min_lr: at the end of the cosine.
+        warmup_length: epochs of linear warm-up from warmup_lr.
+        cool_length: epochs at cool_lr after the cosine.
+        clip_global_norm_value: largest norm of all gradients together; 0 for no limit.
+        seed: of initialisation, order, augmentation and drop path.
+    """
+
+    epochs: int
+    total_batch_size: int
+    base_lr: float
+    min_lr: float
+    optimizer: Literal["adamw"] = "adamw"
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.05
+    lr_scheduler: Literal["cosine_lr"] = "cosine_lr"
+    warmup_length: int = 0
+    warmup_lr: float = 0.0
+    cool_length: int = 0
+    cool_lr: float = 0.0
+    clip_global_norm_value: float = 0.0
+    label_smoothing: float = 0.0
+    seed: int = 0
+
+    def check(self):
+        """Raises ValueError naming the key."""
+        for key, low, high in (
+            ("epochs", 1, None),
+            ("total_batch_size", 1, None),
+            ("base_lr", 0, None),
+            ("min_lr", 0, None),
+            ("weight_decay", 0, None),
+            ("warmup_length", 0, self.epochs),
+            ("cool_length", 0, self.epochs - self.warmup_length),
+            ("clip_global_norm_value", 0, None),
+            ("label_smoothing", 0, 1),
+        ):
+            value = getattr(self, key)
+            if not value >= low or (high is not None and value > high):
+                limit = f"at least {low}" + (f" and at most {high}" if high is not None else "")
+                raise ValueError(f"train.{key}: expected {limit}, got {value}.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"train.betas: expected two numbers in [0, 1), got {self.betas}.")
+
+
+@dataclass
+class RunConfig:
+    """Everything a run is made of, as its checkpoint keeps it."""
+
+    name: str
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    output_dir: Path
+    backend: Optional[str] = None
+
+    def tree(self):
+        """Plain mappings and lists, as in a YAML file."""
+        sections = ("model", "data", "train")
+        return {"name": self.name, **{key: dict(vars(getattr(self, key))) for key in sections}}
+
+
+def parse(argv, prog="swinv2_model train"):
+    """RunConfig of a command line.
+
+    Raises:
+        FileNotFoundError: no such preset or file.
+        ValueError: an unknown or missing key, a value of the wrong type or out of range.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    first.add_argument("--config")
+    chosen, _ = first.parse_known_args(argv)
+    if chosen.preset and chosen.config:
+        raise ValueError("--preset, --config: expected one of the two, got both.")
+    if chosen.preset and chosen.preset not in list_models():
+        raise FileNotFoundError(
+            f"--preset: expected one of {', '.join(list_models())}, got {chosen.preset!r}."
+        )
+    if chosen.config and not Path(chosen.config).is_file():
+        raise FileNotFoundError(f"--config: {chosen.config!r} is no file.")
+    name = chosen.preset or "digits"
+    path = Path(chosen.config) if chosen.config else PRESETS / f"{name}.yaml"
+    tree = load_config(path)
+    if "dataset" not in tree["data"]:
+        raise ValueError(f"{path}: expected data.dataset, the name of a data set; the preset digits has one.")
+    parser = _parser(path, prog)
+    try:
+        parser.parse_args([])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    options = parser.parse_args(argv)
+    train = TrainConfig(**options.train.as_dict())
+    train.check()
+    return RunConfig(
+        options.name or path.stem,
+        ModelConfig(**options.model.as_dict()),
+        DataConfig(**options.data.as_dict()),
+        train,
+        Path(options.output_dir or Path("runs") / (options.name or path.stem)),
+        options.backend,
+    )
+
+
+class _Parser(jsonargparse.ArgumentParser):
+    def error(self, message, ex=None):
+        raise ValueError(" ".join(str(message).split())) from ex
+
+
+def _parser(path, prog):
+    parser = _Parser(prog=prog, default_config_files=[str(path)], description=__doc__)
+    parser.add_argument("--preset", help="a preset that names a data set (default: digits)")
+    parser.add_argument("--config", help="a YAML file of the same shape, in place of a preset")
+    parser.add_argument("--output_dir", type=Optional[str], help="checkpoint and log (default: runs/NAME)")
+    parser.add_argument(
+        "--backend", type=Optional[str], help="of the fused operators (default: the device's)"
+    )
+    parser.add_argument("--name", type=Optional[str], help="of the run")
+    parser.add_argument("--card", type=Optional[dict], help=argparse.SUPPRESS)
+    parser.add_class_arguments(ModelConfig, "model")
+    parser.add_class_arguments(DataConfig, "data")
+    parser.add_class_arguments(TrainConfig, "train")
+    return parser

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a model of a configuration, and evaluate the checkpoint it leaves."""
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from swinv2_model import registry
+from swinv2_model.inference import Inference, confusion
+from swinv2_model.randomness import drop_path_factors, permutation
+from swinv2_model.training import digits
+from swinv2_model.training.config import RunConfig
+from swinv2_model.training.optimizer import AdamW, learning_rates
+from swinv2_model.training.step import TrainStep
+from swinv2_model.weights.describe import Description
+from swinv2_model.weights.errors import CheckpointError
+from swinv2_model.weights.files import read_checkpoint, write_checkpoint
+from swinv2_model.weights.load import load_into, read_official
+
+CHECKPOINT = "checkpoint.ckpt"
+CONFIG_KEY = "config"
+LOG_COLUMNS = ("epoch", "lr", "loss", "train_accuracy", "test_accuracy", "images_per_second", "gradient_norm")
+
+
+@dataclass
+class Score:
+    """What a model makes of labelled images."""
+
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    @property
+    def correct(self):
+        return int((self.labels == self.predictions).sum())
+
+    @property
+    def accuracy(self):
+        return self.correct / len(self.labels)
+
+    def __str__(self):
+        return f"test accuracy {100 * self.accuracy:.2f} % ({self.correct} of {len(self.labels)})"
+
+
+class Trainer:
+    """A run: model, data, optimiser, schedule. `epoch` does one pass, `score` evaluates, `save` writes.
+
+    Every random choice is a function of (seed, epoch, sample): two runs of one configuration see the same
+    batches, shifts and drop paths, whatever the back end.
+
+    Raises:
+        ValueError: the configuration does not fit its data.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config, recipe = config, config.train
+        _check_data(config)
+        options = {"seed": recipe.seed, "backend": config.backend}
+        self.model = registry.build(registry.load_config(config.tree()), **options)
+        (self.images, self.labels), (test_images, self.test_labels) = digits.load(self.model.image_size)
+        self.test_images = self._normalise(test_images)
+        batch = recipe.total_batch_size
+        if batch > len(self.labels):
+            raise ValueError(f"train.total_batch_size: expected at most {len(self.labels)}, got {batch}.")
+        self.batch_size, self.steps_per_epoch = batch, len(self.labels) // batch
+        self.optimizer = AdamW(self.model.trainable_params(), recipe.betas, weight_decay=recipe.weight_decay)
+        self.rates = (batch / 512) * learning_rates(
+            recipe.epochs,
+            self.steps_per_epoch,
+            recipe.base_lr,
+            recipe.min_lr,
+            recipe.warmup_length,
+            recipe.warmup_lr,
+            recipe.cool_length,
+            recipe.cool_lr,
+        )
+        self.step = TrainStep(
+            self.model, self.optimizer, recipe.label_smoothing, recipe.clip_global_norm_value
+        )
+        self.inference = Inference(self.model, batch_size=120)
+
+    def _normalise(self, images):
+        shape = (1, -1, 1, 1)
+        mean, std = np.float32(self.config.data.mean), np.float32(self.config.data.std)
+        return (images - mean.reshape(shape)) / std.reshape(shape)
+
+    def batch(self, epoch, step):
+        """The inputs of TrainStep."""
+        seed, batch = self.config.train.seed, self.batch_size
+        index = permutation(seed, epoch, len(self.labels))[step * batch : (step + 1) * batch]
+        data = self.config.data
+        limits = (data.max_shift, data.max_rotation, data.max_scale)
+        images = digits.augment(self.images[index], seed, epoch, index, *limits)
+        keep = drop_path_factors(self.model.drop_path_rates, seed, epoch, index)
+        number = epoch * self.steps_per_epoch + step
+        factors = self.optimizer.factors(self.rates[number], number + 1)
+        return Tensor(self._normalise(images)), Tensor(self.labels[index]), Tensor(keep), factors
+
+    def epoch(self, epoch, report=None):
+        """One pass over the data. report(step, loss, accuracy, images a second) is called after every step.
+
+        Returns:
+            dict with loss, train_accuracy, images_per_second and the last gradient_norm.
+        """
+        start, losses, correct = time.perf_counter(), [], 0
+        for step in range(self.steps_per_epoch):
+            loss, right, norm = (value.asnumpy() for value in self.step(*self.batch(epoch, step)))
+            if not np.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}.")
+            losses.append(float(loss))
+            correct += int(right)
+            seen = (step + 1) * self.batch_size
+            speed = seen / (time.perf_counter() - start)
+            if report is not None:
+                report(step, losses[-1], correct / seen, speed)
+        return {
+            "loss": float(np.mean(losses)),
+            "train_accuracy": correct / seen,
+            "images_per_second": speed,
+            "gradient_norm": float(norm),
+        }
+
+    def score(self):
+        """Score on the test images."""
+        return Score(self.test_labels, self.inference(self.test_images).argmax(-1))
+
+    def save(self, path):
+        """The weights and the configuration they need, under `path` only when complete."""
+        arrays = {parameter.name: parameter.asnumpy() for parameter in self.model.get_parameters()}
+        model = self.model
+        trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
+        texts = Description(model.image_size, model.window_size, tuple(trained)).text()
+        write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
+
+
+def train(config: RunConfig, console: Console):
+    """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score."""
+    trainer, recipe = Trainer(config), config.train
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    parameters = sum(parameter.size for parameter in trainer.model.trainable_params())
+    console.print(
+        f"{config.name}: {parameters:,} parameters, {len(trainer.labels)} training and "
+        f"{len(trainer.test_labels)} test images, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps"
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
+        TextColumn("{task.fields[speed]:.0f} img/s"),
+        TimeRemainingColumn(),
+    )
+    log_path = config.output_dir / "log.csv"
+    with open(log_path, "w", newline="") as file, Progress(*columns, console=console) as progress:
+        log = csv.DictWriter(file, LOG_COLUMNS)
+        log.writeheader()
+        total = recipe.epochs * trainer.steps_per_epoch
+        task = progress.add_task("", total=total, loss=float("nan"), accuracy=0.0, speed=0.0)
+        for epoch in range(recipe.epochs):
+
+            def report(_, loss, accuracy, speed):
+                progress.update(task, advance=1, loss=loss, accuracy=accuracy, speed=speed)
+
+            progress.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}")
+            row = trainer.epoch(epoch, report)
+            score = trainer.score()
+            lr = trainer.rates[(epoch + 1) * trainer.steps_per_epoch - 1]
+            log.writerow({"epoch": epoch + 1, "lr": lr, "test_accuracy": score.accuracy, **row})
+            file.flush()
+            if not console.is_terminal:
+                console.print(
+                    f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
+                    f"{row['images_per_second']:.0f} img/s  {score}"
+                )
+    path = config.output_dir / CHECKPOINT
+    trainer.save(path)
+    console.print(f"{score}\nwrote {path} and {log_path}")
+    return score
+
+
+def evaluate(path, backend, console: Console):
+    """Reload a checkpoint that `train` wrote, show accuracy and confusion table; returns the Score.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: damaged, or not written by `train`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint; `python -m swinv2_model train` writes one.")
+    arrays, _, report = read_official(path)
+    config = _config_of(path)
+    trained = registry.build(registry.load_config(config), backend=backend)
+    load_into(trained, arrays, str(path), report)
+    _, (images, labels) = digits.load(trained.image_size)
+    mean, std = (np.float32(config["data"][key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+    score = Score(labels, Inference(trained, batch_size=120)((images - mean) / std).argmax(-1))
+    console.print(confusion_table(score, digits.NUM_CLASSES))
+    console.print(str(score))
+    return score
+
+
+def confusion_table(score, classes):
+    """A rich table: a row for each label, a column for each answer."""
+    table = Table(title="rows: true digit, columns: answer")
+    for name in ("", *map(str, range(classes))):
+        table.add_column(name, justify="right")
+    for label, row in enumerate(confusion(score.labels, score.predictions, classes)):
+        table.add_row(str(label), *(str(count) if count else "." for count in row))
+    return table
+
+
+def _config_of(path):
+    _, texts = read_checkpoint(path)
+    try:
+        config = json.loads(texts[CONFIG_KEY])
+        dataset = config["data"]["dataset"]
+    except (KeyError, TypeError, json.JSONDecodeError):
+        dataset = None
+    if dataset != "digits":
+        raise CheckpointError(f"{path}: expected a checkpoint that `train --preset digits` wrote.")
+    return config
+
+
+def _check_data(config):
+    channels, classes = config.model.in_channels, config.model.num_classes
+    if (channels, classes) != (1, digits.NUM_CLASSES):
+        raise ValueError(
+            f"model.in_channels, model.num_classes: expected 1 and {digits.NUM_CLASSES} for digits, "
+            f"got {channels} and {classes}."
+        )
+    for key in ("mean", "std"):
+        if len(getattr(config.data, key)) != channels:
+            raise ValueError(f"data.{key}: expected one number a channel, got {getattr(config.data, key)}.")
+    if min(config.data.std) <= 0:
+        raise ValueError(f"data.std: expected positive numbers, got {config.data.std}.")
+    for key, limit in (("max_shift", 32), ("max_rotation", 180), ("max_scale", 0.5)):
+        if not 0 <= getattr(config.data, key) <= limit:
+            raise ValueError(f"data.{key}: expected 0 to {limit}, got {getattr(config.data, key)}.")

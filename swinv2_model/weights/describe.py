@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which image and window size a checkpoint belongs to, which the weights of V2 alone do not tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from swinv2_model.architecture import Architecture, pair
+from swinv2_model.weights.errors import CheckpointError
+from swinv2_model.weights.keys import from_cell_list
+from swinv2_model.weights.pth import PathLike
+
+TEXT_KEY = "swinv2_model"
+_TABLE = re.compile(r".*?layers\.(\d+)\.blocks\.0\..*relative_coords_table")
+_MASK = re.compile(r".*?layers\.0\.blocks\.1\..*attn_mask")
+
+
+@dataclass(frozen=True)
+class Description:
+    """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told."""
+
+    image_size: tuple[int, int]
+    window_size: tuple[int, int]
+    pretrained_window_sizes: tuple[int, ...]
+    source: str = ""
+
+    def text(self) -> dict[str, str]:
+        """What `write_checkpoint` keeps beside the weights."""
+        fields = {
+            "image_size": self.image_size,
+            "window_size": self.window_size,
+            "pretrained_window_sizes": self.pretrained_window_sizes,
+        }
+        return {TEXT_KEY: json.dumps(fields)}
+
+
+def _from_fields(fields: object, stages: int, source: str) -> Description:
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{source}: expected a JSON object.")
+    for key in ("image_size", "window_size"):
+        if key not in fields:
+            raise CheckpointError(f"{source}: {key!r} is missing.")
+    windows = fields.get("pretrained_window_sizes") or [0] * stages
+    windows = list(windows)[:stages] if isinstance(windows, list) else None
+    if windows is None or len(windows) != stages or any(type(w) is not int or w < 0 for w in windows):
+        raise CheckpointError(f"{source}: 'pretrained_window_sizes' must be {stages} integers from 0.")
+    try:
+        image, window = pair(fields["image_size"], "image_size"), pair(fields["window_size"], "window_size")
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    return Description(image, window, tuple(windows), source)
+
+
+def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, file: str) -> Description | None:
+    """Sizes from the buffers of official and mindcv checkpoints: the first mask has a row for each window.
+
+    Images are taken to be square.
+    """
+    stages = len(architecture.depths)
+    windows, pretrained = {}, [0] * stages
+    for name, array in raw.items():
+        match = _TABLE.fullmatch(from_cell_list(name))
+        if not match or array.ndim != 4 or int(match[1]) >= stages or min(array.shape[1:3]) < 3:
+            continue
+        stage, window = int(match[1]), ((array.shape[1] + 1) // 2, (array.shape[2] + 1) // 2)
+        windows[stage] = window
+        # largest coordinate t = log2(8 x + 1) / 3 with x = (w - 1) / (pretrained - 1), or 1
+        x = (2.0 ** (3 * float(array[..., 0].max())) - 1) / 8
+        if np.isfinite(x) and x > 0:
+            size = round(1 + (window[0] - 1) / x)
+            pretrained[stage] = 0 if size == window[0] else size
+    if architecture.version == 1:
+        windows[0] = architecture.window_size
+    masks = [a for name, a in raw.items() if _MASK.fullmatch(from_cell_list(name)) and a.ndim == 3]
+    if 0 not in windows or not masks:
+        return None
+    side = round(len(masks[0]) ** 0.5)
+    height, width = (side * w * architecture.patch_size for w in windows[0])
+    return Description((height, width), windows[0], tuple(pretrained), f"buffers of {file}")
+
+
+def describe(
+    path: PathLike,
+    raw: Mapping[str, np.ndarray],
+    texts: Mapping[str, str],
+    architecture: Architecture,
+) -> Description | None:
+    """Sizes from what `convert` wrote beside the weights, from buffers, or from Hugging Face's config.json.
+
+    Args:
+        path: the checkpoint; a `config.json` is looked for beside it.
+        raw: {name: array} as read, buffers included.
+        texts: what the file says about itself.
+
+    Returns:
+        None where nothing tells.
+
+    Raises:
+        CheckpointError: a description is there, but malformed.
+    """
+    stages, file = len(architecture.depths), str(path)
+    if TEXT_KEY in texts:
+        try:
+            return _from_fields(json.loads(texts[TEXT_KEY]), stages, f"description in {file}")
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{file}: its description {TEXT_KEY!r} is no JSON ({error}).") from None
+    found = _from_buffers(raw, architecture, file)
+    config = Path(path).with_name("config.json")
+    if found is None and config.is_file():
+        try:
+            fields = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{config}: expected JSON ({error}).") from None
+        if isinstance(fields, dict) and fields.get("model_type") in ("swin", "swinv2"):
+            return _from_fields(fields, stages, str(config))
+    return found

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files of every kind as {name: array}: .pth, .safetensors, .ckpt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from swinv2_model.weights.errors import CheckpointError
+from swinv2_model.weights.pth import PathLike, atomic_output, read_pth_with_texts, write_pth
+
+KINDS = {".pth": "pth", ".pt": "pth", ".bin": "pth", ".safetensors": "safetensors", ".ckpt": "ckpt"}
+_SAFETENSORS = {
+    "F32": np.float32,
+    "F64": np.float64,
+    "F16": np.float16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+def file_kind(path: PathLike) -> str:
+    """`pth`, `safetensors` or `ckpt`, by the first bytes of the file.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        CheckpointError: the file is of none of these kinds.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start[:2] == b"PK":
+        return "pth"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return "safetensors"
+    kind = KINDS.get(path.suffix)
+    if kind is None or not start:
+        reason = "an empty file" if not start else f"a file starting with {start[:8]!r}"
+        raise CheckpointError(f"{path}: expected a .pth, .safetensors or .ckpt checkpoint, got {reason}.")
+    return kind
+
+
+def read_checkpoint(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a PyTorch, safetensors or MindSpore checkpoint; bfloat16 is widened to float32.
+
+    Returns:
+        ({name: array}, {name: text}): the texts are what the file says about itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is truncated, damaged or of another kind; the message names it.
+    """
+    kind = file_kind(path)
+    if kind == "pth":
+        return read_pth_with_texts(path)
+    return _read_safetensors(Path(path)) if kind == "safetensors" else _read_ckpt(Path(path))
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    import safetensors
+
+    data = path.read_bytes()
+    try:
+        entries = safetensors.deserialize(data)
+        texts = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: the safetensors file is truncated or damaged ({error}).") from None
+    arrays = {}
+    for name, entry in entries:
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+        if dtype == "BF16":
+            arrays[name] = (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif dtype in _SAFETENSORS:
+            arrays[name] = np.frombuffer(entry["data"], np.dtype(_SAFETENSORS[dtype]).newbyteorder("<"))
+        else:
+            raise CheckpointError(
+                f"{path}: {name!r} has dtype {dtype}; expected BF16 or one of {', '.join(_SAFETENSORS)}."
+            )
+        arrays[name] = arrays[name].reshape(shape)
+    return arrays, texts
+
+
+def _read_ckpt(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    import mindspore as ms
+
+    try:
+        parameters = ms.load_checkpoint(str(path), format="ckpt")
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: no MindSpore checkpoint, or truncated or damaged ({reason})."
+        ) from None
+    arrays, texts = {}, {}
+    for name, parameter in parameters.items():
+        if not isinstance(parameter, ms.Tensor):
+            texts[name] = str(parameter)
+            continue
+        value = parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter
+        arrays[name] = value.asnumpy()
+    return arrays, texts
+
+
+def write_checkpoint(
+    path: PathLike, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str] | None = None
+) -> None:
+    """Write {name: array} in the format of the suffix; the file appears under its name only when complete.
+
+    Args:
+        texts: {name: text} to keep beside the arrays.
+
+    Raises:
+        CheckpointError: the suffix is none of .pth, .pt, .bin, .safetensors, .ckpt.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    kind = KINDS.get(path.suffix)
+    if kind is None:
+        raise CheckpointError(f"{path}: expected a name ending in {', '.join(KINDS)}.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist.")
+    if kind == "pth":
+        write_pth(path, arrays, texts=texts)
+        return
+    with atomic_output(path) as temporary:
+        if kind == "safetensors":
+            from safetensors.numpy import save_file
+
+            contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+            save_file(contiguous, temporary, metadata={"format": "np", **(texts or {})})
+        else:
+            import mindspore as ms
+
+            parameters = [{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()]
+            ms.save_checkpoint(parameters, temporary, append_dict=dict(texts) if texts else None)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation over a folder: every image counted once, whatever the batch size and the number of ranks."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swinv2_model import evaluate as module
+from swinv2_model.cli import main
+from swinv2_model.evaluate import Samples, evaluate, folder_samples, rank_of_label
+from swinv2_model.images import ImageError, Preprocess, read_image
+from swinv2_model.registry import config_of, create_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model(config_of(GOLDEN), checkpoint_path=GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def expected(model, pictures):
+    """(scored, top-1, top-5) from one plain forward pass over every picture that PIL can read."""
+    import mindspore as ms
+
+    preprocess, images, labels = Preprocess((64, 64)), [], []
+    for label, folder in enumerate(sorted(pictures.iterdir())):
+        for path in sorted(folder.iterdir()):
+            try:
+                images.append(preprocess(read_image(path)[0]))
+            except ImageError:
+                continue
+            labels.append(label)
+    logits = model.set_train(False)(ms.Tensor(np.stack(images))).asnumpy()
+    order = np.argsort(-logits, 1, kind="stable")
+    hits = order == np.array(labels)[:, None]
+    return len(labels), int(hits[:, 0].sum()), int(hits[:, :5].sum())
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+def test_counts_do_not_depend_on_the_batch(model, pictures, expected, batch_size):
+    result = evaluate(model, folder_samples(pictures, Preprocess((64, 64))), 10, batch_size)
+    assert (result.scored, result.top1, result.top5) == expected and result.scored == 43
+    assert result.samples == 45 and result.confusion.sum() == 43 and np.trace(result.confusion) == result.top1
+    assert result.confusion.sum(1).tolist() == [5, 5, 5, 4, 4, 4, 4, 4, 4, 4]
+    assert len(result.unreadable) == 2
+    assert "broken.jpg: not an image" in result.unreadable[0] and "cut.jpg" in result.unreadable[1]
+
+
+def test_ranks_share_the_work_and_agree(model, pictures, expected, monkeypatch):
+    """Ranks run one after another; the sum that each would get is put together by hand."""
+    samples = folder_samples(pictures, Preprocess((64, 64)))
+    for ranks in (2, 3):
+        parts: list = []
+
+        def record(values, ranks, parts=parts):
+            parts.append(values.copy())
+            return np.ones_like(values)
+
+        monkeypatch.setattr("swinv2_model.ranks.sum_over_ranks", record)
+        for rank in range(ranks):
+            evaluate(model, samples, 10, 8, rank=rank, ranks=ranks)
+        seen, fate = sum(parts[0::3]), sum(parts[1::3])
+        assert (seen == 1).all()
+        assert (int((fate == module.TOP1).sum()), int((fate == module.UNREADABLE).sum())) == (expected[1], 2)
+        assert int(np.isin(fate, (module.TOP1, module.IN_TOP5)).sum()) == expected[2]
+
+
+def test_an_image_counted_twice_is_an_error(model, pictures, monkeypatch):
+    monkeypatch.setattr("swinv2_model.ranks.sum_over_ranks", lambda values, ranks: values * 2)
+    with pytest.raises(RuntimeError, match="45 of 45 images were not counted exactly once"):
+        evaluate(model, folder_samples(pictures, Preprocess((64, 64))), 10, 8)
+
+
+@pytest.fixture(scope="module")
+def said_by_one_rank(checkpoint, pictures):
+    command = [sys.executable, "-m", "swinv2_model", "evaluate", "--pretrained", str(checkpoint)]
+    command += ["--data_url", str(pictures), "--batch_size", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def counts(said: str) -> list:
+    return re.findall(r"(?:top-\d [\d.]+ % \((\d+ of \d+)\))|(?:(\d+) scored, (\d+) unreadable)", said)
+
+
+def test_command_line(said_by_one_rank, expected):
+    scored, top1, top5 = expected
+    assert f"{scored} scored, 2 unreadable" in said_by_one_rank
+    assert f"top-1 {100 * top1 / scored:.2f} % ({top1} of {scored})" in said_by_one_rank
+    assert f"top-5 {100 * top5 / scored:.2f} % ({top5} of {scored})" in said_by_one_rank
+    assert "unreadable: " in said_by_one_rank and "img/s" in said_by_one_rank
+
+
+def test_two_ranks_count_the_same(checkpoint, pictures, said_by_one_rank, tmp_path):
+    """The real thing: msrun starts two processes on the CPU that add their counts over MCCL."""
+    msrun = shutil.which("msrun", path=str(Path(sys.executable).parent)) or shutil.which("msrun")
+    if msrun is None:
+        pytest.skip("msrun of MindSpore is not on the path")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
+    command += [f"--log_dir={tmp_path / 'log'}", "python", "-m", "swinv2_model", "evaluate"]
+    command += ["--pretrained", str(checkpoint), "--data_url", str(pictures), "--batch_size", "8"]
+    environment = {**os.environ}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    said = (tmp_path / "log" / "worker_0.log").read_text()
+    assert done.returncode == 0, said[-2000:]
+    assert "on 2 x CPU" in said and counts(said) == counts(said_by_one_rank)
+    assert said.count("unreadable: ") == 2 and "top-1" not in (tmp_path / "log" / "worker_1.log").read_text()
+
+
+@pytest.mark.parametrize("verb", ["eval", "validate"])
+def test_aliases_and_card(verb, pictures, tmp_path, capsys):
+    import yaml
+
+    config = config_of(GOLDEN)
+    model = {k: list(v) if isinstance(v, tuple) else v for k, v in config["model"].items()}
+    (tmp_path / "golden.yaml").write_text(
+        yaml.safe_dump({"model": model, "card": {"top1": 12.5, "top5": 60.0}})
+    )
+    arguments = [
+        "--config",
+        str(tmp_path / "golden.yaml"),
+        "--pretrained",
+        str(GOLDEN),
+        "--data_url",
+        str(pictures),
+    ]
+    assert main([verb, *arguments, "--device_target", "CPU", "--device_id", "0"]) == 0
+    said = capsys.readouterr().out
+    top1 = float(re.search(r"top-1 ([\d.]+) %", said)[1])
+    assert f"card 12.5 %, difference {top1 - 12.5:+.2f}" in said
+
+
+def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, capsys):
+    def error(*arguments):
+        assert main(["evaluate", *map(str, arguments)]) == 2
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        return said
+
+    model = ("--pretrained", checkpoint)
+    assert "no folder" in error(*model, "--data_url", tmp_path / "none")
+    assert "--data_url DIR" in error(*model)
+    assert "give --pretrained" in error("--data_url", pictures)
+    assert "none.ckpt" in error("--pretrained", tmp_path / "none.ckpt", "--data_url", pictures)
+    assert "none of the presets" in error(*model, "--data_url", pictures, "--config", "resnet50")
+    assert "batch_size" in error(*model, "--data_url", pictures, "--batch_size", 0)
+    assert "image_size" in error(*model, "--data_url", pictures, "--image_size", 64, 64, 64)
+    assert "golden.ckpt" in error(
+        *model, "--data_url", pictures, "--config", "swinv2_tiny_patch4_window8_256"
+    )
+    assert "Ascend is not available" in error(*model, "--data_url", pictures, "--device_target", "Ascend")
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    assert "labels.txt has 2 lines, the model 10 classes" in error(
+        *model, "--data_url", pictures, "--labels", tmp_path / "labels.txt"
+    )
+    for i in range(11):
+        (tmp_path / "many" / f"{i:02d}").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "many" / f"{i:02d}" / "a.png")
+    assert "at most 10 classes" in error(*model, "--data_url", tmp_path / "many")
+
+
+def test_nothing_readable_is_no_success(checkpoint, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "note.txt").write_text("hello")
+    assert main(["evaluate", "--pretrained", str(checkpoint), "--data_url", str(tmp_path)]) == 1
+    assert "note.txt: not an image" in capsys.readouterr().out
+
+
+def test_labels_reorder_the_folders(checkpoint, pictures, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("\n".join(f"class{9 - i}" for i in range(10)))
+    arguments = [
+        "--pretrained",
+        str(checkpoint),
+        "--data_url",
+        str(pictures),
+        "--labels",
+        str(tmp_path / "labels.txt"),
+    ]
+    assert main(["evaluate", *arguments]) == 0
+    assert "43 scored" in capsys.readouterr().out
+
+
+def test_rank_of_label_breaks_ties_and_never_rewards_nan():
+    logits = np.array([[1, 3, 2], [2, 2, 2], [2, 2, 2], [np.nan] * 3, [np.inf, 0, 0]], np.float32)
+    assert rank_of_label(logits, np.array([2, 0, 2, 0, 0])).tolist() == [1, 0, 2, 3, 3]
+
+
+def test_decoding_keeps_the_order_and_goes_on(model):
+    """Samples whose loading fails leave no gap: the others are scored against their own labels."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((20, 3, 64, 64)).astype(np.float32)
+
+    def load(i):
+        if i % 3 == 0:
+            raise ImageError(f"image {i} is broken.")
+        return images[i], "a note" if i == 1 else ""
+
+    import mindspore as ms
+
+    said = model(ms.Tensor(images)).asnumpy().argmax(1)
+    result = evaluate(model, Samples([str(i) for i in range(20)], said, load), 10, 4)
+    assert (result.scored, result.top1, len(result.unreadable)) == (13, 13, 7)
+    assert result.unreadable[2] == "image 6 is broken." and result.notes == ["a note"]

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers and model: geometry, padding, initialisation, drop path, resize, cached position bias, errors."""
+
+import mindspore as ms
+import numpy as np
+import oracle
+import pytest
+from mindspore import Tensor, ops
+
+from swinv2_model.architecture import Architecture
+from swinv2_model.inference import Inference, confusion
+from swinv2_model.layers import Attention, PatchEmbed, PatchMerging, block_geometry
+from swinv2_model.model import SwinTransformerV2
+from swinv2_model.weights import keys
+
+SMALL = {
+    "image_size": 32,
+    "num_classes": 5,
+    "embed_dim": 16,
+    "depths": (2, 2),
+    "num_heads": (1, 2),
+    "window_size": 4,
+}
+
+
+def small(**changes):
+    return SwinTransformerV2(**{**SMALL, **changes})
+
+
+def randomise(cell, seed=0, spread=0.3):
+    """Every parameter drawn anew: untrained blocks are the identity, which hides mistakes."""
+    rng = np.random.default_rng(seed)
+    for parameter in cell.get_parameters():
+        noise = spread * rng.standard_normal(parameter.shape)
+        offset = 1.0 if parameter.name.endswith(("gamma", "logit_scale")) else 0.0
+        parameter.set_data(Tensor((offset + noise).astype(np.float32)))
+    return cell
+
+
+def images(*shape, seed=1):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "resolution, window, rule, expected",
+    [
+        ((64, 64), (8, 8), "official", ((8, 8), (4, 4))),
+        ((8, 8), (8, 8), "official", ((8, 8), (0, 0))),
+        ((4, 4), (8, 8), "official", ((4, 4), (0, 0))),
+        ((6, 24), (8, 8), "official", ((6, 6), (0, 0))),
+        ((6, 24), (8, 8), "per_axis", ((6, 8), (0, 4))),
+        ((14, 14), (7, 7), "official", ((7, 7), (3, 3))),
+        ((6, 24), (8, 4), "official", ((6, 4), (0, 2))),
+    ],
+)
+def test_window_rule(resolution, window, rule, expected):
+    assert block_geometry(resolution, window, True, rule)[1:] == expected
+    assert block_geometry(resolution, window, False, rule)[1:] == (expected[0], (0, 0))
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_attention_pads_before_the_shift(mask_padding, shifted):
+    """A 9 x 6 grid in 4 x 4 windows, against float64 on the padded grid."""
+    attention = Attention(16, 2, 0, mask_padding, -100.0, ms.float32, "cpu")
+    attention.place(block_geometry((9, 6), (4, 4), shifted))
+    randomise(attention)
+    x = images(2, 9, 6, 16)
+    values = {name: p.asnumpy().astype(np.float64) for name, p in attention.parameters_and_names()}
+    padded = np.zeros((2, 12, 8, 16))
+    padded[:, :9, :6] = x
+    bias = np.concatenate([values["q_bias"], np.zeros(16), values["v_bias"]])
+    table = attention.bias_table().asnumpy()
+    out = oracle.forward(
+        padded @ values["qkv.weight"].T + bias,
+        table,
+        oracle.effective_scale(values["logit_scale"]),
+        window_size=4,
+        shift_size=2 if shifted else 0,
+        valid_size=(9, 6) if mask_padding else None,
+    )[:, :9, :6]
+    expected = out @ values["proj.weight"].T + values["proj.bias"]
+    np.testing.assert_allclose(attention(Tensor(x)).asnumpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_patch_embedding_is_the_convolution_padded_to_whole_patches():
+    embed = randomise(PatchEmbed(3, 8, 4, ms.float32))
+    x = images(2, 3, 10, 13)
+    values = {name: p.asnumpy() for name, p in embed.parameters_and_names()}
+    padded = np.pad(x, ((0, 0), (0, 0), (0, 2), (0, 3)))
+    patches = [[padded[:, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] for j in range(4)] for i in range(3)]
+    tokens = np.einsum("ijbcyx,ocyx->bijo", np.array(patches), values["proj.weight"]) + values["proj.bias"]
+    tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-5)
+    expected = tokens * values["norm.gamma"] + values["norm.beta"]
+    np.testing.assert_allclose(embed(Tensor(x)).asnumpy(), expected, atol=2e-5)
+
+
+def test_patch_merging_order_and_odd_sizes():
+    merging = PatchMerging(4, ms.float32)
+    x = images(1, 5, 4, 4)
+    p = np.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0)))
+    official = (p[:, 0::2, 0::2], p[:, 1::2, 0::2], p[:, 0::2, 1::2], p[:, 1::2, 1::2])
+    np.testing.assert_array_equal(merging.gather(Tensor(x)).asnumpy(), np.concatenate(official, -1))
+    assert merging(Tensor(x)).shape == (1, 3, 2, 8)
+
+
+@pytest.mark.parametrize("image_size", [(37, 50), (64, 32), 5])
+def test_any_image_size(image_size):
+    model = randomise(small(image_size=image_size))
+    height, width = model.image_size
+    logits = model(Tensor(images(2, 3, height, width)))
+    assert logits.shape == (2, 5) and np.isfinite(logits.asnumpy()).all()
+
+
+def test_masked_padding_leaves_the_image_alone():
+    """What fills the padding is never seen: a grid of 9 tokens in windows of 4 is not one of 12 with zeros."""
+    masked, attended = (randomise(small(image_size=36, mask_padding=m)) for m in (True, False))
+    x = Tensor(images(1, 3, 36, 36))
+    assert np.abs(masked(x).asnumpy() - attended(x).asnumpy()).max() > 1e-4
+
+
+def test_names_and_shapes_are_the_official_ones():
+    model = small(in_channels=2)
+    architecture = Architecture(2, 16, (2, 2), (1, 2), num_classes=5, in_channels=2)
+    named = {name: np.empty(p.shape) for name, p in model.parameters_and_names()}
+    official = keys.to_official(named, "mindspore")
+    assert {name: array.shape for name, array in official.items()} == architecture.parameter_shapes()
+
+
+def test_initialisation():
+    model, again, other = small(seed=3), small(seed=3), small(seed=4)
+    values = {name: p.asnumpy() for name, p in model.parameters_and_names()}
+    for name, parameter in again.parameters_and_names():
+        np.testing.assert_array_equal(parameter.asnumpy(), values[name])
+    assert (other.head.weight.asnumpy() != values["head.weight"]).all()
+    weights = np.concatenate([v.ravel() for n, v in values.items() if v.ndim == 2])
+    assert abs(weights.std() - 0.02) < 2e-4 and abs(weights.mean()) < 2e-4
+    assert np.abs(values["patch_embed.proj.weight"]).max() <= 48**-0.5
+    np.testing.assert_allclose(values["layers.0.blocks.0.attn.logit_scale"], np.log(10), rtol=1e-6)
+    for name, value in values.items():
+        if ".blocks." in name and "norm" in name:
+            assert not value.any(), name
+        elif name.endswith("gamma"):
+            assert (value == 1).all(), name
+        elif name.endswith("bias") and not name.startswith("patch_embed"):
+            assert not value.any(), name
+
+
+def test_drop_path_rates_and_factors():
+    model = randomise(small(drop_path_rate=0.3))
+    np.testing.assert_allclose(model.drop_path_rates, [0, 0.1, 0.2, 0.3])
+    x = Tensor(images(2, 3, 32, 32))
+    ones = np.ones((4, 2, 2), np.float32)
+    np.testing.assert_allclose(model(x, Tensor(ones)).asnumpy(), model(x).asnumpy(), rtol=1e-5, atol=1e-6)
+    factors = ones.copy()
+    factors[1, 0, 1] = factors[2, 1, 1] = 0  # the second sample loses an attention and an MLP branch
+    got = model(x, Tensor(factors)).asnumpy()
+    bare = randomise(small())
+    for norm in (bare.blocks[1].norm1, bare.blocks[2].norm2):
+        norm.gamma.set_data(ops.zeros_like(norm.gamma))
+        norm.beta.set_data(ops.zeros_like(norm.beta))
+    np.testing.assert_allclose(got[0], model(x).asnumpy()[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got[1], bare(x).asnumpy()[1], rtol=1e-5, atol=1e-6)
+
+
+def test_resize_is_the_model_built_at_that_size():
+    model = randomise(small(image_size=32, window_size=4)).resize(64, 8)
+    assert [block.attn.geometry.window_size for block in model.blocks] == [(8, 8)] * 4
+    expected = randomise(small(image_size=64, window_size=8, pretrained_window_sizes=(4, 4)))
+    x = Tensor(images(1, 3, 64, 64))
+    np.testing.assert_allclose(model(x).asnumpy(), expected(x).asnumpy(), rtol=1e-5, atol=1e-6)
+    # Back again: the bias MLP is still told the window it was trained with.
+    model.resize(32, 4)
+    x = Tensor(images(1, 3, 32, 32))
+    np.testing.assert_allclose(model(x).asnumpy(), randomise(small())(x).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_resize_and_a_new_head_reach_graph_mode():
+    """The input's shape stays the same, so that MindSpore alone would run the graph it has."""
+    x = Tensor(images(1, 3, 32, 32))
+    options = {"depths": (2,), "num_heads": (1,)}
+    resized = randomise(small(**options)).resize(32, 2)
+    expected = resized(x).asnumpy(), resized.reset_classifier(5)(x).asnumpy()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        model = randomise(small(**options))
+        model(x)
+        np.testing.assert_allclose(model.resize(32, 2)(x).asnumpy(), expected[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.reset_classifier(5)(x).asnumpy(), expected[1], rtol=1e-5, atol=1e-6)
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def test_reset_classifier():
+    model = small().reset_classifier(7)
+    names = [p.name for p in model.get_parameters()]
+    assert len(set(names)) == len(names) and "head.weight" in names
+    x = Tensor(images(1, 3, 32, 32))
+    assert model(x).shape == (1, 7)
+    features = model.forward_features(x).asnumpy()
+    np.testing.assert_array_equal(model.reset_classifier(0)(x).asnumpy(), features)
+
+
+def test_stage_features():
+    shapes = [f.shape for f in small(image_size=(40, 32)).stage_features(Tensor(images(1, 3, 40, 32)))]
+    assert shapes == [(1, 10, 8, 16), (1, 5, 4, 32)]
+
+
+def test_cached_position_bias_is_never_stale():
+    model = randomise(small())
+    x = images(3, 3, 32, 32)
+    inference = Inference(model, batch_size=2)
+    first = inference(x)
+    np.testing.assert_allclose(first, model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
+    tables = inference.bias_tables()
+    assert inference.bias_tables() is tables
+    weight = model.layers[1].blocks[0].attn.cpb_mlp[2].weight
+    weight.set_data(weight + 0.5)
+    changed = inference(x)
+    assert inference.bias_tables() is not tables and np.abs(changed - first).max() > 1e-4
+    np.testing.assert_allclose(changed, model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
+    ops.assign(weight, weight - 0.5)
+    np.testing.assert_allclose(inference(x), first, rtol=1e-5, atol=1e-6)
+    model.head.bias.set_data(model.head.bias + 2)  # MindSpore's compiled functions do not notice
+    np.testing.assert_allclose(inference(x), first + 2, rtol=1e-5, atol=1e-5)
+    model.resize(32, 2)
+    np.testing.assert_allclose(inference(x), model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_confusion_counts():
+    table = confusion(np.array([0, 1, 1, 2]), np.array([0, 2, 1, 2]), 3)
+    np.testing.assert_array_equal(table, [[1, 0, 0], [0, 1, 1], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_heads": (1, 3)}, r"num_heads\[1\]: expected a divisor of the stage's 32 channels, got 3"),
+        ({"num_heads": (1,)}, "num_heads: expected one entry a stage, 2 as depths"),
+        ({"pretrained_window_sizes": (0,)}, "pretrained_window_sizes: expected one entry a stage"),
+        ({"depths": (2, 0)}, r"depths\[1\]: expected at least 1, got 0"),
+        ({"depths": ()}, "depths: expected at least one stage"),
+        ({"embed_dim": 16.0}, "embed_dim: expected an int, got 16.0"),
+        ({"window_rule": "timm"}, "window_rule: expected one of official, per_axis, got 'timm'"),
+        ({"gelu": "erf"}, "gelu: expected one of none, tanh, got 'erf'"),
+        ({"compute_dtype": "half"}, "compute_dtype: expected one of float32, float16, bfloat16, got 'half'"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate: expected at least 0 and below 1, got 1.0"),
+        ({"image_size": (32, 32, 3)}, "image_size: expected"),
+        ({"window_size": 0}, "window_size: expected"),
+        ({"backend": "cuda"}, "backend: expected one of"),
+    ],
+)
+def test_bad_arguments_are_named(changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        small(**changes)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 36), (1, 1, 32, 32), (3, 32, 32)])
+def test_another_image_shape_is_told(shape):
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, 3, 32, 32\), got .*resize"):
+        small()(Tensor(images(*shape)))

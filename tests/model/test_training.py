@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimiser, schedule, randomness, the digits, and a training run on every back end."""
+
+import csv
+import math
+import time
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor
+
+from swinv2_kernels import available_backends
+from swinv2_model.cli import main
+from swinv2_model.randomness import drop_path_factors, permutation, uniform
+from swinv2_model.training import digits, trainer
+from swinv2_model.training.config import parse
+from swinv2_model.training.optimizer import AdamW, clip_by_global_norm, decays, learning_rates
+from swinv2_model.training.step import soft_cross_entropy
+from swinv2_model.weights.files import read_checkpoint
+
+TINY = ["--model.embed_dim=8", "--model.num_heads=[1,2]", "--model.depths=[1,2]", "--train.warmup_length=0"]
+
+
+def test_adamw_is_the_formula_with_bias_correction():
+    rng = np.random.default_rng(0)
+    shapes = {"layers.weight": (5, 7), "layers.bias": (7,)}
+    start = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    parameters = [Parameter(Tensor(value), name=name) for name, value in start.items()]
+    optimizer = AdamW(parameters, (0.9, 0.99), eps=1e-4, weight_decay=0.1)
+    exact = {name: [value.astype(np.float64), 0.0, 0.0] for name, value in start.items()}
+    for step in range(1, 8):
+        lr = 0.02 / step
+        gradients = [0.1 * rng.standard_normal(shape).astype(np.float32) for shape in shapes.values()]
+        optimizer([Tensor(g) for g in gradients], optimizer.factors(lr, step))
+        for (name, (p, m, v)), g in zip(exact.items(), gradients):
+            m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g.astype(np.float64) ** 2
+            update = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-4)
+            decay = 0.1 if name == "layers.weight" else 0.0
+            exact[name] = [p - lr * (update + decay * p), m, v]
+    for parameter in parameters:
+        np.testing.assert_allclose(parameter.asnumpy(), exact[parameter.name][0], rtol=2e-6, atol=2e-7)
+
+
+def test_what_weight_decay_spares():
+    spared = {
+        "norm.gamma": (8,),
+        "head.bias": (10,),
+        "layers.0.blocks.0.attn.logit_scale": (2, 1, 1),
+        "layers.0.blocks.0.attn.cpb_mlp.0.weight": (512, 2),
+        "layers.0.blocks.0.attn.relative_position_bias_table": (169, 3),
+        "absolute_pos_embed": (1, 64, 8),
+    }
+    assert not any(decays(*item) for item in spared.items())
+    assert decays("layers.0.blocks.0.attn.qkv.weight", (24, 8)) and decays(
+        "patch_embed.proj.weight", (8, 3, 4, 4)
+    )
+
+
+def test_clip_by_global_norm():
+    gradients = [Tensor(np.full((2, 3), 3, np.float32)), Tensor(np.full(5, -4, np.float32))]
+    norm = math.sqrt(6 * 9 + 5 * 16)
+    for limit, factor in ((1.0, 1 / norm), (100.0, 1.0)):
+        clipped, before = clip_by_global_norm(gradients, limit)
+        assert before.asnumpy() == pytest.approx(norm, rel=1e-6)
+        np.testing.assert_allclose(clipped[1].asnumpy(), -4 * factor, rtol=1e-5)
+
+
+def test_learning_rates():
+    rates = learning_rates(10, 4, 1.0, 0.1, warmup_length=2, warmup_lr=0.2, cool_length=3, cool_lr=0.05)
+    assert len(rates) == 40
+    np.testing.assert_allclose(rates[:9], [*np.linspace(0.2, 1.0, 9)], rtol=1e-12)
+    np.testing.assert_allclose(rates[18], 0.1 + 0.9 / 2, rtol=1e-12)  # half way down the cosine
+    assert (np.diff(rates[8:28]) < 0).all() and (rates[28:] == 0.05).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_cross_entropy(smoothing):
+    rng = np.random.default_rng(0)
+    logits, labels = 3 * rng.standard_normal((4, 6)).astype(np.float32), np.array([0, 5, 2, 2], np.int32)
+    target = np.eye(6)[labels] * (1 - smoothing) + smoothing / 6
+    log_p = logits - np.log(np.exp(logits.astype(float)).sum(-1, keepdims=True))
+    got = soft_cross_entropy(Tensor(logits), Tensor(labels), smoothing)
+    assert got.asnumpy() == pytest.approx(-(target * log_p).sum(-1).mean(), rel=3e-6)
+
+
+def test_random_numbers_are_a_function_of_seed_epoch_sample_and_operation():
+    index = np.arange(20000)
+    values = uniform(0, 0, index, "shift")
+    assert values.min() >= 0 and values.max() < 1 and abs(values.mean() - 0.5) < 0.01
+    assert np.abs(np.histogram(values, 20, (0, 1))[0] - 1000).max() < 150
+    np.testing.assert_array_equal(uniform(0, 0, index[::-1], "shift")[::-1], values)  # not of the order
+    for other in (uniform(1, 0, index, "shift"), uniform(0, 1, index, "shift"), uniform(0, 0, index, "turn")):
+        assert abs(np.corrcoef(values, other)[0, 1]) < 0.03
+    assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.03
+    order = permutation(0, 0, 1000)
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+    assert (order != permutation(0, 1, 1000)).mean() > 0.9
+
+
+def test_drop_path_factors_keep_the_mean():
+    index = np.arange(4000)
+    factors = drop_path_factors((0.0, 0.25), 0, 0, index)
+    assert factors.shape == (2, 2, 4000) and (factors[0] == 1).all()
+    assert set(np.unique(factors[1])) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs(factors[1].mean() - 1) < 0.02 and (factors[1, 0] != factors[1, 1]).any()
+    np.testing.assert_array_equal(drop_path_factors((0.0, 0.25), 0, 0, index[7:9]), factors[:, :, 7:9])
+
+
+def test_digits_split_is_fixed_and_whole():
+    (train, train_labels), (test, test_labels) = digits.load((32, 32))
+    assert train.shape == (1437, 1, 32, 32) and test.shape == (360, 1, 32, 32)
+    assert np.bincount(np.concatenate([train_labels, test_labels])).sum() == 1797
+    assert np.bincount(test_labels).min() >= 25
+    again = digits.load((32, 32))
+    np.testing.assert_array_equal(again[1][0], test)
+
+
+def test_augmentation_moves_turns_and_scales():
+    image = np.zeros((1, 1, 32, 32), np.float32)
+    image[0, 0, 10:14, 20] = 1
+    index = np.array([5])
+    np.testing.assert_allclose(digits.augment(image, 0, 0, index), image, atol=1e-5)
+    moved = digits.augment(image, 0, 0, index, max_shift=4)
+    by = 4 * (2 * uniform(0, 0, index, "shift_y")[0] - 1), 4 * (2 * uniform(0, 0, index, "shift_x")[0] - 1)
+    y, x = (np.average(axis, weights=moved[0, 0]) for axis in np.mgrid[:32, :32])
+    assert (y, x) == (pytest.approx(11.5 + by[0], abs=1e-3), pytest.approx(20 + by[1], abs=1e-3))
+    assert moved.sum() == pytest.approx(4, rel=1e-4)
+    turned = digits.augment(image, 0, 0, index, max_rotation=180)
+    angle = np.radians(180 * (2 * uniform(0, 0, index, "rotation")[0] - 1))
+    y, x = (np.average(axis, weights=turned[0, 0]) - 15.5 for axis in np.mgrid[:32, :32])
+    assert math.hypot(y, x) == pytest.approx(math.hypot(4, 4.5), abs=0.1)
+    assert math.cos(math.atan2(y, x) - math.atan2(-4, 4.5)) == pytest.approx(math.cos(angle), abs=0.05)
+    grown = [digits.augment(image, seed, 0, index, max_scale=0.5).sum() for seed in range(8)]
+    assert min(grown) < 3.5 and max(grown) > 4.5
+
+
+def losses(backend, steps):
+    """Loss of each step on two small batches in turn, from the same start."""
+    options = ["--backend", backend, "--train.total_batch_size=16", "--model.depths=[1,2]"]
+    run = trainer.Trainer(
+        parse([*options, "--model.embed_dim=32", "--model.num_heads=[1,2]", "--model.drop_path_rate=0.2"])
+    )
+    run.optimizer.eps = 1e-4  # Adam magnifies rounding where gradients are almost nothing
+    curve = []
+    for step in range(steps):
+        images, labels, keep, _ = run.batch(0, step % 2)
+        loss, _, _ = run.step(images, labels, keep, run.optimizer.factors(4e-3, step + 1))
+        curve.append(float(loss.asnumpy()))
+    return np.array(curve)
+
+
+def test_fused_and_reference_train_alike():
+    expected = losses("reference", 24)
+    assert expected[-4:].mean() < expected[:4].mean() - 0.3, expected
+    for backend in available_backends():
+        if backend != "reference":
+            curve = losses(backend, 24)
+            np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
+            np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
+
+
+def test_train_then_evaluate(tmp_path, capsys):
+    command = ["train", "--output_dir", str(tmp_path), "--train.epochs=2", "--data.max_shift=1", *TINY]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.ckpt", "log.csv"}
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["loss"]) < float(rows[0]["loss"])
+    result = [line for line in shown.splitlines() if line.startswith("test accuracy")][-1]
+    assert (
+        main(["evaluate", "--pretrained", str(tmp_path / "checkpoint.ckpt"), "--backend", "reference"]) == 0
+    )
+    shown = capsys.readouterr().out
+    assert result in shown and "true digit" in shown
+    assert float(rows[1]["test_accuracy"]) == pytest.approx(float(result.split()[2]) / 100, abs=1e-4)
+    arrays, _ = read_checkpoint(tmp_path / "checkpoint.ckpt")
+    assert "layers.0.blocks.0.attn.qkv.weight" in arrays
+
+
+def test_a_checkpoint_appears_only_when_complete(tmp_path, monkeypatch):
+    run = trainer.Trainer(parse(TINY))
+
+    def broken(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(ms, "save_checkpoint", broken)
+    with pytest.raises(OSError, match="disk full"):
+        run.save(tmp_path / "checkpoint.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_flag_wins_over_yaml_over_default(tmp_path):
+    text = "model: {image_size: 32, embed_dim: 8, depths: [1], num_heads: [1], window_size: 4, num_classes: 10}\n"
+    text += "data: {dataset: digits, mean: [0.3], std: [0.4]}\n"
+    text += "train: {epochs: 7, total_batch_size: 16, base_lr: 0.1, min_lr: 0.01, seed: 5}\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    for arguments in (
+        ["--train.epochs=9", f"--config={path}"],
+        ["--config", str(path), "--train.epochs", "9"],
+    ):
+        config = parse(arguments)
+        assert (config.train.epochs, config.train.seed, config.train.weight_decay) == (9, 5, 0.05)
+        assert config.name == "mine" and config.model.mlp_ratio == 4.0
+
+
+BAD = {
+    "preset": (["--preset", "nope"], "--preset: expected one of digits"),
+    "no-data-set": (["--preset", "swinv2_tiny_patch4_window8_256"], "expected data.dataset"),
+    "no-file": (["--config", "nope.yaml"], "--config: 'nope.yaml' is no file"),
+    "both": (["--config", "a", "--preset", "b"], "expected one of the two"),
+    "flag": (["--train.epocs", "3"], "--train.epocs"),
+    "type": (["--train.epochs", "many"], "train.epochs"),
+    "range": (["--train.epochs", "0"], "train.epochs: expected at least 1, got 0"),
+    "warm-up": (["--train.epochs", "2"], "train.warmup_length: expected at least 0 and at most 2, got 3"),
+    "betas": (["--train.betas", "[0.9]"], "train.betas: expected two numbers"),
+    "channels": (["--model.in_channels", "3"], "expected 1 and 10 for digits, got 3 and 10"),
+    "batch": (["--train.total_batch_size", "5000"], "train.total_batch_size: expected at most 1437"),
+    "shift": (["--data.max_shift", "-1"], "data.max_shift: expected 0 to 32"),
+    "backend": (["--backend", "cuda"], "backend: expected one of"),
+    "heads": (["--model.num_heads", "[5,5]"], "num_heads"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD.keys())
+def test_bad_command_lines_are_told_in_a_sentence(arguments, message, capsys):
+    assert main(["train", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("key", ["model", "train"])
+def test_an_unknown_key_names_the_file(tmp_path, key, capsys):
+    path = tmp_path / "bad.yaml"
+    text = (trainer.registry.PRESETS / "digits.yaml").read_text()
+    path.write_text(text.replace(f"{key}:\n", f"{key}:\n  colour: red\n"))
+    assert main(["train", "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "bad" in error and "colour" in error
+
+
+def test_bad_checkpoints_are_told_in_a_sentence(tmp_path, capsys):
+    empty, other = tmp_path / "empty.ckpt", tmp_path / "other.ckpt"
+    empty.write_bytes(b"")
+    trainer.write_checkpoint(other, {"weight": np.ones(3, np.float32)})
+    for path, message in (
+        (tmp_path / "none.ckpt", "no such checkpoint"),
+        (empty, "empty"),
+        (other, "data_url"),
+    ):
+        assert main(["evaluate", "--pretrained", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("error: "), error
+
+
+@pytest.mark.exhaustive
+def test_digits_reach_98_percent_in_three_minutes(tmp_path, capsys):
+    start = time.perf_counter()
+    assert main(["train", "--preset", "digits", "--output_dir", str(tmp_path)]) == 0
+    seconds = time.perf_counter() - start
+    shown = capsys.readouterr().out
+    result = [line for line in shown.splitlines() if line.startswith("test accuracy")][-1]
+    assert float(result.split()[2]) >= 98.0 and seconds < 180, (result, seconds)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pure-op mathematics against the float64 oracle, in every mode MindSpore runs them in."""
+
+import math
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import oracle
+import pytest
+from mindspore import Tensor, nn
+
+from swinv2_kernels import reference
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("op_*.npz"))
+MS_DTYPE = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
+
+
+class Core(nn.Cell):
+    """out, and with `dout` its product with the cotangent."""
+
+    def __init__(self, window_size, shift_size=0, valid_size=None, mask_value=-100.0, cosine=True):
+        super().__init__()
+        self.window_size, self.shift_size = oracle.pair(window_size), oracle.pair(shift_size)
+        self.valid_size, self.mask_value, self.cosine = valid_size, mask_value, cosine
+
+    def construct(self, qkv, bias_table, scale):
+        return reference.window_attention(
+            qkv,
+            bias_table,
+            scale,
+            window_size=self.window_size,
+            shift_size=self.shift_size,
+            valid_size=self.valid_size,
+            mask_value=self.mask_value,
+            cosine=self.cosine,
+        )
+
+
+def run(core, qkv, bias_table, scale, dout, dtype="float32", jit=True):
+    """dict(out, dqkv, dbias_table, dscale) as float64 arrays; `jit` compiles both directions."""
+    inputs = [Tensor(qkv, MS_DTYPE[dtype]), Tensor(bias_table), Tensor(np.float32(scale))]
+
+    def both(qkv, bias_table, scale, dout):
+        out = core(qkv, bias_table, scale)
+        return (out.astype(ms.float32) * dout).sum(), out
+
+    grad = ms.value_and_grad(both, (0, 1, 2), has_aux=True)
+    (_, out), grads = (ms.jit(grad) if jit else grad)(*inputs, Tensor(dout))
+    names = ("out", "dqkv", "dbias_table", "dscale")
+    return {n: a.astype(ms.float32).asnumpy().astype(np.float64) for n, a in zip(names, (out, *grads))}
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
+def test_reference_agrees_with_the_official_results(path):
+    golden = np.load(path)
+    how = {"window_size": int(golden["window_size"]), "shift_size": int(golden["shift_size"])}
+    table = oracle.table_of_bias(golden["relative_position_bias"], how["window_size"])
+    scale = np.float32(oracle.effective_scale(golden["logit_scale"]))
+    got = run(Core(**how), golden["qkv"], table, scale, golden["dout"])
+    rounded = oracle.numpy_rounded("float32", golden["qkv"], table, scale, golden["dout"], **how)
+    dtable = oracle.table_grad_of_bias_grad(golden["drelative_position_bias"], how["window_size"])
+    for name, exact in {"out": golden["out"], "dqkv": golden["dqkv"], "dbias_table": dtable}.items():
+        oracle.assert_close(name, got[name], exact, rounded[name], "float32")
+    dlogit_scale = oracle.dlogit_scale(golden["logit_scale"], got["dscale"])
+    np.testing.assert_allclose(dlogit_scale, golden["dlogit_scale"], rtol=1e-5)
+
+
+# id: batch, height, width, heads, head_dim, how
+CASES = {
+    "B2-H12-W12-w4-s2": (2, 12, 12, 3, 8, {"window_size": 4, "shift_size": 2}),
+    "strict-mask": (1, 8, 8, 2, 8, {"window_size": 4, "shift_size": 1, "mask_value": -math.inf}),
+    "single-window": (2, 8, 8, 1, 16, {"window_size": 8}),
+    "nonsquare": (1, 6, 12, 2, 8, {"window_size": (3, 4), "shift_size": (1, 2)}),
+    "shift-one-axis": (1, 8, 8, 2, 8, {"window_size": 4, "shift_size": (0, 2)}),
+    "w7-dot": (1, 14, 14, 3, 32, {"window_size": 7, "shift_size": 3, "cosine": False}),
+    "padding-shift": (2, 12, 8, 2, 8, {"window_size": 4, "shift_size": 2, "valid_size": (9, 7)}),
+    "padding-whole-window": (1, 12, 8, 2, 8, {"window_size": 4, "valid_size": (5, 3)}),
+}
+
+
+ROUNDED = ("B2-H12-W12-w4-s2", "padding-shift")
+CASES_AND_DTYPES = [(c, d) for c in CASES for d in oracle.DTYPES if d == "float32" or c in ROUNDED]
+
+
+@pytest.mark.parametrize("case, dtype", CASES_AND_DTYPES)
+def test_reference_agrees_with_the_oracle(case, dtype):
+    *shape, how = CASES[case]
+    data = oracle.random_case(7, *shape, how["window_size"])
+    scale = np.float32(
+        oracle.effective_scale(data.pop("logit_scale")) if how.get("cosine", True) else [0.4] * shape[3]
+    )
+    expected = oracle.Expected(dtype, data["qkv"], data["bias_table"], scale, data["dout"], **how)
+    got = run(Core(**how), expected.qkv, data["bias_table"], scale, expected.dout, dtype)
+    expected.check(**got)
+
+
+def _small(seed=11):
+    data = oracle.random_case(seed, 3, 8, 8, 2, 8, 4)
+    how = {"window_size": 4, "shift_size": 2}
+    scale = np.float32(oracle.effective_scale(data.pop("logit_scale")))
+    return (
+        data,
+        scale,
+        how,
+        oracle.Expected("float32", data["qkv"], data["bias_table"], scale, data["dout"], **how),
+    )
+
+
+def test_pynative_forward_and_backward():
+    data, scale, how, expected = _small()
+    expected.check(**run(Core(**how), data["qkv"], data["bias_table"], scale, data["dout"], jit=False))
+
+
+def test_graph_mode_and_dynamic_batch():
+    data, scale, how, expected = _small()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        core = Core(**how)
+        core.set_inputs(
+            Tensor(shape=[None, 8, 8, 48], dtype=ms.float32), Tensor(data["bias_table"]), Tensor(scale)
+        )
+        for batch in (3, 1, 2):
+            out = core(Tensor(data["qkv"][:batch]), Tensor(data["bias_table"]), Tensor(scale)).asnumpy()
+            oracle.assert_close(
+                "out", out, expected.exact["out"][:batch], expected.rounded["out"][:batch], "float32"
+            )
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+def test_padding_is_never_read():
+    data, scale, _, _ = _small()
+    how = {"window_size": 4, "shift_size": 2, "valid_size": (6, 7)}
+    clean = run(Core(**how), data["qkv"], data["bias_table"], scale, data["dout"])
+    data["qkv"][:, 6:], data["qkv"][:, :, 7:] = np.nan, np.inf
+    dirty = run(Core(**how), data["qkv"], data["bias_table"], scale, data["dout"])
+    for name in clean:
+        np.testing.assert_array_equal(clean[name], dirty[name])
+
+
+def test_zero_vectors_and_large_magnitudes():
+    data, scale, how, _ = _small()
+    data["qkv"][0, 1, 2] = 0
+    data["qkv"][1] *= 3e4
+    expected = oracle.Expected("float32", data["qkv"], data["bias_table"], scale, **how)
+    expected.check(out=run(Core(**how), data["qkv"], data["bias_table"], scale, data["dout"])["out"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("keep", [None, [0.0, 1.25, 1.0]], ids=["all", "drop-path"])
+def test_residual_layer_norm(keep, dtype):
+    rng = np.random.default_rng(0)
+    x, y, dout = (rng.standard_normal((3, 5, 24), np.float32) for _ in range(3))
+    gamma, beta = rng.standard_normal((2, 24)).astype(np.float32)
+    arrays = [oracle.round_to(x, dtype), oracle.round_to(y, dtype), gamma, beta]
+    factor = np.ones(3) if keep is None else np.array(keep)
+
+    def exact(x, y, gamma, beta):
+        centred = y - y.mean(-1, keepdims=True)
+        normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return x + factor[:, None, None] * (normed * gamma + beta)
+
+    def loss(x, y, gamma, beta):
+        factors = None if keep is None else Tensor(np.float32(keep))
+        out = reference.residual_layer_norm(x, y, gamma, beta, keep=factors)
+        return (out.astype(ms.float32) * Tensor(dout)).sum(), out
+
+    kinds = (MS_DTYPE[dtype],) * 2 + (ms.float32,) * 2
+    (_, out), grads = ms.jit(ms.value_and_grad(loss, (0, 1, 2, 3), has_aux=True))(
+        *(Tensor(a, k) for a, k in zip(arrays, kinds))
+    )
+    assert out.dtype == grads[1].dtype == MS_DTYPE[dtype] and grads[2].dtype == ms.float32
+    near = 2e-6 if dtype == "float32" else 2e-3
+    wide = [a.astype(np.float64) for a in arrays]
+    np.testing.assert_allclose(out.asnumpy(), exact(*wide), rtol=near, atol=4 * near)
+    _assert_gradients(lambda *a: (exact(*a) * dout).sum(), wide, grads, 10 * near)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_bias_gelu(dtype, approximate):
+    rng = np.random.default_rng(0)
+    x = oracle.round_to(3 * rng.standard_normal((4, 7, 16), np.float32), dtype)
+    bias = rng.standard_normal(16).astype(np.float32)
+    dout = rng.standard_normal(x.shape).astype(np.float32)
+    erf = np.vectorize(math.erf)
+
+    def exact(x, bias):
+        z = x + bias
+        if approximate == "tanh":
+            return 0.5 * z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+        return 0.5 * z * (1 + erf(z / math.sqrt(2)))
+
+    def loss(x, bias):
+        out = reference.bias_gelu(x, bias, approximate)
+        return (out.astype(ms.float32) * Tensor(dout)).sum(), out
+
+    (_, out), grads = ms.jit(ms.value_and_grad(loss, (0, 1), has_aux=True))(
+        Tensor(x, MS_DTYPE[dtype]), Tensor(bias)
+    )
+    near = 1e-6 if dtype == "float32" else 1e-3
+    np.testing.assert_allclose(
+        out.asnumpy(), exact(x.astype(float), bias.astype(float)), rtol=near, atol=near
+    )
+    wide = [x.astype(np.float64), bias.astype(np.float64)]
+    _assert_gradients(lambda *a: (exact(*a) * dout).sum(), wide, grads, 10 * near)
+
+
+def test_bias_gelu_rejects_an_unknown_form():
+    with pytest.raises(ValueError, match="approximate: expected 'none' or 'tanh', got 'erf'"):
+        reference.bias_gelu(Tensor(np.ones((2, 3), np.float32)), Tensor(np.ones(3, np.float32)), "erf")
+
+
+def _assert_gradients(loss, inputs, grads, tolerance):
+    """Directional derivatives of a float64 function against MindSpore's gradients."""
+    rng = np.random.default_rng(1)
+    for position, grad in enumerate(grads):
+        direction = rng.standard_normal(inputs[position].shape)
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = list(inputs)
+            moved[position] = inputs[position] + step * direction
+            ends.append(loss(*moved))
+        grad = grad.astype(ms.float32).asnumpy().astype(np.float64)
+        np.testing.assert_allclose(
+            (grad * direction).sum(),
+            (ends[0] - ends[1]) / 2e-5,
+            atol=tolerance * np.sqrt((grad**2).sum()) + 1e-6,
+        )

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiling of window attention for Ascend: pure arithmetic, held to the chip's limits without hardware."""
+
+import math
+
+import numpy as np
+import pytest
+
+from swinv2_kernels import _native
+
+tiling = _native.twin.window_attention_tiling
+CHIP = {"cores": 32, "UB": 248 << 10, "L1": 1 << 20, "L0A": 64 << 10, "L0B": 64 << 10, "L0C": 256 << 10}
+HEADS = {"tiny": (3, 6, 12, 24), "base": (4, 8, 16, 32), "large": (6, 12, 24, 48)}
+PRESETS = [
+    (family, window, resolution)
+    for family, window, resolution in [
+        ("tiny", 8, 256),
+        ("tiny", 16, 256),
+        ("base", 8, 256),
+        ("base", 12, 192),
+        ("base", 16, 256),
+        ("base", 24, 384),
+        ("large", 12, 192),
+        ("large", 16, 256),
+        ("large", 24, 384),
+        ("tiny", 7, 224),
+    ]
+]
+# Sectors over compulsory bytes above 1.05, at batch 32: docs/ascend_kernel.md says why.
+TRAFFIC_EXCEPTIONS = {
+    ("tiny", 8, 256, 0, 4): 1.167,
+    ("large", 12, 192, 0, 6): 1.056,
+    ("large", 24, 384, 1, 0): 2.0,
+    ("large", 24, 384, 1, 12): 2.0,
+    ("tiny", 7, 224, 0, 0): 1.167,
+    ("tiny", 7, 224, 0, 3): 1.167,
+    ("tiny", 7, 224, 1, 0): 1.072,
+    ("tiny", 7, 224, 1, 3): 1.072,
+}
+
+
+def stages(preset):
+    """(stage, qkv shape at batch 32, bias table shape, shift) of every kind of block."""
+    family, window, resolution = preset
+    for stage, heads in enumerate(HEADS[family]):
+        size = (resolution // 4) >> stage
+        win = min(window, size)
+        for shift in [0, win // 2] if size > win else [0]:
+            yield stage, (32, size, size, 3 * heads * 32), (heads, 2 * win - 1, 2 * win - 1), shift
+
+
+def check(t, qkv, table):
+    """Capacity, coverage and the rules tiling.h states."""
+    batch, height, width, channels = qkv
+    heads, window = table[0], ((table[1] + 1) // 2, (table[2] + 1) // 2)
+    dim, tokens = channels // 3 // heads, window[0] * window[1]
+    windows = batch * height // window[0] * (width // window[1])
+    for memory, used in t["bytes"].items():
+        assert 0 < used <= CHIP[memory], memory
+    # Every head of every window is some core's.
+    assert t["heads"] == heads and t["head_dim"] == dim and heads % t["head_group"] == 0
+    assert t["tasks"] == windows * heads // t["head_group"]
+    assert 1 <= t["cores"] == min(CHIP["cores"], t["tasks"])
+    assert len(t["work_of_cores"]) == t["cores"] and min(t["work_of_cores"]) > 0
+    assert sum(t["work_of_cores"]) == windows * heads
+    # Every block of queries is in one class, every key in one chunk.
+    assert t["blocks"] == -(-tokens // 16) <= 63
+    assert 1 <= t["tile_blocks"] <= -(-t["blocks"] // t["classes"])
+    assert 1 <= t["key_blocks"] <= t["blocks"]
+    assert t["tile_blocks"] * t["blocks"] * 4 // 2 <= 255  # repeats of the first fold
+    assert 1 <= t["stage_tokens"] <= tokens
+    assert t["weight_slots"] in (1, 2) and t["panel_slots"] in (1, 2) and t["qkv_slots"] in (1, 2)
+    # Panels: blocks of one class start in one column; each finds its keys in the panel.
+    rows = {}
+    for block in range(t["blocks"]):
+        rows.setdefault(block % t["classes"], []).append(divmod(block * 16, window[1]))
+    for members in rows.values():
+        assert len({column for _, column in members}) == 1
+        start = (max(row for row, _ in members) - min(row for row, _ in members)) * window[1]
+        assert start + (tokens if tokens % 16 == 0 else t["blocks"] * 16) <= t["panel_rows"]
+    return t
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: f"{p[0]}-w{p[1]}-{p[2]}")
+def test_presets(preset):
+    for stage, qkv, table, shift in stages(preset):
+        t = check(tiling(qkv, table, shift_size=(shift, shift)), qkv, table)
+        work, traffic = t["work_of_cores"], t["traffic"]
+        assert t["cores"] == 32
+        assert max(work) <= 1.05 * sum(work) / len(work)
+        ratio = traffic["qkv_out"] / traffic["compulsory"]
+        assert ratio <= TRAFFIC_EXCEPTIONS.get((*preset, stage, shift), 1.05)
+        assert traffic["compulsory"] == math.prod(qkv) // 3 * 4 * 2
+
+
+def drawn(seed):
+    rng = np.random.default_rng(seed)
+    window = tuple(int(w) for w in rng.integers(1, 33, 2))
+    while window[0] * window[1] > 576:
+        window = tuple(int(w) for w in rng.integers(1, 33, 2))
+    rows, cols = (int(n) for n in rng.integers(1, 9, 2))
+    heads, dim = int(rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48])), int(rng.choice([16, 32, 64]))
+    qkv = int(rng.integers(1, 65)), window[0] * rows, window[1] * cols, 3 * heads * dim
+    shift = tuple(int(rng.integers(0, w)) for w in window)
+    return qkv, (heads, 2 * window[0] - 1, 2 * window[1] - 1), shift
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(i, i + 100) for i in range(0, 500, 100)], ids=lambda r: f"{r[0]}-{r[-1]}"
+)
+def test_seeded_shapes(seeds):
+    for seed in seeds:
+        qkv, table, shift = drawn(seed)
+        for cores in (0, 1 + seed % 32):
+            t = tiling(qkv, table, shift_size=shift, cores=cores)
+            if cores == 0:
+                check(t, qkv, table)
+            assert t["cores"] <= (cores or 32)
+            assert max(t["work_of_cores"]) - min(t["work_of_cores"]) <= t["head_group"]
+
+
+def test_pure():
+    qkv, table, shift = drawn(7)
+    assert tiling(qkv, table, shift_size=shift) == tiling(qkv, table, shift_size=shift)
+
+
+@pytest.mark.parametrize(
+    "window", [(8, 8), (16, 16), (12, 12), (7, 7), (6, 6), (4, 8), (24, 24), (3, 10), (1, 48), (20, 1)]
+)
+def test_panels_hold_the_bias(window):
+    """Row (panel_top - row of block) * Ww + key, lane: the bias of that key for that query."""
+    heads, tokens = 2, window[0] * window[1]
+    rng = np.random.default_rng(0)
+    bias_table = rng.standard_normal((heads, 2 * window[0] - 1, 2 * window[1] - 1)).astype(np.float32)
+    qkv = (1, *window, 3 * heads * 16)
+    t = tiling(qkv, bias_table.shape)
+    panels = _native.twin.window_attention_prepared_bias(bias_table, qkv_shape=qkv)
+    assert panels.shape == (heads, t["classes"], t["panel_rows"], 16)
+    h, w = np.divmod(np.arange(tokens), window[1])
+    bias = bias_table[
+        :, h[:, None] - h + window[0] - 1, w[:, None] - w + window[1] - 1
+    ]  # (heads, queries, keys)
+    for block in range(t["blocks"]):
+        cls = block % t["classes"]
+        last = cls + (t["blocks"] - 1 - cls) // t["classes"] * t["classes"]
+        start = (last * 16 // window[1] - block * 16 // window[1]) * window[1]
+        queries = np.arange(block * 16, min(tokens, block * 16 + 16))
+        np.testing.assert_array_equal(
+            panels[:, cls, start : start + tokens, : len(queries)], bias[:, queries].transpose(0, 2, 1)
+        )
+        if tokens % 16:
+            assert (panels[:, cls, tokens:] < -1e29).all()

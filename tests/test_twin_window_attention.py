@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Ascend kernels on the host twin: parity with the oracle, no broken rule, under any interleaving; traffic."""
+
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from cases import CASES, Case
+from oracle import Expected
+
+from swinv2_kernels import _native
+
+twin = _native.twin
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("op_*.npz"))
+HEAD_DIMS = (16, 32, 64)
+SUPPORTED = [case for case in CASES if case.head_dim in HEAD_DIMS]
+WINDOWS = [4, 6, 7, 8, 9, 10, 12, 16, 24, (8, 4), (5, 3), (2, 16), (3, 10), (20, 1), (1, 48)]
+
+
+def arguments(case, dtype=np.float16):
+    given = case.inputs()
+    if case.cosine:
+        scale = oracle.effective_scale(given["logit_scale"])
+    else:
+        scale = np.full(case.heads, case.head_dim**-0.5)
+    how = {name: value for name, value in case.how.items() if name != "window_size"} | {"cosine": case.cosine}
+    return (given["qkv"].astype(dtype), given["bias_table"], scale.astype(np.float32)), how
+
+
+def run(case, **options):
+    """out, stats, report: the report has no errors."""
+    inputs, how = arguments(case)
+    out, stats, report = twin.window_attention_forward(*inputs, **how, **options)
+    assert not report["errors"], report["errors"][0]["text"]
+    return out, stats, report
+
+
+def expected(case):
+    (qkv, table, scale), _ = arguments(case)
+    return Expected("float16", qkv, table, scale, cosine=case.cosine, **case.how)
+
+
+def seeded(seed):
+    """A shape drawn from the seed: windows, heads and options of every kind, small enough to be quick."""
+    rng = np.random.default_rng(seed)
+    window = oracle.pair(WINDOWS[seed % len(WINDOWS)])
+    large = window[0] * window[1] > 200
+    rows, cols = rng.integers(1, 3 if large else 4, 2)
+    size = int(window[0] * rows), int(window[1] * cols)
+    shifted = rng.random() < 0.7
+    shift = tuple(int(rng.integers(0, w)) if shifted else 0 for w in window)
+    valid = tuple(int(rng.integers(1, s + 1)) for s in size) if rng.random() < 0.3 else None
+    heads = int(rng.choice([1, 2] if large else [1, 2, 3, 4, 6, 8, 16]))
+    mask = float(rng.choice([-100.0, -100.0, -np.inf, -3.3]))
+    batch, dim, cosine = int(rng.integers(1, 3)), int(rng.choice(HEAD_DIMS)), bool(rng.random() < 0.75)
+    case = Case(batch, *size, window, shift, heads, dim, valid, mask, cosine, seed)
+    return case, {"seed": int(rng.integers(1 << 30)), "cores": int(rng.integers(0, 5))}
+
+
+@pytest.mark.parametrize("case", SUPPORTED, ids=str)
+def test_parity(case):
+    out, *_ = run(case)
+    expected(case).check(out=out)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_parity_of_seeded_shapes(seed):
+    case, options = seeded(seed)
+    out, *_ = run(case, **options)
+    expected(case).check(out=out)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(60, 1060))
+def test_parity_of_many_shapes(seed):
+    test_parity_of_seeded_shapes(seed)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_official_results(path):
+    golden = np.load(path)
+    window, shift = oracle.pair(golden["window_size"]), oracle.pair(golden["shift_size"])
+    qkv, table = (
+        golden["qkv"].astype(np.float16),
+        oracle.table_of_bias(golden["relative_position_bias"], window),
+    )
+    scale = oracle.effective_scale(golden["logit_scale"]).astype(np.float32)
+    out, _, report = twin.window_attention_forward(qkv, table, scale, shift_size=shift)
+    assert not report["errors"], report["errors"][0]["text"]
+    exact = Expected("float16", qkv, table, scale, window_size=window, shift_size=shift)
+    exact.check(out=out)
+    # Against the official float64 result itself: rounding qkv to float16 moves it, so at that distance.
+    moved = np.abs(exact.exact["out"] - golden["out"]).max()
+    assert np.abs(out.astype(np.float64) - golden["out"]).max() <= moved + oracle.tolerance(
+        "float16", exact.exact["out"], exact.rounded["out"]
+    )
+
+
+@pytest.mark.parametrize("case", [SUPPORTED[0], SUPPORTED[4], SUPPORTED[6], SUPPORTED[11]], ids=str)
+def test_every_interleaving_gives_the_same_bits(case):
+    want = run(case, cores=3)[:2]
+    for seed in range(1, 9):
+        for got, expected_bits in zip(run(case, cores=3, seed=seed), want):
+            np.testing.assert_array_equal(got, expected_bits)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 5, 32])
+def test_any_number_of_cores_gives_the_same_bits(cores):
+    case = Case(2, 24, 16, (8, 8), (4, 4), 6, 16)
+    for got, want in zip(run(case, cores=cores), run(case)[:2]):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("case", [SUPPORTED[0], SUPPORTED[4], SUPPORTED[5]], ids=str)
+def test_stats_is_the_logarithm_of_the_softmax_sum(case):
+    (qkv, table, scale), _ = arguments(case)
+    attention = oracle._Attention(qkv, table, scale, np.float64, cosine=case.cosine, **case.how)
+    geo = attention.geo
+    mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, case.mask_value)
+    logits = attention.scale * attention.products + attention.table[:, geo.dy, geo.dx] + mask[:, None]
+    lse = np.log(np.exp(logits).sum(-1))  # (batch, windows, heads, N)
+    tokens = lse.shape[-1]
+    stats = run(case)[1]
+    assert stats.shape[-1] == (tokens + 7) // 8 * 8
+    np.testing.assert_allclose(stats[..., :tokens].reshape(lse.shape), lse, rtol=0, atol=2e-3)
+
+
+# ---- what a window may see ----
+
+
+@pytest.mark.parametrize("where", [0, 64, 128], ids=["q", "k", "v"])
+def test_nan_stays_in_its_window(where):
+    case = Case(2, 16, 16, (8, 8), (0, 0), 2, 32)
+    (qkv, table, scale), how = arguments(case)
+    clean, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    qkv[1, 2, 3, where] = np.nan
+    out, _, report = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    assert not report["errors"]
+    assert np.isnan(out[1, :8, :8]).any()
+    out[1, :8, :8] = clean[1, :8, :8]
+    np.testing.assert_array_equal(out, clean)
+
+
+@pytest.mark.parametrize("window", [8, 7])
+def test_nan_does_not_outlive_its_task(window):
+    """Buffers are used again, their tails never written: a task of NaN leaves nothing behind."""
+    case = Case(3, window, window, (window, window), (0, 0), 2, 32)
+    (qkv, table, scale), how = arguments(case)
+    clean, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    qkv[0] = np.nan
+    out, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    np.testing.assert_array_equal(out[1:], clean[1:])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_padding_is_never_read(value):
+    case = Case(1, 16, 16, (8, 8), (4, 4), 3, 16, (11, 13))
+    (qkv, table, scale), how = arguments(case)
+    clean, _, _ = twin.window_attention_forward(qkv, table, scale, **how)
+    qkv[:, 11:] = qkv[:, :, 13:] = value
+    dirty, _, report = twin.window_attention_forward(qkv, table, scale, **how)
+    assert not report["errors"]
+    np.testing.assert_array_equal(dirty, clean)
+    assert not dirty[:, 11:].any() and not dirty[:, :, 13:].any()
+
+
+@pytest.mark.parametrize("scale_by", [2.0**-14, 60.0, 6e3], ids=["tiny", "large", "huge"])
+def test_magnitudes(scale_by):
+    """Norms are divided out in float32: q and k of any float16 size give the same weights."""
+    case = Case(1, 8, 8, (8, 8), (0, 0), 1, 32)
+    (qkv, table, scale), how = arguments(case)
+    qkv[..., :64] *= np.float16(scale_by)
+    out, _, report = twin.window_attention_forward(qkv, table, scale, **how)
+    assert not report["errors"]
+    Expected("float16", qkv, table, scale, **case.how).check(out=out)
+
+
+def test_zero_and_constant_vectors():
+    case = Case(1, 8, 8, (8, 8), (0, 0), 1, 32)
+    (qkv, table, scale), how = arguments(case)
+    qkv[:, 3, :, :64] = 0
+    qkv[:, 5] = 1
+    out, *_ = twin.window_attention_forward(qkv, table, scale, **how)
+    Expected("float16", qkv, table, scale, **case.how).check(out=out)
+
+
+# ---- traffic and memory, as the twin counts them ----
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 32, 32, (8, 8), (4, 4), 4, 32),
+        Case(1, 16, 16, (16, 16), (0, 0), 16, 32),
+        Case(2, 24, 24, (12, 12), (6, 6), 3, 32),
+        Case(1, 14, 14, (7, 7), (3, 3), 3, 32),
+        Case(1, 16, 16, (8, 8), (4, 4), 2, 32, (13, 11)),
+    ],
+    ids=str,
+)
+def test_traffic_is_what_the_tiling_says(case):
+    _, how = arguments(case)
+    _, _, report = run(case)
+    qkv, table = (
+        (case.batch, case.height, case.width, 3 * case.heads * case.head_dim),
+        case.inputs()["bias_table"],
+    )
+    tiling = twin.window_attention_tiling(qkv, table.shape, **how)
+    tensors = report["tensors"]
+    assert tensors["bias"]["read"] == tiling["traffic"]["bias"]
+    padding = case.valid_size is not None  # zeros go out token by token
+    moved = tensors["qkv"]["sectors_read"] + (0 if padding else tensors["out"]["sectors_written"])
+    if not padding:
+        assert moved == tiling["traffic"]["qkv_out"]
+        compulsory = tensors["qkv"]["size"] + tensors["out"]["size"]
+        assert (
+            tensors["qkv"]["read"] + tensors["out"]["written"]
+            == compulsory
+            == tiling["traffic"]["compulsory"]
+        )
+    for memory, used in report["peak_bytes"].items():
+        assert used == tiling["bytes"][memory], memory
+
+
+def test_bursts_are_long():
+    _, _, report = run(Case(1, 16, 16, (16, 16), (0, 0), 16, 32), cores=1)
+    assert min(report["paths"]["GM->UB"]["bursts"]) >= 512
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16], ids=["float32", "bfloat16"])
+def test_only_float16_runs_on_the_device(dtype):
+    (qkv, table, scale), how = arguments(SUPPORTED[0])
+    with pytest.raises(ValueError, match="qkv: expected float16 on ascend910.* cast qkv to float16"):
+        twin.window_attention_forward(qkv.astype(dtype), table, scale, **how)
+
+
+@pytest.mark.parametrize("dim", [8, 24, 80, 128])
+def test_head_dim_is_checked(dim):
+    with pytest.raises(ValueError, match=f"qkv: expected head_dim 16, 32, 48 or 64 on ascend910, got {dim}"):
+        twin.window_attention_tiling((1, 8, 8, 3 * dim), (1, 15, 15))
+
+
+def test_large_windows_are_named():
+    with pytest.raises(
+        ValueError, match="window_size: expected at most 1008 tokens on ascend910, got 32 x 32"
+    ):
+        twin.window_attention_tiling((1, 32, 32, 96), (1, 63, 63))
+    with pytest.raises(ValueError, match="window_size: expected at most 127 columns on ascend910, got 128"):
+        twin.window_attention_tiling((1, 1, 128, 96), (1, 1, 255))
+
+
+def test_unknown_soc():
+    with pytest.raises(ValueError, match="soc: expected ascend910, got 'ascend310'"):
+        twin.window_attention_tiling((1, 8, 8, 96), (1, 15, 15), soc="ascend310")
+
+
+# ---- as a MindSpore operator ----
+
+
+def test_operator_in_mindspore():
+    from mindspore import Tensor
+
+    from swinv2_kernels.custom import custom_operator
+
+    case = SUPPORTED[0]
+    (qkv, table, scale), how = arguments(case)
+    operator = custom_operator(
+        "SwinV2WindowAttention",
+        "twin-910",
+        2,
+        shift_size=list(case.shift_size),
+        valid_size=[-1, -1],
+        mask_value=case.mask_value,
+        cosine=case.cosine,
+    )
+    out, stats = operator(Tensor(qkv), Tensor(table), Tensor(scale))
+    want = run(case)
+    np.testing.assert_array_equal(out.asnumpy(), want[0])
+    np.testing.assert_array_equal(stats.asnumpy(), want[1])

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parity of every back end with the float64 oracle and with the official results, forward and backward."""
+
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import oracle
+import pytest
+from cases import CASES, case
+from mindspore import Tensor, nn, ops
+from oracle import Expected
+
+import swinv2_kernels as sk
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("op_*.npz"))
+BACKENDS = [name for name in sk.BACKENDS if name in sk.available_backends()]
+
+
+def tensor(array, dtype="float32"):
+    if dtype == "bfloat16":
+        return Tensor(np.asarray(array, np.float32)).astype(ms.bfloat16)
+    return Tensor(np.asarray(array).astype(dtype))
+
+
+def numpy(x):
+    return (x.astype(ms.float32) if x.dtype == ms.bfloat16 else x).asnumpy()
+
+
+class Operator(nn.Cell):
+    def __init__(self, scale=None, backend=None, **how):
+        super().__init__()
+        self.attention = sk.WindowAttention(scale=scale, backend=backend, **how)
+
+    def construct(self, qkv, bias_table, logit_scale=None):
+        return self.attention(qkv, bias_table, logit_scale)
+
+
+def forward_backward(operator, dout, *inputs):
+    """out, then the gradients of the inputs for the cotangent dout."""
+    gradient = ops.GradOperation(get_all=True, sens_param=True)(operator)
+    return [numpy(x) for x in (operator(*inputs), *gradient(*inputs, dout))]
+
+
+def check(case, dtype, backend):
+    given = case.inputs()
+    logit_scale = given["logit_scale"] if case.cosine else None
+    scale = None if case.cosine else case.head_dim**-0.5
+    factor = oracle.effective_scale(logit_scale) if case.cosine else np.full(case.heads, scale)
+    expected = Expected(
+        dtype, given["qkv"], given["bias_table"], factor, given["dout"], cosine=case.cosine, **case.how
+    )
+    inputs = [tensor(expected.qkv, dtype), Tensor(given["bias_table"])]
+    inputs += [Tensor(logit_scale)] if case.cosine else []
+    operator = Operator(scale=scale, backend=backend, **case.how)
+    out, dqkv, dbias_table, *dlogit_scale = forward_backward(operator, tensor(expected.dout, dtype), *inputs)
+    expected.check(out=out, dqkv=dqkv, dbias_table=dbias_table)
+    for gradient in dlogit_scale:
+        expected.check(dscale=gradient / factor)
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "reference"])  # test_reference has its own
+def test_parity(backend, case, dtype):
+    check(case, dtype, backend)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_official_results(backend, path):
+    golden = np.load(path)
+    window = oracle.pair(golden["window_size"])
+    how = {"window_size": window, "shift_size": oracle.pair(golden["shift_size"])}
+    table = oracle.table_of_bias(golden["relative_position_bias"], window)
+    logit_scale = golden["logit_scale"]
+    factor = oracle.effective_scale(logit_scale)
+    expected = Expected("float32", golden["qkv"], table, factor, golden["dout"], **how)
+    out, dqkv, dtable, dlogit_scale = forward_backward(
+        Operator(backend=backend, **how), *map(Tensor, (golden["dout"], golden["qkv"], table, logit_scale))
+    )
+    rounded = expected.rounded
+    oracle.assert_close("out", out, golden["out"].astype(np.float64), rounded["out"], "float32")
+    oracle.assert_close("dqkv", dqkv, golden["dqkv"].astype(np.float64), rounded["dqkv"], "float32")
+    exact = oracle.table_grad_of_bias_grad(golden["drelative_position_bias"], window)
+    oracle.assert_close("dbias_table", dtable, exact, rounded["dbias_table"], "float32")
+    exact = golden["dlogit_scale"].reshape(-1).astype(np.float64)
+    size = expected.size["dscale"] * factor.max()
+    oracle.assert_close(
+        "dlogit_scale",
+        dlogit_scale,
+        exact,
+        oracle.dlogit_scale(logit_scale, rounded["dscale"]),
+        "float32",
+        size,
+    )
+    if "saturated" in path.stem:
+        assert (dlogit_scale.reshape(-1)[logit_scale.reshape(-1) > oracle.LN_100] == 0).all()
+
+
+# ---- the ways MindSpore runs it ----
+
+SHAPE = case(2, 16, 8, 4, 3)
+
+
+@pytest.fixture(params=["pynative", "graph"])
+def mode(request):
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=before)
+
+
+@pytest.fixture(scope="module")
+def given():
+    return {name: Tensor(value) for name, value in SHAPE.inputs().items()}
+
+
+@pytest.fixture(scope="module")
+def want(given):
+    return forward_backward(
+        Operator(**SHAPE.how), given["dout"], given["qkv"], given["bias_table"], given["logit_scale"]
+    )
+
+
+def test_modes_agree_bitwise(mode, given, want):
+    operator = Operator(**SHAPE.how)
+    got = forward_backward(operator, given["dout"], given["qkv"], given["bias_table"], given["logit_scale"])
+    for a, b in zip(got, want):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_dynamic_batch_and_size(mode, given, want):
+    operator = Operator(**SHAPE.how)
+    table, logit_scale = given["bias_table"], given["logit_scale"]
+    operator.set_inputs(
+        Tensor(shape=[None, None, None, given["qkv"].shape[3]], dtype=ms.float32), table, logit_scale
+    )
+    np.testing.assert_array_equal(operator(given["qkv"], table, logit_scale).asnumpy(), want[0])
+    one = operator(given["qkv"][:1], table, logit_scale)
+    np.testing.assert_array_equal(one.asnumpy(), want[0][:1])
+    with pytest.raises((ValueError, RuntimeError), match="multiples? of"):
+        operator(given["qkv"][:, :13], table, logit_scale).asnumpy()
+
+
+def test_function_in_jit_with_gradient(given, want):
+    def loss(qkv, bias_table, logit_scale, dout):
+        out = sk.window_attention(qkv, bias_table, logit_scale, window_size=8, shift_size=4)
+        return (out * dout).sum()
+
+    @ms.jit
+    def gradients(*args):
+        return ms.grad(loss, (0, 1, 2))(*args)
+
+    got = gradients(given["qkv"], given["bias_table"], given["logit_scale"], given["dout"])
+    for a, b in zip(got, want[1:]):
+        np.testing.assert_array_equal(a.asnumpy(), b)
+
+
+def test_logit_scale_of_the_checkpoint_shape(given, want):
+    logit_scale = given["logit_scale"].reshape(-1, 1, 1)
+    out, *gradients = forward_backward(
+        Operator(**SHAPE.how), given["dout"], given["qkv"], given["bias_table"], logit_scale
+    )
+    np.testing.assert_array_equal(out, want[0])
+    assert gradients[2].shape == (3, 1, 1)
+
+
+def test_mindir_round_trip(given, want, tmp_path):
+    inputs = given["qkv"], given["bias_table"], given["logit_scale"]
+    ms.export(Operator(**SHAPE.how), *inputs, file_name=str(tmp_path / "op"), file_format="MINDIR")
+    loaded = nn.GraphCell(ms.load(str(tmp_path / "op.mindir")))
+    np.testing.assert_array_equal(loaded(*inputs).asnumpy(), want[0])
+
+
+# ---- which back end runs ----
+
+
+def test_backend_choice_and_its_order(monkeypatch, given):
+    assert sk.resolve_backend() == "cpu"
+    monkeypatch.setenv("SWINV2_KERNELS_BACKEND", "reference")
+    assert sk.resolve_backend() == "reference"
+    with sk.use_backend("cpu"):
+        assert sk.resolve_backend() == "cpu"
+        assert sk.resolve_backend("reference") == "reference"
+        assert sk.WindowAttention(8).backend == "cpu"
+    assert sk.WindowAttention(8).backend == "reference"
+
+
+def test_backend_choice_is_logged_once(caplog):
+    from swinv2_kernels import backend
+
+    backend._log_once.cache_clear()
+    with caplog.at_level("INFO", "swinv2_kernels"):
+        for _ in range(3):
+            sk.resolve_backend("reference")
+    assert [record.getMessage() for record in caplog.records] == ["back end reference (chosen by argument)"]
+
+
+def test_absent_backend_is_an_error(monkeypatch):
+    for name in ("ascend",):
+        with pytest.raises(RuntimeError, match=f"back end '{name}' cannot run"):
+            sk.WindowAttention(8, backend=name)
+    with pytest.raises(ValueError, match="backend: expected one of cpu, .* got 'gpu'"):
+        sk.WindowAttention(8, backend="gpu")
+    with pytest.raises(ValueError, match="use_backend: expected one of"), sk.use_backend("CPU"):
+        pass
+    monkeypatch.setenv("SWINV2_KERNELS_BACKEND", "npu")
+    with pytest.raises(ValueError, match="SWINV2_KERNELS_BACKEND: expected one of"):
+        sk.WindowAttention(8)
+
+
+# ---- bad input ----
+
+
+def zeros(*shape, dtype=ms.float32):
+    return ops.zeros(shape, dtype)
+
+
+GOOD = {"qkv": (1, 8, 8, 96), "bias_table": (1, 15, 15), "logit_scale": (1,)}
+BAD = {
+    "rank": (
+        {"qkv": zeros(8, 8, 96)},
+        {},
+        ValueError,
+        r"qkv: expected 4 dimensions .* got shape \(8, 8, 96\)",
+    ),
+    "empty-batch": (
+        {"qkv": zeros(0, 8, 8, 96)},
+        {},
+        ValueError,
+        r"qkv: .* at least 1, got shape \(0, 8, 8, 96\)",
+    ),
+    "channels": (
+        {"qkv": zeros(1, 8, 8, 97)},
+        {},
+        ValueError,
+        r"qkv: .* divisible by 3\*heads = 3 .* 97 channels",
+    ),
+    "size": (
+        {"qkv": zeros(1, 12, 8, 96)},
+        {},
+        ValueError,
+        r"qkv: .* multiples of window_size \(8, 8\), got \(12, 8\)",
+    ),
+    "qkv-dtype": (
+        {"qkv": zeros(1, 8, 8, 96, dtype=ms.float64)},
+        {},
+        TypeError,
+        "qkv: expected float32.* Float64",
+    ),
+    "qkv-int": ({"qkv": zeros(1, 8, 8, 96, dtype=ms.int32)}, {}, TypeError, "qkv: expected float32.* Int32"),
+    "table-shape": (
+        {"bias_table": zeros(1, 64, 64)},
+        {},
+        ValueError,
+        r"bias_table: .*\(heads, 15, 15\).*\(1, 64, 64\)",
+    ),
+    "table-rank": ({"bias_table": zeros(225, 1)}, {}, ValueError, r"bias_table: .* got \(225, 1\)"),
+    "table-dtype": (
+        {"bias_table": zeros(1, 15, 15, dtype=ms.float16)},
+        {},
+        TypeError,
+        "bias_table: .* Float16; cast",
+    ),
+    "scale-shape": (
+        {"logit_scale": zeros(2)},
+        {},
+        ValueError,
+        r"logit_scale: expected shape \(1,\) or .* got \(2,\)",
+    ),
+    "scale-dtype": (
+        {"logit_scale": zeros(1, dtype=ms.float16)},
+        {},
+        TypeError,
+        "logit_scale: .* Float16; cast",
+    ),
+    "neither": ({"logit_scale": None}, {}, ValueError, "logit_scale: expected a tensor"),
+    "both": ({}, {"scale": 0.5}, ValueError, "scale: expected None together with logit_scale"),
+    "scale": (
+        {"logit_scale": None},
+        {"scale": np.inf},
+        ValueError,
+        "scale: expected a finite float, got inf",
+    ),
+    "scale-type": ({"logit_scale": None}, {"scale": "1"}, TypeError, "scale: expected a float, got '1'"),
+    "window": ({}, {"window_size": 0}, ValueError, r"window_size: expected at least 1 .* got \(0, 0\)"),
+    "window-type": ({}, {"window_size": 8.0}, TypeError, "window_size: expected an int or a pair of ints"),
+    "window-length": ({}, {"window_size": (8, 8, 8)}, TypeError, "window_size: expected an int or a pair"),
+    "shift": (
+        {},
+        {"shift_size": 8},
+        ValueError,
+        r"shift_size: expected 0 <= shift < window_size .* got \(8, 8\)",
+    ),
+    "shift-negative": ({}, {"shift_size": (0, -1)}, ValueError, r"shift_size: .* got \(0, -1\)"),
+    "valid-large": (
+        {},
+        {"valid_size": (9, 8)},
+        ValueError,
+        r"valid_size: expected at most .*\(8, 8\), got \(9, 8\)",
+    ),
+    "valid-zero": (
+        {},
+        {"valid_size": (0, 8)},
+        ValueError,
+        r"valid_size: expected at least 1 .* got \(0, 8\)",
+    ),
+    "mask": ({}, {"mask_value": 1.0}, ValueError, "mask_value: expected a number <= 0 or -inf, got 1.0"),
+    "mask-nan": (
+        {},
+        {"mask_value": np.nan},
+        ValueError,
+        "mask_value: expected a number <= 0 or -inf, got nan",
+    ),
+    "mask-type": ({}, {"mask_value": None}, TypeError, "mask_value: expected a float, got None"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name, mode):
+    tensors, options, error, text = BAD[name]
+    inputs = {key: zeros(*shape) for key, shape in GOOD.items()} | tensors
+    options = {"window_size": 8} | options
+    with pytest.raises(error, match=text):
+        sk.window_attention(**inputs, **options)
+
+
+# ---- isolation and determinism ----
+
+
+@pytest.mark.parametrize("where", [0, 96, 192], ids=["q", "k", "v"])
+def test_nan_stays_in_its_window(given, want, where):
+    qkv = given["qkv"].asnumpy().copy()
+    qkv[1, 2, 3, where] = np.nan
+    out, dqkv, *_ = forward_backward(
+        Operator(window_size=8), given["dout"], Tensor(qkv), given["bias_table"], given["logit_scale"]
+    )
+    clean = forward_backward(
+        Operator(window_size=8), given["dout"], given["qkv"], given["bias_table"], given["logit_scale"]
+    )
+    for got, expected in ((out, clean[0]), (dqkv, clean[1])):
+        assert np.isnan(got[1, :8, :8]).any()
+        got[1, :8, :8] = expected[1, :8, :8]
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_padding_is_never_read(given, value):
+    clean = given["qkv"].asnumpy().copy()
+    clean[:, 11:] = clean[:, :, 13:] = 0
+    dirty = clean.copy()
+    dirty[:, 11:] = dirty[:, :, 13:] = value
+    operator = Operator(window_size=8, shift_size=4, valid_size=(11, 13))
+    rest = given["bias_table"], given["logit_scale"]
+    for a, b in zip(
+        forward_backward(operator, given["dout"], Tensor(dirty), *rest),
+        forward_backward(operator, given["dout"], Tensor(clean), *rest),
+    ):
+        np.testing.assert_array_equal(a, b)
+    out, dqkv, *_ = forward_backward(operator, given["dout"], Tensor(dirty), *rest)
+    for image in (out, dqkv):
+        assert not image[:, 11:].any() and not image[:, :, 13:].any()
+
+
+def test_same_bits_every_run(given, want):
+    operator = Operator(**SHAPE.how)
+    for _ in range(5):
+        got = forward_backward(
+            operator, given["dout"], given["qkv"], given["bias_table"], given["logit_scale"]
+        )
+        for a, b in zip(got, want):
+            np.testing.assert_array_equal(a, b)

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion from file to file: formats, names, the head, the report, and files that are wrong."""
+
+import json
+import random
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swinv2_model.cli import main
+from swinv2_model.weights import keys
+from swinv2_model.weights.convert import convert
+from swinv2_model.weights.errors import CheckpointError
+from swinv2_model.weights.files import read_checkpoint, write_checkpoint
+from swinv2_model.weights.load import infer_architecture, read_class_map, read_official
+from swinv2_model.weights.pth import read_pth, write_pth
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
+SUFFIXES = (".pth", ".safetensors", ".ckpt")
+
+
+@pytest.fixture(scope="module")
+def official() -> dict:
+    return read_official(GOLDEN)[0]
+
+
+def same(a: dict, b: dict) -> bool:
+    return list(a) == list(b) and all(
+        a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and a[k].tobytes() == b[k].tobytes() for k in a
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dialect", keys.DIALECTS)
+def test_every_name_and_format_and_back(official, tmp_path, dialect, suffix):
+    report = convert(GOLDEN, tmp_path / f"a{suffix}", to=dialect)
+    assert report.used == 79 and len(report.buffers) == 9
+    again = convert(tmp_path / f"a{suffix}", tmp_path / "b.pth")
+    assert again.dialect == dialect and again.buffers == []
+    assert same(read_pth(tmp_path / "b.pth"), official)
+    assert again.description.image_size == (64, 64) and again.description.window_size == (8, 8)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_half_precision_keeps_its_bits(official, tmp_path, suffix):
+    half = {name: array.astype(np.float16) for name, array in official.items()}
+    write_checkpoint(tmp_path / f"a{suffix}", keys.from_official(half, "timm"))
+    convert(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", to="hf")
+    convert(tmp_path / f"b{suffix}", tmp_path / "c.pth")
+    assert same(read_pth(tmp_path / "c.pth"), half)
+
+
+def test_bfloat16_of_safetensors_and_ckpt_is_widened(official, tmp_path):
+    import mindspore as ms
+
+    name = "norm.weight"
+    bits = (official[name].view(np.uint32) >> 16).astype("<u2")
+    header = json.dumps({name: {"dtype": "BF16", "shape": [64], "data_offsets": [0, 128]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bits.tobytes())
+    expected = (bits.astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(read_checkpoint(tmp_path / "a.safetensors")[0][name], expected)
+    ms.save_checkpoint(
+        [{"name": name, "data": ms.Tensor(expected).astype(ms.bfloat16)}], str(tmp_path / "a.ckpt")
+    )
+    assert np.array_equal(read_checkpoint(tmp_path / "a.ckpt")[0][name], expected)
+
+
+def test_mindspore_loads_the_ckpt(official, tmp_path):
+    import mindspore as ms
+
+    convert(GOLDEN, tmp_path / "a.ckpt")
+    loaded = ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert np.array_equal(
+        loaded["layers.0.blocks.0.norm1.gamma"].asnumpy(), official["layers.0.blocks.0.norm1.weight"]
+    )
+
+
+@pytest.mark.parametrize("verb", ["convert", "conv_pth2ckpt", "conv_pt2ckpt"])
+def test_command_line_in_both_spellings(tmp_path, verb, capsys):
+    out = tmp_path / "a.ckpt"
+    files = [str(GOLDEN), str(out)]
+    arguments = files if verb == "convert" else ["--pth_file", files[0], "--ckpt_file", files[1]]
+    assert main([verb, *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "79 parameters in official names; 9 buffers dropped" in said and str(out) in said
+    assert "64x64 images and 8x8 windows" in said
+    assert len(read_checkpoint(out)[0]) == 79
+
+
+def test_class_map_keeps_its_order(official, tmp_path):
+    order = [7, 2, 9, 2]
+    (tmp_path / "map.txt").write_text("\n".join(map(str, order)) + "\n\n")
+    report = convert(GOLDEN, tmp_path / "a.pth", cls_map_file=tmp_path / "map.txt")
+    arrays = read_pth(tmp_path / "a.pth")
+    assert np.array_equal(arrays["head.weight"], official["head.weight"][order])
+    assert np.array_equal(arrays["head.bias"], official["head.bias"][order])
+    assert any("10 -> 4 classes" in note for note in report.notes)
+
+
+def test_other_heads_are_set_to_zero_and_said(tmp_path):
+    report = convert(GOLDEN, tmp_path / "a.pth", num_classes=3)
+    arrays = read_pth(tmp_path / "a.pth")
+    assert arrays["head.weight"].shape == (3, 64) and not arrays["head.weight"].any()
+    assert any("10 classes in the checkpoint, 3 wanted: re-initialised" in note for note in report.notes)
+    convert(GOLDEN, tmp_path / "b.pth", num_classes=0)
+    assert "head.weight" not in read_pth(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("1\nx\n", "line 2 is 'x'"),
+        ("1\n\n2\n", "line 2 is ''"),
+        ("1\n-2\n", "line 2 is '-2'"),
+        ("1.5\n", "line 1 is '1.5'"),
+        ("1 2\n", "line 1 is '1 2'"),
+        ("99999999999999999999\n", "line 1"),
+        ("\u0663\n", "line 1"),
+        ("3\n10\n", "line 2 names class 10, but 'head.weight' of .*model_w8_64px.pth has 10"),
+        (b"\xff\xfe\x00", "binary"),
+    ],
+)
+def test_malformed_maps_are_told(tmp_path, text, message):
+    data = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "map.txt").write_bytes(data)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        convert(GOLDEN, tmp_path / "a.pth", cls_map_file=tmp_path / "map.txt")
+    assert "map.txt" in str(caught.value) and not (tmp_path / "a.pth").exists()
+
+
+def test_class_map_reads_crlf(tmp_path):
+    (tmp_path / "map.txt").write_bytes(b"5\r\n3\r\n")
+    assert read_class_map(tmp_path / "map.txt").tolist() == [5, 3]
+
+
+BLOCK = "layers.0.blocks.1."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop(f"{BLOCK}mlp.fc1.bias"), rf"Missing \(1\): {BLOCK}mlp.fc1.bias"),
+        (lambda a: a.pop("patch_embed.proj.weight"), "'patch_embed.proj.weight' is missing"),
+        (lambda a: a.pop("layers.0.downsample.norm.weight"), "layers.0.downsample.norm.weight"),
+        (lambda a: a.pop("head.bias"), r"Missing \(1\): head.bias"),
+        (lambda a: a.update(extra=np.zeros(3, np.float32)), r"Unused \(1\): extra"),
+        (
+            lambda a: a.update({f"{BLOCK}norm1.weight": np.zeros(33, np.float32)}),
+            rf"'{BLOCK}norm1.weight' \(33,\), expected \(32,\)",
+        ),
+        (lambda a: a.update({f"{BLOCK}norm1.weight": np.zeros(32, np.int32)}), "int32, expected floating"),
+        (lambda a: a.update({f"{BLOCK}norm1.weight": np.full(32, np.nan, np.float32)}), "NaN"),
+        (lambda a: a.update({"patch_embed.proj.weight": np.zeros((32, 48), np.float32)}), "expected rank 4"),
+        (lambda a: a.update({"patch_embed.proj.weight": np.zeros((32, 3, 4, 2), np.float32)}), "impossible"),
+        (lambda a: a.update({"layers.1.blocks.0.attn.logit_scale": np.zeros((0, 1, 1), np.float32)}), "impossible"),
+        (lambda a: [a.pop(k) for k in list(a) if k.startswith("layers.0.blocks.0.")], "layers.0.blocks.0"),
+    ],
+)  # fmt: skip
+def test_incomplete_and_wrong_models_are_told(official, tmp_path, change, message):
+    arrays = dict(official)
+    change(arrays)
+    write_pth(tmp_path / "broken.pth", arrays)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        convert(tmp_path / "broken.pth", tmp_path / "out.ckpt")
+    assert "broken.pth" in str(caught.value) and not (tmp_path / "out.ckpt").exists()
+
+
+def test_another_network_is_told(tmp_path, capsys):
+    write_checkpoint(tmp_path / "resnet.safetensors", {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)})
+    assert main(["convert", str(tmp_path / "resnet.safetensors"), str(tmp_path / "out.ckpt")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "resnet.safetensors" in said and "'conv1.weight'" in said
+    assert "Traceback" not in said and not (tmp_path / "out.ckpt").exists()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_files_are_told(tmp_path, suffix):
+    convert(GOLDEN, tmp_path / f"whole{suffix}")
+    data = (tmp_path / f"whole{suffix}").read_bytes()
+    for size in (0, 1, 7, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / f"cut{suffix}").write_bytes(data[:size])
+        with pytest.raises(CheckpointError, match=f"cut{suffix}"):
+            convert(tmp_path / f"cut{suffix}", tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_mutations_of_formats_without_checksums_are_clean(tmp_path, suffix):
+    """These formats cannot tell a changed weight; whatever else changes is an error, never another exception."""
+    convert(GOLDEN, tmp_path / f"whole{suffix}")
+    data = bytearray((tmp_path / f"whole{suffix}").read_bytes())
+    header = 8000 if suffix == ".safetensors" else len(data)
+    for seed in range(300):
+        rng = random.Random(seed)
+        changed = bytearray(data)
+        at = rng.randrange(min(header, len(changed)))
+        if seed % 3 == 0:
+            del changed[at : at + rng.randrange(1, 500)]
+        elif seed % 3 == 1:
+            changed[at] ^= 1 << rng.randrange(8)
+        else:
+            changed[at : at + 4] = rng.randbytes(4)
+        (tmp_path / f"changed{suffix}").write_bytes(changed)
+        try:
+            arrays, architecture, _ = read_official(tmp_path / f"changed{suffix}")
+        except CheckpointError as error:
+            assert f"changed{suffix}" in str(error)
+        else:
+            assert {k: v.shape for k, v in arrays.items()} == architecture.parameter_shapes()
+
+
+def test_bad_output_is_told(tmp_path, capsys):
+    for target, message in (("a.onnx", "expected a name ending in"), ("no/such/a.ckpt", "does not exist")):
+        assert main(["convert", str(GOLDEN), str(tmp_path / target)]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "none.pth"), str(tmp_path / "a.ckpt")]) == 2
+    assert "none.pth" in capsys.readouterr().err
+    assert main(["convert", str(GOLDEN)]) == 2
+    assert "expected IN and OUT" in capsys.readouterr().err
+    (tmp_path / "a.pth").write_bytes(GOLDEN.read_bytes())
+    assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a.pth")]) == 2
+    assert "is the checkpoint to convert itself" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path), str(tmp_path / "a.ckpt")]) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth"]
+
+
+def test_malformed_descriptions_are_told(official, tmp_path):
+    for text, message in (
+        ("{", "no JSON"),
+        ("[]", "JSON object"),
+        ("{}", "'image_size' is missing"),
+        ('{"image_size": 0, "window_size": 8}', "image_size: expected"),
+        ('{"image_size": 64, "window_size": 8, "pretrained_window_sizes": [1]}', "2 integers"),
+        ('{"image_size": 64, "window_size": 8, "pretrained_window_sizes": 3}', "2 integers"),
+    ):
+        write_checkpoint(tmp_path / "a.safetensors", official, {"swinv2_model": text})
+        with pytest.raises(CheckpointError, match=message):
+            read_official(tmp_path / "a.safetensors")
+
+
+def test_hugging_face_config_tells_the_sizes(official, tmp_path):
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    assert read_official(tmp_path / "model.safetensors")[2].description is None
+    config = {
+        "model_type": "swinv2",
+        "image_size": 64,
+        "window_size": 8,
+        "pretrained_window_sizes": [6, 6, 0, 0],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    made = read_official(tmp_path / "model.safetensors")[2].description
+    assert (made.image_size, made.window_size, made.pretrained_window_sizes) == ((64, 64), (8, 8), (6, 6))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="config.json: expected JSON"):
+        read_official(tmp_path / "model.safetensors")
+
+
+def test_pretrained_window_is_read_from_the_table(official, tmp_path):
+    """A table of window 16 normalised by 12 - 1 says so in its largest coordinate."""
+    raw = dict(read_pth(GOLDEN))
+    x = np.sign(np.arange(-15, 16)) * np.log2(np.abs(np.arange(-15, 16) * 8 / 11) + 1) / 3
+    table = np.stack(np.meshgrid(x, x, indexing="ij"), -1)[None].astype(np.float32)
+    for stage in (0, 1):
+        raw[f"layers.{stage}.blocks.0.attn.relative_coords_table"] = table
+    raw["layers.0.blocks.1.attn_mask"] = np.zeros((16, 1, 1), np.float32)
+    write_pth(tmp_path / "a.pth", raw)
+    made = read_official(tmp_path / "a.pth")[2].description
+    assert (made.image_size, made.window_size, made.pretrained_window_sizes) == (
+        (256, 256),
+        (16, 16),
+        (12, 12),
+    )
+
+
+def test_architecture_of_the_golden(official):
+    architecture = infer_architecture(official)
+    fields = json.loads(GOLDEN.with_suffix(".json").read_text())
+    assert (architecture.embed_dim, list(architecture.depths)) == (fields["embed_dim"], fields["depths"])
+    assert list(architecture.num_heads) == fields["num_heads"] and architecture.num_classes == 10
+
+
+def test_conversion_needs_neither_torch_nor_mindspore(tmp_path):
+    """.pth to .safetensors imports no framework: it runs where none is installed."""
+    import subprocess
+
+    code = (
+        "import sys; from swinv2_model.weights.convert import convert; "
+        f"convert({str(GOLDEN)!r}, {str(tmp_path / 'a.safetensors')!r}); "
+        "assert not {'torch', 'mindspore'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
