@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which elements a vector instruction touches: masks, counts, strides, and the rules on them.
+#include <algorithm>
+#include <string>
+
+#include "machine.h"
+#include "vector_common.h"
+
+namespace ascend_twin {
+
+namespace {
+
+void SetPrefix(uint64_t mask[2], int64_t n) {
+  mask[0] = n >= 64 ? ~0ull : (1ull << n) - 1;
+  mask[1] = n >= 128 ? ~0ull : n > 64 ? (1ull << (n - 64)) - 1 : 0;
+}
+
+void CheckNotCounter(Core& core, const char* name, const Where& where) {
+  if (core.vector.counter_mode)
+    core.Fail(
+        Rule::kMaskNotRestored, name, where,
+        "counter mode is still on (SetMaskCount), and this call sets a normal mask: SetMaskNorm is missing",
+        Pipe::kV);
+}
+
+}  // namespace
+
+bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
+                    Lanes* lanes) {
+  core.CheckStop();
+  if (core.stopped()) return false;
+  const int64_t per_repeat = 256 / element;
+  if (count <= 0) {
+    core.Fail(Rule::kCountRange, name, where, "count is " + std::to_string(count) + ", expected at least 1",
+              Pipe::kV);
+    return false;
+  }
+  CheckNotCounter(core, name, where);
+  lanes->repeats = static_cast<uint32_t>((count + per_repeat - 1) / per_repeat);
+  const int64_t tail = count - static_cast<int64_t>(lanes->repeats - 1) * per_repeat;
+  SetPrefix(lanes->mask, per_repeat);
+  SetPrefix(lanes->last_mask, tail);
+  // The 910 loops over 255 repeats and adds an instruction for the tail; the 910B counts in hardware.
+  const uint32_t whole = static_cast<uint32_t>(count / per_repeat);
+  lanes->instructions = core.soc() == Soc::kAscend910 ? (whole + 254) / 255 + (tail != per_repeat) : 1;
+  core.vector.mask[0] = core.vector.mask[1] = ~0ull;
+  return true;
+}
+
+bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   uint64_t count, int repeats, Lanes* lanes) {
+  core.CheckStop();
+  if (core.stopped()) return false;
+  if (!set_mask) return LanesFromBits(core, name, where, element, false, nullptr, repeats, lanes);
+  const uint64_t per_repeat = static_cast<uint64_t>(256 / element);
+  if (count < 1 || count > per_repeat) {
+    core.Fail(Rule::kMaskRange, name, where,
+              "mask is " + std::to_string(count) + ", expected 1.." + std::to_string(per_repeat), Pipe::kV);
+    return false;
+  }
+  uint64_t bits[2];
+  SetPrefix(bits, static_cast<int64_t>(count));
+  return LanesFromBits(core, name, where, element, true, bits, repeats, lanes);
+}
+
+bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask,
+                   const uint64_t* bits, int repeats, Lanes* lanes) {
+  core.CheckStop();
+  if (core.stopped()) return false;
+  if (repeats < 0 || repeats > 255) {
+    core.Fail(Rule::kRepeatRange, name, where,
+              "repeat times are " + std::to_string(repeats) + ", expected 0..255", Pipe::kV);
+    return false;
+  }
+  const int per_repeat = 256 / element;
+  lanes->instructions = 1;
+  if (!set_mask && core.vector.counter_mode) {
+    const int64_t count = static_cast<int64_t>(core.vector.mask[0]);
+    lanes->repeats = static_cast<uint32_t>((count + per_repeat - 1) / per_repeat);
+    SetPrefix(lanes->mask, per_repeat);
+    SetPrefix(lanes->last_mask, count - static_cast<int64_t>(lanes->repeats - 1) * per_repeat);
+    return lanes->repeats > 0;
+  }
+  lanes->repeats = static_cast<uint32_t>(repeats);
+  uint64_t used[2];
+  if (set_mask) {
+    CheckNotCounter(core, name, where);
+    used[0] = bits[0];
+    used[1] = per_repeat > 64 ? bits[1] : 0;
+    if (per_repeat <= 64 && bits[1] != 0 && bits[1] != ~0ull) {
+      core.Fail(Rule::kMaskRange, name, where,
+                "mask[1] has bits, but a repeat has only " + std::to_string(per_repeat) + " elements",
+                Pipe::kV);
+      return false;
+    }
+    if (used[0] == 0 && used[1] == 0) {
+      core.Fail(Rule::kMaskRange, name, where, "the mask selects nothing", Pipe::kV);
+      return false;
+    }
+    core.vector.mask[0] = bits[0];
+    core.vector.mask[1] = bits[1];
+    core.vector.explicit_mask = false;
+  } else {
+    used[0] = core.vector.mask[0];
+    used[1] = per_repeat > 64 ? core.vector.mask[1] : 0;
+  }
+  if (per_repeat < 64) used[0] &= (1ull << per_repeat) - 1;
+  for (int w = 0; w < 2; ++w) lanes->mask[w] = lanes->last_mask[w] = used[w];
+  return repeats > 0;
+}
+
+Access OperandAccess(const Operand& o, bool write, const Lanes& lanes, int per_repeat) {
+  const int size = SizeOf(o.type);
+  const int blocks = (per_repeat * size + 31) / 32;
+  uint64_t full[2];
+  SetPrefix(full, per_repeat);
+  const bool whole = lanes.mask[0] == full[0] && lanes.mask[1] == full[1] && lanes.last_mask[0] == full[0] &&
+                     lanes.last_mask[1] == full[1];
+  if (whole && o.block_stride == 1)
+    return Bursts(o.mem, write, o.addr, lanes.repeats, static_cast<uint32_t>(per_repeat * size),
+                  static_cast<int64_t>(o.repeat_stride) * kBlock);
+  Access a;
+  a.mem = o.mem;
+  a.write = write;
+  a.addr = o.addr;
+  a.count = lanes.repeats;
+  a.stride = static_cast<int64_t>(o.repeat_stride) * kBlock;
+  a.blocks = static_cast<uint16_t>(blocks);
+  a.block_stride = o.block_stride * kBlock;
+  a.element = static_cast<uint8_t>(size);
+  for (int w = 0; w < 2; ++w) {
+    a.mask[w] = lanes.mask[w] & full[w];
+    a.last_mask[w] = lanes.last_mask[w] & full[w];
+  }
+  return a;
+}
+
+bool CheckOperand(Core& core, const char* name, const Where& where, const Operand& o, int align) {
+  if (o.mem != Mem::kUB) {
+    core.Fail(Rule::kWrongPosition, name, where,
+              std::string("vector operands lie in UB, this one in ") + MemName(o.mem), Pipe::kV, o.mem,
+              o.addr);
+    return false;
+  }
+  if (o.addr % static_cast<uint32_t>(align)) {
+    core.Fail(Rule::kAlignment, name, where,
+              "address " + std::to_string(o.addr) + " of UB is not " + std::to_string(align) + " B aligned",
+              Pipe::kV, o.mem, o.addr);
+    return false;
+  }
+  return true;
+}
+
+bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Operand& o, const Access& a) {
+  if (!o.limit || a.count == 0) return true;
+  int64_t end = a.addr + static_cast<int64_t>(a.count - 1) * a.stride;
+  if (a.blocks) {
+    const int per_block = static_cast<int>(kBlock) / a.element;
+    int last = -1;
+    for (int bit = 0; bit < a.blocks * per_block && bit < 128; ++bit)
+      if (((a.count > 1 ? a.mask[bit >> 6] : 0) | a.last_mask[bit >> 6]) >> (bit & 63) & 1) last = bit;
+    if (last < 0) return true;
+    end += static_cast<int64_t>(last / per_block) * a.block_stride + (last % per_block + 1) * a.element;
+    // Only the last repeat may be partial: the one before can reach further.
+    if (a.count > 1) {
+      int body = -1;
+      for (int bit = 0; bit < a.blocks * per_block && bit < 128; ++bit)
+        if (a.mask[bit >> 6] >> (bit & 63) & 1) body = bit;
+      int tail = -1;
+      for (int bit = 0; bit < a.blocks * per_block && bit < 128; ++bit)
+        if (a.last_mask[bit >> 6] >> (bit & 63) & 1) tail = bit;
+      auto reach = [&](int bit) {
+        return bit < 0 ? int64_t{0}
+                       : static_cast<int64_t>(bit / per_block) * a.block_stride +
+                             (bit % per_block + 1) * a.element;
+      };
+      end = std::max(a.addr + static_cast<int64_t>(a.count - 2) * a.stride + reach(body),
+                     a.addr + static_cast<int64_t>(a.count - 1) * a.stride + reach(tail));
+    }
+  } else {
+    end += a.len;
+  }
+  if (end <= o.limit) return true;
+  core.Fail(Rule::kTensorRange, name, where,
+            std::string(a.write ? "writes" : "reads") + " up to byte " + std::to_string(end) +
+                " of UB, but its buffer ends at " + std::to_string(o.limit),
+            Pipe::kV, o.mem, end - 1);
+  return false;
+}
+
+namespace {
+
+// The 32 B blocks that repeat r of an operand touches: those with an active lane.
+int RepeatBlocks(const Operand& o, const Lanes& lanes, int per_repeat, uint32_t r, int64_t* out) {
+  const uint64_t* mask = r + 1 == lanes.repeats ? lanes.last_mask : lanes.mask;
+  const int per_block = static_cast<int>(kBlock) / SizeOf(o.type);
+  int n = 0;
+  for (int first = 0, b = 0; first < per_repeat; first += per_block, ++b) {
+    bool active = false;
+    for (int i = first; i < first + per_block && i < per_repeat; ++i) active |= mask[i >> 6] >> (i & 63) & 1;
+    if (active)
+      out[n++] = (o.addr + static_cast<int64_t>(r) * o.repeat_stride * kBlock +
+                  static_cast<int64_t>(b) * o.block_stride * kBlock) /
+                 kBlock;
+  }
+  return n;
+}
+
+}  // namespace
+
+// Within a repeat, source and destination overlap wholly or not at all; no repeat reads what an earlier one
+// wrote.
+bool CheckOverlap(Core& core, const char* name, const Where& where, const Operand& dst, const Operand& src,
+                  const Lanes& lanes, int per_repeat, bool accumulates) {
+  const uint32_t repeats = lanes.repeats;
+  const int dst_width = (per_repeat * SizeOf(dst.type) + 31) / 32,
+            src_width = (per_repeat * SizeOf(src.type) + 31) / 32;
+  auto extent = [&](const Operand& o, int blocks) {
+    return o.addr + static_cast<int64_t>(repeats - 1) * o.repeat_stride * kBlock +
+           static_cast<int64_t>(blocks - 1) * o.block_stride * kBlock + kBlock;
+  };
+  if (dst.mem != src.mem || repeats == 0 || extent(dst, dst_width) <= src.addr ||
+      extent(src, src_width) <= dst.addr)
+    return true;
+  const bool same_shape = dst.addr == src.addr && dst.block_stride == src.block_stride &&
+                          dst.repeat_stride == src.repeat_stride && dst_width == src_width;
+  if (same_shape && dst.block_stride == 1 && static_cast<int>(dst.repeat_stride) >= dst_width) return true;
+  if (same_shape && dst.repeat_stride == 0 && repeats == 1) return true;
+  const bool chained = accumulates && (dst.repeat_stride == 0 || src.repeat_stride == 0);
+  int64_t d[64], s[64];
+  for (uint32_t r = 0; r < repeats; ++r) {
+    const int dst_blocks = RepeatBlocks(dst, lanes, per_repeat, r, d);
+    int src_blocks = RepeatBlocks(src, lanes, per_repeat, r, s);
+    int common = 0;
+    for (int i = 0; i < dst_blocks; ++i) common += std::find(s, s + src_blocks, d[i]) != s + src_blocks;
+    if (common && !(common == dst_blocks && dst_blocks == src_blocks && d[0] == s[0])) {
+      core.Fail(Rule::kOverlapInRepeat, name, where,
+                "in repeat " + std::to_string(r) + " destination and source share " + std::to_string(common) +
+                    " of " + std::to_string(dst_blocks) + " blocks",
+                Pipe::kV, dst.mem, d[0] * kBlock);
+      return false;
+    }
+    for (uint32_t later = r + 1; later < repeats && !chained; ++later) {
+      src_blocks = RepeatBlocks(src, lanes, per_repeat, later, s);
+      for (int i = 0; i < dst_blocks; ++i)
+        if (std::find(s, s + src_blocks, d[i]) != s + src_blocks) {
+          core.Fail(Rule::kOverlapAcrossRepeats, name, where,
+                    "repeat " + std::to_string(r) + " writes a block that repeat " + std::to_string(later) +
+                        " reads",
+                    Pipe::kV, dst.mem, d[i] * kBlock);
+          return false;
+        }
+    }
+  }
+  return true;
+}
+
+}  // namespace ascend_twin

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules on what is read and written when: blank memory, hazards, GM and its races.
+#include "check.h"
+
+namespace {
+
+constexpr bool k910B = ASCEND_TWIN_ARCH == 2201;
+constexpr uint32_t kUsable = k910B ? 184 * 1024 : 248 * 1024;
+constexpr int kIds = k910B ? 8 : 4;
+
+LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
+  return {TPosition::VECCALC, addr, elements};
+}
+GlobalTensor<float> Global(GM_ADDR p) {
+  GlobalTensor<float> g;
+  g.SetGlobalBuffer((__gm__ float*)p);
+  return g;
+}
+
+template <HardEvent e>
+void Order(int id = 0) {
+  SetFlag<e>(id);
+  WaitFlag<e>(id);
+}
+
+// in[0, n) doubled into out: every rule's kernel starts from this one.
+void Double(Tensors t, const std::function<void(LocalTensor<float>, LocalTensor<float>)>& compute,
+            int n = 256) {
+  auto x = Ub(0, 2048), y = Ub(8192, 2048);
+  DataCopy(x, Global(t.in), n);
+  Order<HardEvent::MTE2_V>();
+  compute(x, y);
+  Order<HardEvent::V_MTE3>();
+  DataCopy(Global(t.out), y, n);
+}
+
+}  // namespace
+
+TWIN_TEST(uninitialised_read) {
+  auto kernel = [](int n) {
+    return [n](Tensors t) {
+      Double(t, [n](LocalTensor<float> x, LocalTensor<float> y) { Muls(y, x, 2.f, n); });
+    };
+  };
+  ExpectRule(Rule::kUninitialised, kernel(257), kernel(256));
+  // A buffer that the queue hands out again holds nothing.
+  auto queue = [](bool load) {
+    return [load](Tensors t) {
+      TPipe pipe;
+      TQue<TPosition::VECIN, 1> q;
+      TBuf<> b;
+      pipe.InitBuffer(q, 1, 256);
+      pipe.InitBuffer(b, 256);
+      for (int i = 0; i < 2; ++i) {
+        auto x = q.AllocTensor<float>();
+        if (i == 0 || load) DataCopy(x, Global(t.in), 64);
+        q.EnQue(x);
+        x = q.DeQue<float>();
+        PipeBarrier<PIPE_V>();
+        Muls(b.Get<float>(), x, 2.f, 64);
+        q.FreeTensor(x);
+      }
+    };
+  };
+  ExpectRule(Rule::kUninitialised, queue(false), queue(true));
+  // GM that nobody wrote.
+  auto gm = [](bool from_in) {
+    return [from_in](Tensors t) { DataCopy(Ub(0, 64), Global(from_in ? t.in : t.workspace), 64); };
+  };
+  ExpectRule(Rule::kUninitialised, gm(false), gm(true));
+}
+
+TWIN_TEST(hazard_read_after_write) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256), y = Ub(8192, 256);
+      DataCopy(x, Global(t.in), 256);
+      if (wait) Order<HardEvent::MTE2_V>();
+      Muls(y, x, 2.f, 256);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, kernel(false), kernel(true));
+  // Within the vector pipe a barrier is needed; the compiler's automatic sync puts it there.
+  auto pipe_v = [](bool barrier) {
+    return [barrier](Tensors t) {
+      Double(t, [barrier](LocalTensor<float> x, LocalTensor<float> y) {
+        Muls(y, x, 2.f, 256);
+        if (barrier) PipeBarrier<PIPE_V>();
+        Adds(y[512], y, 1.f, 256);
+      });
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, pipe_v(false), pipe_v(true));
+  LaunchOptions automatic;
+  automatic.auto_pipe_v = true;
+  ExpectClean("automatic sync", pipe_v(false), automatic);
+  // Scalar reads need V_S, scalar writes S_V.
+  auto scalar = [](bool wait) {
+    return [wait](Tensors) {
+      auto x = Ub(0, 64);
+      Duplicate(x, 3.f, 64);
+      if (wait) Order<HardEvent::V_S>();
+      CHECK(!wait || x.GetValue(5) == 3.f, "a waited read sees the value");
+      if (!wait) (void)x.GetValue(5);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, scalar(false), scalar(true));
+  auto scalar_write = [](bool wait) {
+    return [wait](Tensors t) {
+      Double(t, [wait](LocalTensor<float> x, LocalTensor<float> y) {
+        y.SetValue(300, 7.f);
+        if (wait) Order<HardEvent::S_V>();
+        Adds(x[512], y[296], 1.f, 1, 1, UnaryRepeatParams());
+      });
+    };
+  };
+  (void)scalar_write;
+  auto scalar_to_vector = [](bool wait) {
+    return [wait](Tensors) {
+      auto x = Ub(0, 64), y = Ub(512, 64);
+      for (uint32_t i = 0; i < 64; ++i) x.SetValue(i, 1.f);
+      if (wait) Order<HardEvent::S_V>();
+      Adds(y, x, 1.f, 64);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, scalar_to_vector(false), scalar_to_vector(true));
+  // GM written and read back by one core.
+  auto through_gm = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 64);
+      DataCopy(x, Global(t.in), 64);
+      Order<HardEvent::MTE2_MTE3>();
+      DataCopy(Global(t.workspace), x, 64);
+      if (wait) Order<HardEvent::MTE3_MTE2>();
+      DataCopy(Ub(1024, 64), Global(t.workspace), 64);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, through_gm(false), through_gm(true));
+}
+
+TWIN_TEST(hazard_write_after_read) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256), y = Ub(8192, 256);
+      DataCopy(x, Global(t.in), 256);
+      Order<HardEvent::MTE2_V>();
+      Muls(y, x, 2.f, 256);
+      if (wait) Order<HardEvent::V_MTE2>();
+      DataCopy(x, Global(t.in), 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWar, kernel(false), kernel(true));
+  auto store = [](bool wait) {
+    return [wait](Tensors t) {
+      Double(t, [](LocalTensor<float> x, LocalTensor<float> y) { Muls(y, x, 2.f, 256); });
+      if (wait) Order<HardEvent::MTE3_V>();
+      Duplicate(Ub(8192, 256), 0.f, 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWar, store(false), store(true));
+}
+
+TWIN_TEST(hazard_write_after_write) {
+  auto kernel = [](bool wait) {
+    return [wait](Tensors t) {
+      auto x = Ub(0, 256);
+      Duplicate(x, 0.f, 256);
+      if (wait) Order<HardEvent::V_MTE2>();
+      DataCopy(x, Global(t.in), 256);
+    };
+  };
+  ExpectRule(Rule::kHazardWaw, kernel(false), kernel(true));
+  auto dma = [](bool barrier) {
+    return [barrier](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      if (barrier) PipeBarrier<PIPE_MTE2>();
+      DataCopy(Ub(128, 64), Global(t.in), 64);
+    };
+  };
+  ExpectRule(Rule::kHazardWaw, dma(false), dma(true));
+}
+
+// Accumulating Mmads into one tile: small ones need PipeBarrier<PIPE_M>, large ones are kept in order.
+TWIN_TEST(mmad_accumulation_barrier) {
+  LaunchOptions o;
+  if constexpr (k910B) o.kernel_type = KernelType::kAicOnly;
+  auto kernel = [](int m, int n, bool barrier) {
+    return [m, n, barrier](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      const LocalTensor<half> a(TPosition::A2, 0, 16384), b(TPosition::B2, 0, 16384);
+      LoadData(a, g, LoadData2DParams(0, 16, 1, 0, 0, false, 0));
+      LoadData(b, g, LoadData2DParams(0, 16, 1, 0, 0, false, 0));
+      Order<HardEvent::MTE2_M>();
+      MmadParams p;
+      p.m = m, p.n = n, p.k = 16;
+      const LocalTensor<float> c(TPosition::CO1, 0, 16384);
+      Mmad(c, a, b, p);
+      if (barrier) PipeBarrier<PIPE_M>();
+      p.cmatrixInitVal = false;
+      Mmad(c, a, b, p);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, kernel(48, 48, false), kernel(48, 48, true), o);
+  ExpectClean("ten fractals", kernel(32, 80, false), o);
+}
+
+TWIN_TEST(gm_out_of_bounds) {
+  auto kernel = [](int from) {
+    return [from](Tensors t) { DataCopy(Ub(0, 64), Global(t.in)[static_cast<uint64_t>(from)], 64); };
+  };
+  ExpectRule(Rule::kGmOutOfBounds, kernel(kFloats - 63), kernel(kFloats - 64));
+  auto write = [](int gap) {
+    return [gap](Tensors t) {
+      Duplicate(Ub(0, 64), 0.f, 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out)[kFloats - 64], Ub(0, 64), DataCopyParams(2, 4, 0, gap));
+    };
+  };
+  ExpectRule(Rule::kGmOutOfBounds, write(1), write(0));
+}
+
+TWIN_TEST(gm_pointers_beyond_a_tensor_mean_that_tensor) {
+  const Report r = RunOnce([](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + kFloats * 4 + 64), 64); }, {});
+  CHECK(!r.ok() && r.errors[0].rule == Rule::kGmOutOfBounds, "out of bounds");
+  CHECK(!r.ok() && r.errors[0].detail.find("'in'") != std::string::npos, "by name");
+  ExpectClean("a null tensor that nobody uses", [](Tensors) { (void)Global(nullptr); });
+}
+
+TWIN_TEST(gm_unknown_pointer) {
+  ExpectRule(
+      Rule::kGmUnknown,
+      [](Tensors) {
+        static float outside[64];
+        DataCopy(Ub(0, 64), Global(reinterpret_cast<GM_ADDR>(outside)), 64);
+      },
+      [](Tensors t) { DataCopy(Ub(0, 64), Global(t.in + 256), 64); });
+}
+
+TWIN_TEST(gm_write_to_input) {
+  auto kernel = [](bool to_input) {
+    return [to_input](Tensors t) {
+      Duplicate(Ub(0, 64), 0.f, 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(to_input ? t.in : t.out), Ub(0, 64), 64);
+    };
+  };
+  ExpectRule(Rule::kGmWriteToInput, kernel(true), kernel(false));
+}
+
+TWIN_TEST(gm_race) {
+  LaunchOptions two;
+  two.block_dim = 2;
+  auto kernel = [](int step) {
+    return [step](Tensors t) {
+      Duplicate(Ub(0, 16), 1.f, 16);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out)[static_cast<uint64_t>(GetBlockIdx() * step)], Ub(0, 16), 16);
+    };
+  };
+  ExpectRule(Rule::kGmRace, kernel(8), kernel(16), two);
+  // Scalar writes: neighbours within 64 B.
+  auto scalar = [](int step) {
+    return [step](Tensors t) { Global(t.out).SetValue(static_cast<uint64_t>(GetBlockIdx() * step), 1.f); };
+  };
+  ExpectRule(Rule::kGmRace, scalar(8), scalar(16), two);
+  // One core reads what the other writes.
+  ExpectRule(
+      Rule::kGmRace,
+      [](Tensors t) {
+        if (GetBlockIdx() == 0) {
+          Duplicate(Ub(0, 64), 1.f, 64);
+          Order<HardEvent::V_MTE3>();
+          DataCopy(Global(t.workspace), Ub(0, 64), 64);
+        } else {
+          DataCopy(Ub(0, 64), Global(t.workspace), 64);
+        }
+      },
+      nullptr, two);
+}
+
+TWIN_TEST(gm_cache) {
+  auto kernel = [](bool clean) {
+    return [clean](Tensors t) {
+      auto g = Global(t.workspace);
+      for (uint64_t i = 0; i < 8; ++i) g.SetValue(i, 1.f);
+      if (clean) DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(g);
+      Order<HardEvent::S_MTE2>();
+      DataCopy(Ub(0, 8), g, 8);
+    };
+  };
+  ExpectRule(Rule::kGmCache, kernel(false), kernel(true));
+  auto stale = [](bool invalidate) {
+    return [invalidate](Tensors t) {
+      auto g = Global(t.zeroed);
+      (void)g.GetValue(0);
+      Duplicate(Ub(0, 8), 2.f, 8);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(g, Ub(0, 8), 8);
+      Order<HardEvent::MTE3_S>();
+      if (invalidate)
+        DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(g);
+      CHECK(!invalidate || g.GetValue(1) == 2.f, "an invalidated line is read anew");
+      if (!invalidate) (void)g.GetValue(1);
+    };
+  };
+  ExpectRule(Rule::kGmCache, stale(false), stale(true));
+}
+
+TWIN_TEST(sync_workspace_and_block_dim) {
+  LaunchOptions o;
+  o.block_dim = 4;
+  auto kernel = [](bool zeroed, uint32_t bytes) {
+    return [zeroed, bytes](Tensors t) {
+      GlobalTensor<int32_t> g;
+      g.SetGlobalBuffer((__gm__ int32_t*)(zeroed ? t.zeroed : t.workspace));
+      LocalTensor<int32_t> ub(TPosition::VECCALC, 1024, bytes / 4);
+      auto x = Ub(0, 64);
+      Duplicate(x, static_cast<float>(GetBlockIdx()), 64);
+      Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.workspace)[4096 + static_cast<uint64_t>(GetBlockIdx()) * 64], x, 64);
+      SyncAll(g, ub);
+      const auto other = static_cast<uint64_t>((GetBlockIdx() + 1) % GetBlockNum());
+      DataCopy(x, Global(t.workspace)[4096 + other * 64], 64);
+      Order<HardEvent::MTE2_S>();
+      CHECK(x.GetValue(0) == static_cast<float>(other), "what the neighbour wrote before the sync");
+    };
+  };
+  ExpectRule(Rule::kSyncWorkspace, kernel(true, 96), kernel(true, 128), o);
+  ExpectRule(Rule::kSyncWorkspace, kernel(false, 128), nullptr, o);
+  o.block_dim = 41;
+  ExpectRule(Rule::kBlockDim, kernel(true, 2048), nullptr, o);
+}
