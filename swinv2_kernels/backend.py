@@ -124,8 +124,8 @@ def _why_unavailable(name: str) -> Optional[str]:
             return (
                 f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
             )
-        if name != "cpu":
-            return "this version has no Ascend C twin"
+        if name == "twin-910b":
+            return "this version has no kernel for the 910B; use 'twin-910'"
     return None
 
 

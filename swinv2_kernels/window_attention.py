@@ -22,6 +22,7 @@ Size = Union[int, tuple[int, int]]
 
 LOGIT_SCALE_MAX = math.log(100.0)
 NO_VALID_SIZE = (-1, -1)
+FORWARD_ONLY = ("twin-910",)
 
 
 def window_attention(
@@ -167,12 +168,25 @@ def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
         "mask_value": mask_value,
         "cosine": cosine,
     }
-    gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
+    if backend in FORWARD_ONLY:
 
-    def bprop(qkv, bias_table, scale, out, dout):
-        return gradient(qkv, bias_table, scale, out[0], out[1], dout[0])
+        def bprop(qkv, bias_table, scale, out, dout):
+            return _no_gradient(backend)
+
+    else:
+        gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
+
+        def bprop(qkv, bias_table, scale, out, dout):
+            return gradient(qkv, bias_table, scale, out[0], out[1], dout[0])
 
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
+
+
+@constexpr
+def _no_gradient(backend):
+    raise RuntimeError(
+        f"back end {backend!r} has no backward kernel yet; use 'cpu' or 'reference' for gradients"
+    )
 
 
 # ---- checks ----
