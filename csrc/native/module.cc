@@ -11,7 +11,9 @@
 
 namespace swinv2 {
 
+#if defined(SWINV2_TWIN)
 void register_twin(py::module_ native);  // twin.cc
+#endif
 
 namespace {
 
@@ -199,7 +201,9 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
         "The gradients (dx, dbias) for the cotangent dout.");
 
+#if defined(SWINV2_TWIN)
   register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
+#endif
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

@@ -24,6 +24,7 @@
 #include "tests/check.h"
 #include "tests/formula.h"
 #include "window_attention/window_attention_host.h"
+#include "window_attention/window_attention_twin_host.h"
 
 namespace swinv2 {
 namespace {
@@ -197,31 +198,48 @@ const Geometry kGeometries[] = {
     {"tiny vectors", 1, 1, 2, 4, 4, 2, 2, 1, 8, 0, 0, -100, true, 1e-4},
 };
 
+struct AttentionProblem {
+  WindowAttention op;
+  formula::AttentionInputs in;
+};
+
+AttentionProblem problem(const Geometry& g, DType dtype, std::mt19937& generator) {
+  const int64_t height = g.rows * g.window_h, width = g.cols * g.window_w, C = g.heads * g.head_dim;
+  const int64_t tokens = g.batch * height * width;
+  const WindowAttention op = check_window_attention(
+      {g.batch, height, width, 3 * C}, dtype, {g.heads, 2 * g.window_h - 1, 2 * g.window_w - 1}, {g.heads},
+      {g.shift_h, g.shift_w, height - g.cut_h, width - g.cut_w, g.mask_value, g.cosine});
+  formula::AttentionInputs in{normal(generator, tokens * 3 * C, 1, dtype),
+                              normal(generator, g.heads * op.table_size(), 2), Array<float>(g.heads),
+                              normal(generator, tokens * C, 1, dtype)};
+  for (int64_t i = 0; i < tokens * 3 * C; ++i)
+    if (i % (3 * C) < 2 * C) in.qkv[i] = float(formula::round_to(dtype, g.factor * in.qkv[i]));
+  for (int64_t head = 0; head < g.heads; ++head)
+    in.scale[head] = g.cosine ? 5.f + 10.f * head : 1.f / std::sqrt(float(g.head_dim));
+  return {op, in};
+}
+
+// Padding is never read: NaN there changes nothing.
+void poison_padding(AttentionProblem& p) {
+  const WindowGeometry& g = p.op.geometry;
+  const int64_t C = p.op.num_heads * p.op.head_dim;
+  for (int64_t t = 0; t < g.batch * g.height * g.width; ++t)
+    if (t / g.width % g.height >= g.valid_h || t % g.width >= g.valid_w) {
+      std::fill_n(p.in.qkv.begin() + t * 3 * C, 3 * C, NAN);
+      std::fill_n(p.in.dout.begin() + t * C, C, NAN);
+    }
+}
+
 void attention_tests() {
   std::mt19937 generator(1);
   for (const Geometry& g : kGeometries)
     for (DType dtype : kDTypes) {
-      const int64_t height = g.rows * g.window_h, width = g.cols * g.window_w, C = g.heads * g.head_dim;
-      const int64_t tokens = g.batch * height * width;
-      const WindowAttention op = check_window_attention(
-          {g.batch, height, width, 3 * C}, dtype, {g.heads, 2 * g.window_h - 1, 2 * g.window_w - 1},
-          {g.heads}, {g.shift_h, g.shift_w, height - g.cut_h, width - g.cut_w, g.mask_value, g.cosine});
-      formula::AttentionInputs in{normal(generator, tokens * 3 * C, 1, dtype),
-                                  normal(generator, g.heads * op.table_size(), 2), Array<float>(g.heads),
-                                  normal(generator, tokens * C, 1, dtype)};
-      for (int64_t i = 0; i < tokens * 3 * C; ++i)
-        if (i % (3 * C) < 2 * C) in.qkv[i] = float(formula::round_to(dtype, g.factor * in.qkv[i]));
-      for (int64_t head = 0; head < g.heads; ++head)
-        in.scale[head] = g.cosine ? 5.f + 10.f * head : 1.f / std::sqrt(float(g.head_dim));
+      AttentionProblem given = problem(g, dtype, generator);
+      const WindowAttention& op = given.op;
+      const formula::AttentionInputs& in = given.in;
       const auto exact = formula::attention<double>(op, in, false);
       const auto plain = formula::attention<float>(op, in, true);
-
-      // Padding is never read: NaN there changes nothing.
-      for (int64_t t = 0; t < tokens; ++t)
-        if (t / width % height >= op.geometry.valid_h || t % width >= op.geometry.valid_w) {
-          std::fill_n(in.qkv.begin() + t * 3 * C, 3 * C, NAN);
-          std::fill_n(in.dout.begin() + t * C, C, NAN);
-        }
+      poison_padding(given);
       with_isas([&] {
         std::vector<AttentionRun> first;
         with_threads([&](int threads) {
@@ -245,6 +263,29 @@ void attention_tests() {
       });
     }
 }
+
+#if defined(SWINV2_TWIN)
+// The Ascend 910 kernel on the twin, where the chip takes the geometry.
+void twin_tests() {
+  std::mt19937 generator(5);
+  int ran = 0;
+  for (const Geometry& g : kGeometries) {
+    if (g.head_dim % 16 || g.head_dim > 64 || g.factor != 1) continue;
+    AttentionProblem given = problem(g, DType::kFloat16, generator);
+    const auto exact = formula::attention<double>(given.op, given.in, false);
+    const auto plain = formula::attention<float>(given.op, given.in, true);
+    poison_padding(given);
+    const Stored qkv(DType::kFloat16, given.in.qkv);
+    Stored out(DType::kFloat16, given.in.dout.size());
+    Array<float> stats(product_of(stats_shape(given.op)));
+    window_attention_forward_twin_910(
+        given.op, {qkv.data(), given.in.table.data(), given.in.scale.data(), out.data(), stats.data()});
+    expect_close(g.name + std::string(", twin: out"), DType::kFloat16, out, exact.out, plain.out);
+    ++ran;
+  }
+  CHECK(ran > 3, "the twin runs " << ran << " geometries");
+}
+#endif
 
 // A NaN stays in its window and head.
 void isolation_tests() {
@@ -492,6 +533,9 @@ int main(int count, char** arguments) {
   parallel_tests();
   error_tests();
   attention_tests();
+#if defined(SWINV2_TWIN)
+  twin_tests();
+#endif
   isolation_tests();
   layer_norm_tests();
   gelu_tests();
