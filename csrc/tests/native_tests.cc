@@ -139,6 +139,14 @@ void expect_same(const std::string& name, int threads, const void* a, const void
         name << " changes with " << threads << " threads, " << isa_name(active_isa()));
 }
 
+// results: of one number of threads; first: of the first, taken over where empty.
+void expect_same(const std::string& name, int threads, std::vector<Stored> results,
+                 std::vector<Stored>& first) {
+  if (first.empty()) first = results;
+  for (size_t i = 0; i < first.size(); ++i)
+    expect_same(name, threads, results[i].data(), first[i].data(), first[i].bytes.size());
+}
+
 template <class F>
 void with_isas(F&& f) {
   for (Isa isa : supported_isas()) {
@@ -374,8 +382,8 @@ void layer_norm_tests() {
   constexpr DType kFloat = DType::kFloat32, kHalf = DType::kFloat16, kBrain = DType::kBFloat16;
   const std::pair<DType, DType> pairs[] = {
       {kFloat, kFloat}, {kHalf, kHalf}, {kBrain, kBrain}, {kFloat, kHalf}, {kFloat, kBrain}};
-  const int64_t shapes[][3] = {
-      {2, 30, 96}, {3, 5, 2}, {2, 1, 7}, {1, 3, 37}, {2, 9, 200}};  // samples, rows, C
+  const int64_t shapes[][3] = {{2, 30, 96}, {3, 5, 2},    {2, 1, 7}, {1, 3, 37},
+                               {2, 9, 200}, {3, 250, 100}};  // samples, rows, C: the last in parts
   for (const auto& shape : shapes)
     for (const auto& pair : pairs) {
       const DType x_dtype = pair.first, dtype = pair.second;
@@ -391,7 +399,7 @@ void layer_norm_tests() {
       const auto plain = formula::residual_layer_norm<float>(op, in);
       const Stored x(x_dtype, in.x), y(dtype, in.y), dout(x_dtype, in.dout);
       with_isas([&] {
-        std::vector<Stored> firsts;
+        std::vector<Stored> first;
         with_threads([&](int threads) {
           Stored out(x_dtype, n), dy(dtype, n);
           Array<float> stats(2 * samples * rows), dgamma(C), dbeta(C), dkeep(samples);
@@ -409,11 +417,10 @@ void layer_norm_tests() {
                        4 * root(samples * rows));
           expect_close("layer norm: dkeep", DType::kFloat32, dkeep, exact.dkeep, plain.dkeep,
                        16 * root(rows * C));
-          firsts.push_back(std::move(dy));
-          firsts.push_back(Stored(DType::kFloat32, dgamma));
-          for (int i : {0, 1})
-            expect_same("layer norm", threads, firsts[firsts.size() - 2 + i].data(), firsts[i].data(),
-                        firsts[i].bytes.size());
+          std::vector<Stored> results{std::move(out), std::move(dy)};
+          for (const Array<float>* sums : {&dgamma, &dbeta, &dkeep})
+            results.emplace_back(DType::kFloat32, *sums);
+          expect_same("layer norm", threads, results, first);
         });
       });
     }
@@ -421,7 +428,7 @@ void layer_norm_tests() {
 
 void gelu_tests() {
   std::mt19937 generator(4);
-  const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}};  // rows, C
+  const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}, {750, 100}};  // rows, C: the last in parts
   for (const auto& shape : shapes)
     for (DType dtype : kDTypes)
       for (bool tanh : {false, true}) {
@@ -434,7 +441,7 @@ void gelu_tests() {
         const auto plain = formula::bias_gelu<float>(op, in);
         const Stored x(dtype, in.x), dout(dtype, in.dout);
         with_isas([&] {
-          std::vector<Stored> firsts;
+          std::vector<Stored> first;
           with_threads([&](int threads) {
             Stored out(dtype, n), dx(dtype, n);
             Array<float> dbias(C);
@@ -443,11 +450,8 @@ void gelu_tests() {
             expect_close("gelu: out", dtype, out, exact.out, plain.out);
             expect_close("gelu: dx", dtype, dx, exact.dx, plain.dx);
             expect_close("gelu: dbias", DType::kFloat32, dbias, exact.dbeta, plain.dbeta, 2 * root(rows));
-            firsts.push_back(std::move(dx));
-            firsts.push_back(Stored(DType::kFloat32, dbias));
-            for (int i : {0, 1})
-              expect_same("gelu", threads, firsts[firsts.size() - 2 + i].data(), firsts[i].data(),
-                          firsts[i].bytes.size());
+            expect_same("gelu", threads, {std::move(out), std::move(dx), Stored(DType::kFloat32, dbias)},
+                        first);
           });
         });
       }
