@@ -83,6 +83,14 @@ def some_gelu(rows):
     return _native.bias_gelu_forward(x, np.zeros(96, np.float32))
 
 
+def test_threads_are_the_cores_whatever_mindspore_sets():
+    import mindspore as ms
+
+    tensor = ms.Tensor([1.0])
+    (tensor + tensor).asnumpy()  # sets OMP_NUM_THREADS=1
+    assert _native.num_threads() == len(os.sched_getaffinity(0))
+
+
 def test_callers_share_the_threads():
     _native.set_num_threads(3)
     expected = [some_gelu(rows) for rows in (1, 700, 3000)]

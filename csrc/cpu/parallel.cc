@@ -33,12 +33,13 @@ int checked(long n, const char* argument, const std::string& got) {
                         std::to_string(kMaxThreads) + " threads, got " + got);
 }
 
-int threads_from_environment(const char* name) {
-  const char* value = std::getenv(name);
+int threads_from_environment() {
+  constexpr const char* kName = "SWINV2_KERNELS_NUM_THREADS";
+  const char* value = std::getenv(kName);
   if (!value || !*value) return 0;
   char* end;
   const long n = std::strtol(value, &end, 10);
-  return checked(*end && *end != ',' ? -1 : n, name, std::string("'") + value + "'");
+  return checked(*end ? -1 : n, kName, std::string("'") + value + "'");
 }
 
 // The cores that this process may use.
@@ -158,9 +159,8 @@ struct Free {
 
 int num_threads() {
   if (const int n = requested.load()) return n;
-  for (const char* name : {"SWINV2_KERNELS_NUM_THREADS", "OMP_NUM_THREADS"})
-    if (const int n = threads_from_environment(name)) return n;
-  return available_cores();
+  if (const int n = threads_from_environment()) return n;
+  return available_cores();  // not OMP_NUM_THREADS: MindSpore sets it to 1 at its first operator
 }
 
 void set_num_threads(int n) {

@@ -7,8 +7,8 @@
 
 namespace swinv2 {
 
-// Threads the next kernel uses: set_num_threads, else SWINV2_KERNELS_NUM_THREADS, else OMP_NUM_THREADS, else
-// one a core. InvalidArgument outside 0 .. 1024; 0 is the default.
+// Threads the next kernel uses: set_num_threads, else SWINV2_KERNELS_NUM_THREADS, else one a core.
+// InvalidArgument outside 0 .. 1024; 0 is the default.
 int num_threads();
 void set_num_threads(int n);
 
