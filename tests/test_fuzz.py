@@ -26,21 +26,20 @@ def test_many_random_cases(first):
 
 
 @pytest.fixture(scope="module")
-def good():
-    call = fuzz_bad.valid_call(backward=True)
-    return call, call.run()
+def checker():
+    return fuzz_bad.Checker()
 
 
 @pytest.mark.parametrize("first", range(0, CASES, 100))
-def test_random_bad_calls(good, first):
+def test_random_bad_calls(checker, first):
     for seed in range(first, first + 100):
-        fuzz_bad.check(seed, *good)
+        checker.check(seed)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("first", range(CASES, EXHAUSTIVE, 100))
-def test_many_random_bad_calls(good, first):
-    test_random_bad_calls(good, first)
+def test_many_random_bad_calls(checker, first):
+    test_random_bad_calls(checker, first)
 
 
 # ---- the fuzzer itself ----
