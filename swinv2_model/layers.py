@@ -242,7 +242,9 @@ class PatchMerging(nn.Cell):
     def construct(self, x):
         x = pad_grid(x, x.shape[1] % 2, x.shape[2] % 2)
         reduction = self.reduction
-        return self.norm(patch_merging(x.astype(reduction.dtype), reduction.weight, backend=reduction.backend))
+        return self.norm(
+            patch_merging(x.astype(reduction.dtype), reduction.weight, backend=reduction.backend)
+        )
 
 
 class Stage(nn.Cell):

@@ -81,12 +81,32 @@ SWINV2_INLINE void store_in_row(T* dx, const Linear& op, int64_t row, int64_t c,
     to[view.offset((c + i) / view.length) + (c + i) % view.length] = from_float<T>(v[i]);
 }
 
-// Calls f(Rows<V>) for the vectors that `columns` fill of a panel.
+// The vectors that `columns` fill of a panel.
+int64_t vectors_of(int64_t columns) {
+  return columns > 2 * kLanes ? 3 : columns > kLanes ? 2 : 1;
+}
+
+// Calls f(Rows<V>) for them.
 template <class F>
 SWINV2_INLINE void with_panel(int64_t columns, F&& f) {
-  if (columns > 2 * kLanes) return f(Rows<3>{});
-  if (columns > kLanes) return f(Rows<2>{});
-  f(Rows<1>{});
+  switch (vectors_of(columns)) {
+    case 1:
+      return f(Rows<1>{});
+    case 2:
+      return f(Rows<2>{});
+    default:
+      return f(Rows<3>{});
+  }
+}
+
+// tile (rows, kWidth) = a (rows, K) times panel (K, vectors), summed in registers.
+void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K) {
+  with_panel(vectors * kLanes, [&](auto columns) {
+    with_rows(rows, [&](auto block) {
+      constexpr int M = decltype(block)::value, V = decltype(columns)::value;
+      block_product<M, V>(tile, kWidth, nullptr, a, panel, V * kLanes, K);
+    });
+  });
 }
 
 // panel (K, V * kLanes) = rows n0 .. of W, transposed; zeros beyond its last row.
@@ -117,12 +137,12 @@ void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t
 }
 
 // (rows, reduced) times (reduced, columns), both loaded by the caller:
-//   pack(panel, V, c)           the panel of V vectors from column c on
-//   rows(packed, row, count)    -> (count, reduced), `packed` being room for it
+//   pack_panel(panel, V, c)         the panel of V vectors from column c on
+//   fetch(packed, row, count)   -> (count, reduced), `packed` being room for it
 //   put(row, c, vector, left)   takes a vector of the result; `left` columns of it and beyond are real
-template <class Pack, class Load, class Put>
+template <class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t columns, Pack&& pack_panel,
-                                     Load&& load, Put&& put) {
+                                     Fetch&& fetch, Put&& put) {
   const Units units(rows, reduced, columns);
   parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
     const int64_t c0 = unit % units.column_chunks * units.column_chunk;
@@ -138,24 +158,15 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t colu
 
     for (int64_t row = row0; row < row1; row += kRowBlock) {
       const int64_t count = row1 - row < kRowBlock ? row1 - row : kRowBlock;
-      const float* a = load(packed, row, count);
-      for (int64_t c = c0; c < c1; c += kWidth)
-        with_panel(c1 - c, [&](auto vectors) {
-          with_rows(count, [&](auto block) {
-            constexpr int M = decltype(block)::value, V = decltype(vectors)::value;
-            Vec acc[M][V];
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-              for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
-            multiply_add<M, V>(acc, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, V * kLanes,
-                               reduced);
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-              for (int v = 0; v < V; ++v) put(row + m, c + v * kLanes, acc[m][v], c1 - c - v * kLanes);
-          });
-        });
+      const float* a = fetch(packed, row, count);
+      for (int64_t c = c0; c < c1; c += kWidth) {
+        const int64_t vectors = vectors_of(c1 - c);
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply(tile, count, vectors, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, reduced);
+        for (int64_t m = 0; m < count; ++m)
+          for (int64_t v = 0; v < vectors; ++v)
+            put(row + m, c + v * kLanes, load(tile + m * kWidth + v * kLanes), c1 - c - v * kLanes);
+      }
     }
   });
 }
@@ -259,31 +270,21 @@ void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const L
       load_rows(copied, op, x, row, rows);
       a = copied;
     }
-    for (int64_t k = 0; k < K; k += kWidth)
-      with_panel(K - k, [&](auto vectors) {
-        constexpr int V = decltype(vectors)::value;
-        pack<V>(panel, a + k, K, rows, K - k);
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t n = block * kRowBlock;
-          with_rows(count - n < kRowBlock ? count - n : kRowBlock, [&](auto outputs) {
-            constexpr int M = decltype(outputs)::value;
-            Vec acc[M][V];
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-              for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
-            multiply_add<M, V>(acc, Broadcast{packed + n * rows, 1, kRowBlock}, panel, V * kLanes, rows);
-#pragma GCC unroll 8
-            for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-              for (int v = 0; v < V; ++v) {
-                float* p = dweight + (n0 + n + m) * K + k + v * kLanes;
-                const int64_t left = K - k - v * kLanes;
-                store_first(p, load_first(p, left) + acc[m][v], left);
-              }
-          });
-        }
-      });
+    for (int64_t k = 0; k < K; k += kWidth) {
+      const int64_t vectors = vectors_of(K - k);
+      with_panel(K - k, [&](auto v) { pack<decltype(v)::value>(panel, a + k, K, rows, K - k); });
+      for (int64_t n = 0; n < count; n += kRowBlock) {
+        const int64_t outputs = count - n < kRowBlock ? count - n : kRowBlock;
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply(tile, outputs, vectors, Broadcast{packed + n * rows, 1, kRowBlock}, panel, rows);
+        for (int64_t m = 0; m < outputs; ++m)
+          for (int64_t v = 0; v < vectors; ++v) {
+            float* p = dweight + (n0 + n + m) * K + k + v * kLanes;
+            const int64_t left = K - k - v * kLanes;
+            store_first(p, load_first(p, left) + load(tile + m * kWidth + v * kLanes), left);
+          }
+      }
+    }
   }
 }
 
