@@ -64,7 +64,7 @@ def resolve_backend(backend: Optional[str] = None) -> str:
 
 
 def resolve_row_backend(backend: Optional[str] = None) -> str:
-    """The back end of residual_layer_norm and bias_gelu beside window attention on `backend`.
+    """The back end of the operators beside window attention on `backend`.
 
     The twins run window attention alone; the operators between run on the CPU, where the twins run.
     """
@@ -76,6 +76,12 @@ def resolve_row_backend(backend: Optional[str] = None) -> str:
 def resolve_in_graph(backend):
     """`resolve_backend`, callable from a function that graph mode traces."""
     return resolve_backend(backend)
+
+
+@constexpr
+def resolve_row_in_graph(backend):
+    """`resolve_row_backend`, callable from a function that graph mode traces."""
+    return resolve_row_backend(backend)
 
 
 def available_backends() -> tuple[str, ...]:

@@ -55,6 +55,12 @@ def check_shape(name, shape, expected, meaning):
 
 
 @constexpr
+def check_rank(name, shape, expected, form):
+    if len(shape) != expected:
+        raise ValueError(f"{name}: expected {expected} dimensions {form}, got shape {tuple(shape)}")
+
+
+@constexpr
 def check_not_empty(name, shape, least_dimensions, form):
     if len(shape) < least_dimensions:
         raise ValueError(f"{name}: expected at least {least_dimensions} dimensions {form}, got shape {shape}")

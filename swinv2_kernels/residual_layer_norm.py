@@ -14,7 +14,7 @@ from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import device_target, resolve_in_graph
+from swinv2_kernels.backend import device_target, resolve_row_in_graph
 from swinv2_kernels.checks import (
     check_float32,
     check_not_empty,
@@ -55,7 +55,7 @@ def residual_layer_norm(
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
         RuntimeError: the back end cannot run here.
     """
-    name, epsilon = resolve_in_graph(backend), _checked_epsilon(epsilon)
+    name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
     check_storage_dtype("x", x)
     if x.dtype == ms.float32:
         check_storage_dtype("y", y)
@@ -80,6 +80,39 @@ def residual_layer_norm(
     return _operator(epsilon, name)(x, y, gamma, beta, keep)[0]
 
 
+def layer_norm(
+    y: Tensor, gamma: Tensor, beta: Tensor, epsilon: float = 1e-5, *, backend: Optional[str] = None
+) -> Tensor:
+    """LayerNorm(y) over the last axis: what follows patch embedding, patch merging and the last stage.
+
+    Formula: csrc/residual_layer_norm/residual_layer_norm.h, without x. Differentiable in every tensor, deterministic.
+
+    Args:
+        y: (..., C) float32, float16 or bfloat16. Arithmetic is float32.
+        gamma, beta: (C,) float32.
+        epsilon: added to the variance, > 0.
+        backend: as in `window_attention`.
+
+    Returns:
+        Shape of y, float32.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
+    check_storage_dtype("y", y)
+    check_float32("gamma", gamma)
+    check_float32("beta", beta)
+    if not ops.is_sequence_value_unknown(y.shape):
+        check_not_empty("y", y.shape, 1, "(..., C)")
+        check_shape("gamma", gamma.shape, y.shape[-1:], "one a channel")
+        check_shape("beta", beta.shape, y.shape[-1:], "one a channel")
+    if name != "cpu":
+        return reference.layer_norm(y, gamma, beta, epsilon)
+    return _norm_operator(epsilon, name)(y, gamma, beta)[0]
+
+
 @constexpr
 def _checked_epsilon(epsilon):
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
@@ -94,6 +127,11 @@ def _operator(epsilon, backend):
     return _build(epsilon, backend, device_target())
 
 
+@constexpr
+def _norm_operator(epsilon, backend):
+    return _build_norm(epsilon, backend, device_target())
+
+
 @cache
 def _build(epsilon, backend, _device):
     gradient = custom_operator("SwinV2ResidualLayerNormGrad", backend, 4, epsilon=epsilon)
@@ -103,3 +141,13 @@ def _build(epsilon, backend, _device):
         return dout[0], dy, dgamma, dbeta, dkeep
 
     return custom_operator("SwinV2ResidualLayerNorm", backend, 2, bprop, epsilon=epsilon)
+
+
+@cache
+def _build_norm(epsilon, backend, _device):
+    gradient = custom_operator("SwinV2LayerNormGrad", backend, 3, epsilon=epsilon)
+
+    def bprop(y, gamma, beta, out, dout):
+        return gradient(y, gamma, beta, out[1], dout[0])
+
+    return custom_operator("SwinV2LayerNorm", backend, 2, bprop, epsilon=epsilon)

@@ -186,14 +186,6 @@ def run(cell, dout, *inputs):
     return [a.astype(ms.float32).asnumpy() for a in (cell(*inputs), *gradient(*inputs, dout))]
 
 
-@pytest.fixture(params=["pynative", "graph"])
-def mode(request):
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
-    yield request.param
-    ms.set_context(mode=before)
-
-
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
 @pytest.mark.parametrize("drop", [False, True], ids=["all", "drop"])
 @pytest.mark.parametrize("backend", BACKENDS)
