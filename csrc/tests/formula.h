@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operators' formulas (window_attention.h, residual_layer_norm.h, bias_gelu.h) as plain loops at
+// The operators' formulas (window_attention.h, residual_layer_norm.h, bias_gelu.h, linear.h) as plain loops at
 // precision Real: double is the truth, float the plain implementation whose error the kernels are measured
 // by. They share nothing with the kernels but the problem structs.
 #pragma once
@@ -12,6 +12,8 @@
 
 #include "bias_gelu/bias_gelu.h"
 #include "core/dtype.h"
+#include "core/shape.h"
+#include "linear/linear_host.h"
 #include "residual_layer_norm/residual_layer_norm.h"
 #include "window_attention/window_attention.h"
 
@@ -174,25 +176,78 @@ RowResults<Real> residual_layer_norm(const ResidualLayerNorm& op, const RowInput
   return r;
 }
 
+// gelu(z), and its derivative.
+template <class Real>
+Real gelu(Real z, bool tanh, Real& slope) {
+  const Real pi = Real(3.14159265358979323846);
+  Real s;
+  if (tanh) {
+    const Real root = std::sqrt(2 / pi), cube = Real(0.044715);
+    s = (1 + std::tanh(root * (z + cube * z * z * z))) / 2;
+    slope = s + 2 * z * s * (1 - s) * root * (1 + 3 * cube * z * z);
+  } else {
+    s = std::erfc(-z / std::sqrt(Real(2))) / 2;
+    slope = s + z * std::exp(-z * z / 2) / std::sqrt(2 * pi);
+  }
+  return z * s;
+}
+
 template <class Real>
 RowResults<Real> bias_gelu(const BiasGelu& op, const RowInputs& in) {
   const int64_t C = op.channels;
   RowResults<Real> r{Array<Real>(op.rows * C), Array<Real>(op.rows * C), {}, Array<Real>(C), {}};
   for (int64_t i = 0; i < op.rows * C; ++i) {
-    const Real z = Real(in.x[i]) + Real(in.beta[i % C]), pi = Real(3.14159265358979323846);
-    Real s, slope;
-    if (op.tanh) {
-      const Real root = std::sqrt(2 / pi), cube = Real(0.044715);
-      s = (1 + std::tanh(root * (z + cube * z * z * z))) / 2;
-      slope = s + 2 * z * s * (1 - s) * root * (1 + 3 * cube * z * z);
-    } else {
-      s = std::erfc(-z / std::sqrt(Real(2))) / 2;
-      slope = s + z * std::exp(-z * z / 2) / std::sqrt(2 * pi);
-    }
-    r.out[i] = z * s;
+    Real slope;
+    r.out[i] = gelu(Real(in.x[i]) + Real(in.beta[i % C]), op.tanh, slope);
     r.dx[i] = Real(in.dout[i]) * slope;
     r.dbeta[i % C] += r.dx[i];
   }
+  return r;
+}
+
+// Where element k of row `row` of a lies in x.
+inline int64_t element(View view, const Shape& x, int64_t patch, int64_t row, int64_t k) {
+  if (view == View::kTokens) return row * x.back() + k;
+  const bool merging = view == View::kMerging;
+  const int64_t p = merging ? 2 : patch, H = x[merging ? 1 : 2], W = x[merging ? 2 : 3],
+                C = x[merging ? 3 : 1];
+  const int64_t j = row % (W / p), i = row / (W / p) % (H / p), b = row / (W / p) / (H / p);
+  if (merging) {
+    const int64_t part = k / C, odd_row = part % 2, odd_column = part / 2;
+    return ((b * H + 2 * i + odd_row) * W + 2 * j + odd_column) * C + k % C;
+  }
+  return ((b * C + k / (p * p)) * H + i * p + k / p % p) * W + j * p + k % p;
+}
+
+struct LinearInputs {
+  Array<float> x, weight, bias, dout;
+};
+
+template <class Real>
+struct LinearResults {
+  Array<Real> out, dx, dweight, dbias;  // the gradients of the Linear without g
+};
+
+template <class Real>
+LinearResults<Real> linear(const Linear& op, View view, const Shape& x, int64_t patch,
+                           const LinearInputs& in) {
+  const int64_t K = op.in, N = op.out;
+  LinearResults<Real> r{Array<Real>(op.rows * N), Array<Real>(op.rows * K), Array<Real>(N * K),
+                        Array<Real>(N)};
+  for (int64_t row = 0; row < op.rows; ++row)
+    for (int64_t n = 0; n < N; ++n) {
+      const Real g = in.dout[row * N + n];
+      Real z = 0, slope;
+      for (int64_t k = 0; k < K; ++k) {
+        const int64_t at = element(view, x, patch, row, k);
+        z += Real(in.x[at]) * Real(in.weight[n * K + k]);
+        r.dx[at] += g * Real(in.weight[n * K + k]);
+        r.dweight[n * K + k] += g * Real(in.x[at]);
+      }
+      z += Real(in.bias[n]);
+      r.out[row * N + n] = op.gelu == Gelu::kNone ? z : gelu(z, op.gelu == Gelu::kTanh, slope);
+      r.dbias[n] += g;
+    }
   return r;
 }
 

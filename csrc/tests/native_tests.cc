@@ -3,158 +3,21 @@
 // The CPU kernels without Python: every instruction set, dtype and number of threads against formula.h.
 //
 //   native_tests [folder of goldens, see tests/export_goldens.py]
-//
-// Tolerance, as in tests/oracle.py: twice the error of the float formula rounded to the dtype, plus a floor.
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <random>
 #include <stdexcept>
-#include <string>
-#include <vector>
 
 #include "bias_gelu/bias_gelu_host.h"
 #include "core/error.h"
-#include "cpu/isa.h"
-#include "cpu/parallel.h"
+#include "linear/linear_host.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
-#include "tests/check.h"
-#include "tests/formula.h"
+#include "tests/run.h"
 #include "window_attention/window_attention_host.h"
 #include "window_attention/window_attention_twin_host.h"
 
 namespace swinv2 {
 namespace {
-
-using formula::Array;
-
-constexpr DType kDTypes[] = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
-
-// ---- arrays in their storage dtype, on the heap to the byte, so that ASan sees every step outside ----
-
-struct Stored {
-  DType dtype;
-  int64_t size;
-  std::vector<char> bytes;
-
-  Stored(DType dtype, int64_t size) : dtype(dtype), size(size), bytes(size * size_of(dtype), char(0xff)) {}
-  Stored(DType dtype, const Array<float>& values) : Stored(dtype, values.size()) {
-    for (int64_t i = 0; i < size; ++i) {
-      if (dtype == DType::kFloat32) {
-        std::memcpy(&bytes[4 * i], &values[i], 4);
-        continue;
-      }
-      const uint16_t bits = dtype == DType::kFloat16 ? half_bits(values[i]) : bfloat16_bits(values[i]);
-      std::memcpy(&bytes[2 * i], &bits, 2);
-    }
-  }
-  void* data() { return bytes.data(); }
-  const void* data() const { return bytes.data(); }
-
-  double operator[](int64_t i) const {
-    if (dtype == DType::kFloat32) {
-      float x;
-      std::memcpy(&x, &bytes[4 * i], 4);
-      return x;
-    }
-    uint16_t bits;
-    std::memcpy(&bits, &bytes[2 * i], 2);
-    return dtype == DType::kFloat16 ? half_value(bits) : bfloat16_value(bits);
-  }
-
- private:
-  static uint16_t bfloat16_bits(float x) {  // of a value that bfloat16 holds
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    return uint16_t(bits >> 16);
-  }
-  static double bfloat16_value(uint16_t bits) {
-    const uint32_t wide = uint32_t(bits) << 16;
-    float x;
-    std::memcpy(&x, &wide, 4);
-    return x;
-  }
-  static uint16_t half_bits(float x) {
-    const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
-    if (std::isnan(x)) return sign | 0x7e00;
-    if (std::isinf(x)) return sign | 0x7c00;
-    const double a = std::fabs(double(x));
-    if (a < std::ldexp(1, -14)) return sign | uint16_t(std::ldexp(a, 24));
-    const int e = std::ilogb(a);
-    return sign | uint16_t(((e + 15) << 10) + int(std::ldexp(a, 10 - e)) - 1024);
-  }
-  static double half_value(uint16_t bits) {
-    const int e = (bits >> 10) & 31, fraction = bits & 1023;
-    const double a = e == 31 ? (fraction ? NAN : INFINITY)
-                     : e     ? std::ldexp(1024 + fraction, e - 25)
-                             : std::ldexp(fraction, -24);
-    return bits & 0x8000 ? -a : a;
-  }
-};
-
-Array<float> normal(std::mt19937& generator, int64_t n, double factor, DType dtype = DType::kFloat32) {
-  std::normal_distribution<double> distribution;
-  Array<float> x(n);
-  for (float& value : x) value = float(formula::round_to(dtype, factor * distribution(generator)));
-  return x;
-}
-
-double floor_of(DType dtype) {
-  return dtype == DType::kFloat32 ? 8 * std::ldexp(1, -23)
-                                  : std::ldexp(1, dtype == DType::kFloat16 ? -12 : -9);
-}
-
-// size: of the terms that a sum is made of; 0 stands for the largest exact value.
-template <class Actual>
-void expect_close(const std::string& name, DType dtype, const Actual& actual, const Array<double>& exact,
-                  const Array<float>& plain, double size = 0) {
-  double error = 0, plain_error = 0, largest = 0;
-  size_t worst = 0;
-  for (size_t i = 0; i < exact.size(); ++i) {
-    const double e = std::fabs(double(actual[i]) - exact[i]);
-    if (!(e <= error)) worst = i, error = e;
-    plain_error = std::max(plain_error, std::fabs(formula::round_to(dtype, plain[i]) - exact[i]));
-    largest = std::max(largest, std::fabs(exact[i]));
-  }
-  const double allowed = 2 * plain_error + floor_of(dtype) * (size ? size : largest);
-  CHECK(error <= allowed, name << " (" << dtype_name(dtype) << ", " << isa_name(active_isa()) << "): error "
-                               << error << " at " << worst << ", allowed " << allowed << "; got "
-                               << double(actual[worst]) << ", exactly " << exact[worst]);
-}
-
-template <class F>
-void with_threads(F&& f) {
-  for (int threads : {1, 2, 3}) {
-    set_num_threads(threads);
-    f(threads);
-  }
-  set_num_threads(0);
-}
-
-void expect_same(const std::string& name, int threads, const void* a, const void* b, size_t bytes) {
-  CHECK(std::memcmp(a, b, bytes) == 0,
-        name << " changes with " << threads << " threads, " << isa_name(active_isa()));
-}
-
-// results: of one number of threads; first: of the first, taken over where empty.
-void expect_same(const std::string& name, int threads, std::vector<Stored> results,
-                 std::vector<Stored>& first) {
-  if (first.empty()) first = results;
-  for (size_t i = 0; i < first.size(); ++i)
-    expect_same(name, threads, results[i].data(), first[i].data(), first[i].bytes.size());
-}
-
-template <class F>
-void with_isas(F&& f) {
-  for (Isa isa : supported_isas()) {
-    set_isa(isa_name(isa));
-    f();
-  }
-  set_isa("");
-}
 
 // ---- window attention ----
 
@@ -372,8 +235,37 @@ void golden_tests(const std::string& folder) {
 
 // ---- row operators ----
 
-double root(int64_t n) {
-  return std::sqrt(double(n));
+// alone: without x and keep, where in.x is zero and in.keep is one.
+void layer_norm_test(const ResidualLayerNorm& op, const formula::RowInputs& in, bool alone) {
+  const int64_t C = op.channels, rows = op.samples * op.rows, n = rows * C;
+  const std::string name = alone ? "layer norm" : "residual layer norm";
+  const auto exact = formula::residual_layer_norm<double>(op, in);
+  const auto plain = formula::residual_layer_norm<float>(op, in);
+  const Stored x(op.x_dtype, in.x), y(op.y_dtype, in.y), dout(op.x_dtype, in.dout);
+  const float* keep = alone ? nullptr : in.keep.data();
+  with_isas([&] {
+    std::vector<Stored> first;
+    with_threads([&](int threads) {
+      Stored out(op.x_dtype, n), dy(op.y_dtype, n);
+      Array<float> stats(2 * rows), dgamma(C), dbeta(C), dkeep(op.samples);
+      residual_layer_norm_forward(op, {alone ? nullptr : x.data(), y.data(), in.gamma.data(), in.beta.data(),
+                                       keep, out.data(), stats.data()});
+      residual_layer_norm_backward(
+          op, {y.data(), in.gamma.data(), in.beta.data(), keep, stats.data(), dout.data(), dy.data(),
+               dgamma.data(), dbeta.data(), alone ? nullptr : dkeep.data()});
+      // Sums over rows are measured against their terms.
+      expect_close(name + ": out", op.x_dtype, out, exact.out, plain.out);
+      expect_close(name + ": dy", op.y_dtype, dy, exact.dx, plain.dx);
+      expect_close(name + ": dgamma", DType::kFloat32, dgamma, exact.dgamma, plain.dgamma, 4 * root(rows));
+      expect_close(name + ": dbeta", DType::kFloat32, dbeta, exact.dbeta, plain.dbeta, 4 * root(rows));
+      if (!alone)
+        expect_close(name + ": dkeep", DType::kFloat32, dkeep, exact.dkeep, plain.dkeep,
+                     16 * root(op.rows * C));
+      std::vector<Stored> results{std::move(out), std::move(dy)};
+      for (const Array<float>* sums : {&dgamma, &dbeta, &dkeep}) results.emplace_back(DType::kFloat32, *sums);
+      expect_same(name, threads, results, first);
+    });
+  });
 }
 
 void layer_norm_tests() {
@@ -387,42 +279,17 @@ void layer_norm_tests() {
   for (const auto& shape : shapes)
     for (const auto& pair : pairs) {
       const DType x_dtype = pair.first, dtype = pair.second;
-      const int64_t samples = shape[0], rows = shape[1], C = shape[2];
-      const ResidualLayerNorm op = check_residual_layer_norm({samples, rows, C}, x_dtype, {samples, rows, C},
-                                                             dtype, {C}, {C}, {samples}, 1e-5f);
-      const int64_t n = samples * rows * C;
+      const int64_t samples = shape[0], C = shape[2], n = samples * shape[1] * C;
+      const Shape x{samples, shape[1], C};
       formula::RowInputs in{normal(generator, n, 1, x_dtype), normal(generator, n, 3, dtype),
                             normal(generator, C, 1),          normal(generator, C, 1),
                             Array<float>(samples, 1.25f),     normal(generator, n, 1, x_dtype)};
       in.keep[0] = samples > 1 ? 0.f : 1.f;
-      const auto exact = formula::residual_layer_norm<double>(op, in);
-      const auto plain = formula::residual_layer_norm<float>(op, in);
-      const Stored x(x_dtype, in.x), y(dtype, in.y), dout(x_dtype, in.dout);
-      with_isas([&] {
-        std::vector<Stored> first;
-        with_threads([&](int threads) {
-          Stored out(x_dtype, n), dy(dtype, n);
-          Array<float> stats(2 * samples * rows), dgamma(C), dbeta(C), dkeep(samples);
-          residual_layer_norm_forward(op, {x.data(), y.data(), in.gamma.data(), in.beta.data(),
-                                           in.keep.data(), out.data(), stats.data()});
-          residual_layer_norm_backward(
-              op, {y.data(), in.gamma.data(), in.beta.data(), in.keep.data(), stats.data(), dout.data(),
-                   dy.data(), dgamma.data(), dbeta.data(), dkeep.data()});
-          // Sums over rows are measured against their terms.
-          expect_close("layer norm: out", x_dtype, out, exact.out, plain.out);
-          expect_close("layer norm: dy", dtype, dy, exact.dx, plain.dx);
-          expect_close("layer norm: dgamma", DType::kFloat32, dgamma, exact.dgamma, plain.dgamma,
-                       4 * root(samples * rows));
-          expect_close("layer norm: dbeta", DType::kFloat32, dbeta, exact.dbeta, plain.dbeta,
-                       4 * root(samples * rows));
-          expect_close("layer norm: dkeep", DType::kFloat32, dkeep, exact.dkeep, plain.dkeep,
-                       16 * root(rows * C));
-          std::vector<Stored> results{std::move(out), std::move(dy)};
-          for (const Array<float>* sums : {&dgamma, &dbeta, &dkeep})
-            results.emplace_back(DType::kFloat32, *sums);
-          expect_same("layer norm", threads, results, first);
-        });
-      });
+      layer_norm_test(check_residual_layer_norm(x, x_dtype, x, dtype, {C}, {C}, {samples}, 1e-5f), in, false);
+      if (x_dtype != kFloat) continue;
+      std::fill(in.x.begin(), in.x.end(), 0.f);
+      std::fill(in.keep.begin(), in.keep.end(), 1.f);
+      layer_norm_test(check_layer_norm(x, dtype, {C}, {C}, 1e-5f), in, true);
     }
 }
 
@@ -451,6 +318,65 @@ void gelu_tests() {
             expect_close("gelu: dx", dtype, dx, exact.dx, plain.dx);
             expect_close("gelu: dbias", DType::kFloat32, dbias, exact.dbeta, plain.dbeta, 2 * root(rows));
             expect_same("gelu", threads, {std::move(out), std::move(dx), Stored(DType::kFloat32, dbias)},
+                        first);
+          });
+        });
+      }
+}
+
+// ---- matrix products ----
+
+void linear_tests() {
+  std::mt19937 generator(6);
+  const struct {
+    View view;
+    Shape x;
+    int64_t outputs, patch;
+  } cases[] = {
+      {View::kTokens, {5}, 3, 0},
+      {View::kTokens, {1, 1}, 1, 0},
+      {View::kTokens, {9, 33}, 17, 0},
+      {View::kTokens, {3, 100, 48}, 70, 0},
+      {View::kTokens, {1100, 20}, 13, 0},  // several chunks of rows
+      {View::kTokens, {3, 700}, 51, 0},
+      {View::kMerging, {2, 4, 6, 16}, 40, 0},
+      {View::kMerging, {1, 2, 2, 5}, 7, 0},
+      {View::kEmbedding, {2, 3, 16, 24}, 50, 4},
+      {View::kEmbedding, {1, 2, 6, 4}, 5, 2},
+      {View::kEmbedding, {1, 1, 32, 16}, 9, 16},
+  };
+  for (const auto& c : cases)
+    for (DType dtype : kDTypes)
+      for (Gelu g : {Gelu::kNone, Gelu::kExact, Gelu::kTanh}) {
+        if (g != Gelu::kNone && c.view != View::kTokens) continue;
+        const int64_t K = c.view == View::kTokens    ? c.x.back()
+                          : c.view == View::kMerging ? 4 * c.x[3]
+                                                     : c.x[1] * c.patch * c.patch;
+        const int64_t N = c.outputs, n = product_of(c.x), rows = n / K;
+        const Linear op = check_linear(c.x, dtype, {N, K}, c.view, c.patch, g);
+        const formula::LinearInputs in{normal(generator, n, 1, dtype), normal(generator, N * K, 1 / root(K)),
+                                       normal(generator, N, 1), normal(generator, rows * N, 1, dtype)};
+        const auto exact = formula::linear<double>(op, c.view, c.x, c.patch, in);
+        const auto plain = formula::linear<float>(op, c.view, c.x, c.patch, in);
+        const Stored x(dtype, in.x), dout(dtype, in.dout);
+        with_isas([&] {
+          std::vector<Stored> first;
+          with_threads([&](int threads) {
+            Stored out(dtype, rows * N), dx(dtype, n);
+            Array<float> dweight(N * K, NAN), dbias(N, NAN);
+            linear_forward(op, {x.data(), in.weight.data(), in.bias.data(), out.data()});
+            const LinearBackward io{x.data(),  in.weight.data(), dout.data(),
+                                    dx.data(), dweight.data(),   dbias.data()};
+            linear_input_gradient(op, io);
+            linear_weight_gradient(op, io);
+            expect_close("linear: out", dtype, out, exact.out, plain.out, 4);
+            expect_close("linear: dx", dtype, dx, exact.dx, plain.dx, 4);
+            expect_close("linear: dweight", DType::kFloat32, dweight, exact.dweight, plain.dweight,
+                         4 * root(rows));
+            expect_close("linear: dbias", DType::kFloat32, dbias, exact.dbias, plain.dbias, 4 * root(rows));
+            expect_same("linear", threads,
+                        {std::move(out), std::move(dx), Stored(DType::kFloat32, dweight),
+                         Stored(DType::kFloat32, dbias)},
                         first);
           });
         });
@@ -499,8 +425,24 @@ void error_tests() {
   expect_error("beta: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {5}, {2}, 1e-5f); });
   expect_error("keep: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {3}, 1e-5f); });
   expect_error("epsilon: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {2}, 0.f); });
+  expect_error("y: ", [&] { check_layer_norm({}, f32, {4}, {4}, 1e-5f); });
+  expect_error("gamma: ", [&] { check_layer_norm({2, 4}, f32, {5}, {4}, 1e-5f); });
   expect_error("x: ", [&] { check_bias_gelu({2, 0}, f32, {0}, false); });
   expect_error("bias: ", [&] { check_bias_gelu({2, 4}, f32, {2}, false); });
+  const auto linear = [&](const char* start, Shape x, Shape weight, View view, int64_t patch = 0) {
+    expect_error(start, [&] { check_linear(x, f32, weight, view, patch, Gelu::kNone); });
+  };
+  linear("x: ", {}, {3, 4}, View::kTokens);
+  linear("x: ", {0, 4}, {3, 4}, View::kTokens);
+  linear("weight: ", {2, 4}, {3, 5}, View::kTokens);
+  linear("weight: ", {2, 4}, {0, 4}, View::kTokens);
+  linear("x: ", {2, 4, 4}, {3, 16}, View::kMerging);
+  linear("x: ", {2, 4, 5, 4}, {3, 16}, View::kMerging);
+  linear("x: ", {2, 3, 8, 10}, {3, 48}, View::kEmbedding, 4);
+  linear("patch_size: ", {2, 3, 8, 8}, {3, 48}, View::kEmbedding, 0);
+  expect_error("bias: ", [&] {
+    check_linear_bias(check_linear({2, 4}, f32, {3, 4}, View::kTokens, 0, Gelu::kNone), {4});
+  });
   expect_error("isa: ", [] { set_isa("mmx"); });
   expect_error("n: ", [] { set_num_threads(-1); });
   expect_error("n: ", [] { set_num_threads(1 << 20); });
@@ -543,6 +485,7 @@ int main(int count, char** arguments) {
   isolation_tests();
   layer_norm_tests();
   gelu_tests();
+  linear_tests();
   if (count > 1) golden_tests(arguments[1]);
   return summary("kernels," + isas);
 }
