@@ -14,15 +14,15 @@ from swinv2_model.weights.pth import PathLike, atomic_output, read_pth_with_text
 
 KINDS = {".pth": "pth", ".pt": "pth", ".bin": "pth", ".safetensors": "safetensors", ".ckpt": "ckpt"}
 _SAFETENSORS = {
-    "F32": np.float32,
-    "F64": np.float64,
-    "F16": np.float16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
+    "F32": "<f4",
+    "F64": "<f8",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+    "BOOL": "?",
 }
 
 
@@ -78,7 +78,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         if dtype == "BF16":
             arrays[name] = (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
         elif dtype in _SAFETENSORS:
-            arrays[name] = np.frombuffer(entry["data"], np.dtype(_SAFETENSORS[dtype]).newbyteorder("<"))
+            arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS[dtype])
         else:
             raise CheckpointError(
                 f"{path}: {name!r} has dtype {dtype}; expected BF16 or one of {', '.join(_SAFETENSORS)}."
