@@ -94,6 +94,12 @@ def device_target() -> str:
     return ms.get_context("device_target")
 
 
+def _has_twin() -> bool:
+    from swinv2_kernels import _native  # type: ignore[attr-defined]
+
+    return hasattr(_native, "twin")
+
+
 @cache
 def library_path() -> str:
     """The shared library that holds the AOT operators."""
@@ -130,6 +136,8 @@ def _why_unavailable(name: str) -> Optional[str]:
             return (
                 f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
             )
+        if name in TWINS and not _has_twin():
+            return "this build leaves the twins out; build with CMake's SWINV2_TWIN=ON"
         if name == "twin-910b":
             return "this version has no kernel for the 910B; use 'twin-910'"
     return None

@@ -37,8 +37,8 @@ def bias_gelu(x: Tensor, bias: Tensor, approximate: str = "none", *, backend: Op
     """
     name = resolve_row_in_graph(backend)
     _check_form(approximate)
-    check_storage_dtype("x", x.dtype)
-    check_float32("bias", bias.dtype)
+    check_storage_dtype("x", x)
+    check_float32("bias", bias)
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 1, "(..., C)")
         check_shape("bias", bias.shape, x.shape[-1:], "the channels of x")

@@ -51,7 +51,7 @@ def linear(
     """
     name = resolve_row_in_graph(backend)
     _check_gelu(gelu)
-    _check_tensors(x.dtype, weight.dtype)
+    _check_tensors(x, weight)
     check_rank("weight", weight.shape, 2, "(N, K)")
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 1, "(..., K)")
@@ -83,7 +83,7 @@ def patch_merging(
         RuntimeError: the back end cannot run here.
     """
     name = resolve_row_in_graph(backend)
-    _check_tensors(x.dtype, weight.dtype)
+    _check_tensors(x, weight)
     check_rank("weight", weight.shape, 2, "(N, 4C)")
     if not ops.is_sequence_value_unknown(x.shape):
         check_rank("x", x.shape, 4, "(B, H, W, C)")
@@ -117,7 +117,7 @@ def patch_embedding(
         RuntimeError: the back end cannot run here.
     """
     name = resolve_row_in_graph(backend)
-    _check_tensors(x.dtype, weight.dtype)
+    _check_tensors(x, weight)
     check_rank("weight", weight.shape, 4, "(N, C, p, p)")
     outputs, channels, patch_size = weight.shape[:3]
     check_shape("weight", weight.shape, (outputs, channels, patch_size, patch_size), "square patches")
@@ -133,14 +133,14 @@ def patch_embedding(
     return _operator("embedding", patch_size, None, name)(x, weight, _or_zeros(bias, weight))
 
 
-def _check_tensors(x_dtype, weight_dtype):
-    check_storage_dtype("x", x_dtype)
-    check_float32("weight", weight_dtype)
+def _check_tensors(x, weight):
+    check_storage_dtype("x", x)
+    check_float32("weight", weight)
 
 
 def _check_bias(bias, weight_shape):
     if bias is not None:
-        check_float32("bias", bias.dtype)
+        check_float32("bias", bias)
         check_shape("bias", bias.shape, weight_shape[:1], "one a row of weight")
 
 

@@ -9,12 +9,20 @@ from functools import cache
 from typing import Optional
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import device_target, resolve_row_in_graph
-from swinv2_kernels.checks import check_float32, check_not_empty, check_same, check_shape, check_storage_dtype
+from swinv2_kernels.checks import (
+    check_float32,
+    check_not_empty,
+    check_same,
+    check_shape,
+    check_storage_dtype,
+    check_tensor,
+)
 from swinv2_kernels.custom import custom_operator
 
 
@@ -48,15 +56,16 @@ def residual_layer_norm(
         RuntimeError: the back end cannot run here.
     """
     name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
-    check_storage_dtype("x", x.dtype)
+    check_storage_dtype("x", x)
     if x.dtype == ms.float32:
-        check_storage_dtype("y", y.dtype)
+        check_storage_dtype("y", y)
     else:
+        check_tensor("y", y)
         check_same("y", "dtype", y.dtype, "x", x.dtype)
-    check_float32("gamma", gamma.dtype)
-    check_float32("beta", beta.dtype)
+    check_float32("gamma", gamma)
+    check_float32("beta", beta)
     if keep is not None:
-        check_float32("keep", keep.dtype)
+        check_float32("keep", keep)
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 2, "(B, ..., C)")
         check_same("y", "shape", y.shape, "x", x.shape)
@@ -92,9 +101,9 @@ def layer_norm(
         RuntimeError: the back end cannot run here.
     """
     name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
-    check_storage_dtype("y", y.dtype)
-    check_float32("gamma", gamma.dtype)
-    check_float32("beta", beta.dtype)
+    check_storage_dtype("y", y)
+    check_float32("gamma", gamma)
+    check_float32("beta", beta)
     if not ops.is_sequence_value_unknown(y.shape):
         check_not_empty("y", y.shape, 1, "(..., C)")
         check_shape("gamma", gamma.shape, y.shape[-1:], "one a channel")
@@ -108,8 +117,8 @@ def layer_norm(
 def _checked_epsilon(epsilon):
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
         raise TypeError(f"epsilon: expected a float, got {epsilon!r}")
-    if not epsilon > 0:
-        raise ValueError(f"epsilon: expected a number > 0, got {epsilon!r}")
+    if not np.float32(epsilon) > 0:
+        raise ValueError(f"epsilon: expected a number > 0 in float32, got {epsilon!r}")
     return float(epsilon)
 
 

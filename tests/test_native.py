@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, case
+from cases import CASES, GOLDENS, case
 from oracle import Expected
 
 from swinv2_kernels import _native
@@ -52,6 +52,16 @@ def test_parity(isa, case, dtype):
     _native.set_isa(isa)
     expected, actual = run(case, dtype)
     expected.check(**actual)
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_official_results(isa, golden):
+    _native.set_isa(isa)
+    inputs, shift = (golden.qkv, golden.bias_table, golden.scale), golden.how["shift_size"]
+    out, stats = _native.window_attention_forward(*inputs, shift_size=shift)
+    *gradients, dscale = _native.window_attention_backward(*inputs, out, stats, golden.dout, shift_size=shift)
+    golden.check(out, *gradients, oracle.dlogit_scale(golden.logit_scale, dscale))
 
 
 @pytest.mark.parametrize("isa", _native.isas())

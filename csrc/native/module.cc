@@ -12,7 +12,9 @@
 
 namespace swinv2 {
 
+#if defined(SWINV2_TWIN)
 void register_twin(py::module_ native);  // twin.cc
+#endif
 
 namespace {
 
@@ -268,7 +270,9 @@ Formula: csrc/linear/linear.h.)");
   m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("dout"), py::kw_only(), view,
         patch_size, "The gradients (dx, dweight, dbias) of linear_forward without g for the cotangent dout.");
 
+#if defined(SWINV2_TWIN)
   register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
+#endif
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

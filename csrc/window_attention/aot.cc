@@ -66,6 +66,8 @@ int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, 
   });
 }
 
+#if defined(SWINV2_TWIN)
+
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
                                                                          aot::Extra* extra) {
   return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
@@ -84,6 +86,8 @@ int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** s
     window_attention_forward_twin_910(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
   });
 }
+
+#endif
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradInferShape(int* ndims, int64_t** shapes,
                                                                       aot::Extra*) {
