@@ -28,6 +28,7 @@ RUNS = [
     (Case(2, 16, 16, (16, 16), (0, 0), 2, 32), {"seed": 4}),
     (Case(1, 8, 8, (8, 8), (0, 0), 8, 32), {"cores": 2}),
     (Case(1, 8, 8, (8, 8), (2, 2), 24, 32), {"cores": 1}),
+    (Case(1, 8, 32, (8, 8), (4, 4), 3, 32), {"cores": 1, "seed": 5}),
 ]
 
 MUTATIONS = {
@@ -40,7 +41,7 @@ MUTATIONS = {
     "no-wait-for-staged-rows": ("    staged[slot].Await();\n", ""),
     "no-release-of-staging": ("    staged[slot].Release();\n", ""),
     "qkv-read-before-laid": ("    laid[qkv_slot].Await();\n", ""),
-    "qkv-never-released": ("      if (end == n) laid[qkv_slot].Release();\n", ""),
+    "qkv-never-released": ("      if (end == tokens) laid[qkv_slot].Release();\n", ""),
     "scores-read-before-cube": ("    c_scores_ready[slot].Await();\n", ""),
     "scores-released-early": (
         "    c_scores_ready[slot].Await();\n    for",
@@ -48,7 +49,7 @@ MUTATIONS = {
     ),
     "panel-never-awaited": ("    panel_ready[panel_slot].Await();\n", ""),
     "panel-released-with-every-tile": (
-        "if (tile.closes_class) panel_ready[panel_slot].Release();",
+        "if (tile.closes_panel) panel_ready[panel_slot].Release();",
         "panel_ready[panel_slot].Release();",
     ),
     "operands-overwritten": ("      weigh_operands.Acquire();\n      for", "      for"),
@@ -75,17 +76,20 @@ MUTATIONS = {
         "t.panel_slots * t.panel_rows * kSide)",
         "t.panel_slots * t.panel_rows * kSide - kSide)",
     ),
-    "l1-too-small": ("l1_qkv_buffer, t.qkv_slots * g * 3", "l1_qkv_buffer, t.qkv_slots * g * 2"),
+    "l1-too-small": ("l1_qkv_buffer, t.qkv_slots * units * 3", "l1_qkv_buffer, t.qkv_slots * units * 2"),
     "tails-not-zeroed": ("if (n < n1 * kSide)\n", "if (false)\n"),
     # addresses and strides
     "window-not-shifted": ("start = index * window_size + shift;", "start = index * window_size;"),
     "wrap-forgotten": ("return i < split ? start + i : i - split;", "return start + i;"),
     "wrap-off-by-one": ("split = Min(window, size - start);", "split = Min(window, size - start - 1);"),
-    "columns-of-the-wrong-head": ("from[(part * g + h) * d + c * kSide]", "from[(part * g + h) * d]"),
-    "column-stride": ("column(tokens, 1, 3 * g * d1 - 1, 0)", "column(tokens, 1, 3 * g * d1, 0)"),
+    "columns-of-the-wrong-head": ("from[c * kSide],\n", "from[c / g * kSide],\n"),
+    "column-stride": (
+        "DataCopyParams(end - begin, 1, columns - 1, 0)",
+        "DataCopyParams(end - begin, 1, columns, 0)",
+    ),
     "group-offset": ("from[part * channels + coming.head * d]", "from[part * channels]"),
     "group-stride": ("3 * t.heads * d1 - g * d1, 2 * g * d1)", "3 * t.heads * d1 - d1, 2 * g * d1)"),
-    "k-for-q": ("k = InL1(qkv_slot, tile.head, kK);", "k = InL1(qkv_slot, tile.head, kQ);"),
+    "k-for-q": ("k = InL1(tile, kK);", "k = InL1(tile, kQ);"),
     "blocks-of-a-class-side-by-side": (
         "LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0)",
         "LoadData2DParams(0, tile.blocks, 1, 0, 0, false, 0)",
@@ -134,8 +138,14 @@ MUTATIONS = {
         "      ;\n",
     ),
     "tail-tokens-of-outputs": ("tokens = Min(kSide, n - at * kSide)", "tokens = kSide"),
-    "tail-chunk": ("tokens = Min(n - begin, t.stage_tokens)", "tokens = t.stage_tokens"),
-    "one-chunk-too-few": ("chunks = DivideUp(n, t.stage_tokens);", "chunks = n / t.stage_tokens;"),
+    "tail-chunk": (
+        "end = Min(t.strip * n, begin + t.stage_tokens);\n    const int32_t slot = stage_laid",
+        "end = begin + t.stage_tokens;\n    const int32_t slot = stage_laid",
+    ),
+    "one-chunk-too-few": (
+        "chunks = DivideUp(t.strip * n, t.stage_tokens);",
+        "chunks = t.strip * n / t.stage_tokens;",
+    ),
     "fold-skips-odd-factors": (
         "for (int32_t i = 2; i < factor; ++i)",
         "for (int32_t i = 2; i < factor - 1; ++i)",
@@ -149,11 +159,34 @@ MUTATIONS = {
         "Add(scores[i * block], scores[i * block], maximum",
     ),
     "scale-forgotten": ("Duplicate(head_scale, scale, kLanes);", "Duplicate(head_scale, 1.f, kLanes);"),
-    "scale-of-the-first-head": ("scale_gm.GetValue(task.head + h)", "scale_gm.GetValue(task.head)"),
+    "scale-of-the-first-head": ("scale_gm.GetValue(task.head + tile.head)", "scale_gm.GetValue(task.head)"),
     "no-floor-under-the-norm": ("Adds(to, to, kTiny, n1 * kLanes);", "Adds(to, to, -1.f, n1 * kLanes);"),
     "key-scale-of-queries": ("InverseNorms(scores, kK, one);", "InverseNorms(scores, kQ, one);"),
     "low-halves-lost": ("Or(rows16[kSide], rows16, rows16, low", "Or(rows16[kSide], rows16, rows16, high"),
     "sum-without-logarithm": ("    Ln(work, work, tile.blocks * kLanes);\n", ""),
+    # strips
+    "strip-token-in-the-first-window": (
+        "InL1(coming_slot, token % width / t.window_w, kQ, 0)",
+        "InL1(coming_slot, token / width, kQ, 0)",
+    ),
+    "row-of-the-strip-for-the-window": (
+        "return token / width * t.window_w + token % t.window_w;",
+        "return token / width * width + token % t.window_w;",
+    ),
+    "strip-mask-of-the-first-window": ("ColumnsOf(tile.window)", "ColumnsOf(0)"),
+    "strip-panel-fetched-anew": (
+        "tile.opens_panel = first == cls && (t.classes > 1 || tile.window == 0);",
+        "tile.opens_panel = first == cls;",
+    ),
+    "strip-panel-released-early": (
+        "tile.closes_class && (t.classes > 1 || tile.window + 1 == t.strip)",
+        "tile.closes_class",
+    ),
+    "strip-store-scattered": (
+        "DataCopyParams(columns, 1, n1 * kSide - 1, 0)",
+        "DataCopyParams(columns, 1, n1 * kSide, 0)",
+    ),
+    "stats-of-the-first-window": ("(task.window + tile.window) * t.heads", "(task.window) * t.heads"),
     "tasks-of-the-next-core": ("(core + 1) * t.tasks / t.cores", "(core + 1) * t.tasks / t.cores + 1"),
     "task-skipped": (
         "first_task = static_cast<int32_t>(core * t.tasks / t.cores)",

@@ -71,6 +71,26 @@ def test_parity_of_seeded_shapes(seed):
     expected(case).check(out=out)
 
 
+STRIPS = [
+    Case(1, 16, 32, (8, 8), (4, 4), 3, 32),
+    Case(2, 8, 64, (8, 8), (0, 4), 3, 32, (7, 45)),
+    Case(1, 14, 28, (7, 7), (3, 3), 3, 32),
+    Case(1, 12, 24, (12, 12), (6, 6), 6, 32),
+    Case(1, 6, 12, (3, 3), (1, 2), 2, 16, (6, 8), -3.0, False),
+]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("case", STRIPS, ids=str)
+def test_parity_of_strips(case, cores):
+    """Windows side by side in one task, so that no sector is read by two."""
+    (qkv, table, _), how = arguments(case)
+    tiling = twin.window_attention_tiling(qkv.shape, table.shape, cores=cores, **how)
+    assert tiling["strip"] > 1 or cores == 2
+    out, *_ = run(case, cores=cores, seed=cores)
+    expected(case).check(out=out)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(60, 1060))
 def test_parity_of_many_shapes(seed):
@@ -196,17 +216,20 @@ def test_zero_and_constant_vectors():
         Case(2, 24, 24, (12, 12), (6, 6), 3, 32),
         Case(1, 14, 14, (7, 7), (3, 3), 3, 32),
         Case(1, 16, 16, (8, 8), (4, 4), 2, 32, (13, 11)),
+        STRIPS[0],
+        STRIPS[2],
     ],
     ids=str,
 )
-def test_traffic_is_what_the_tiling_says(case):
+@pytest.mark.parametrize("cores", [0, 1])
+def test_traffic_is_what_the_tiling_says(case, cores):
     _, how = arguments(case)
-    _, _, report = run(case)
+    _, _, report = run(case, cores=cores)
     qkv, table = (
         (case.batch, case.height, case.width, 3 * case.heads * case.head_dim),
         case.inputs()["bias_table"],
     )
-    tiling = twin.window_attention_tiling(qkv, table.shape, **how)
+    tiling = twin.window_attention_tiling(qkv, table.shape, cores=cores, **how)
     tensors = report["tensors"]
     assert tensors["bias"]["read"] == tiling["traffic"]["bias"]
     padding = case.valid_size is not None  # zeros go out token by token
