@@ -2,7 +2,7 @@
 //
 // Entry points for MindSpore's ops.Custom(func_type="aot"):
 //   SwinV2WindowAttention      (qkv, bias_table, scale) -> (out, stats)
-//   SwinV2WindowAttentionTwin910  the same by the Ascend 910 kernel on the host twin
+//   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, scale, out, stats, dout) -> (dqkv, dbias_table, dscale)
 #include "core/aot.h"
 
@@ -82,6 +82,25 @@ int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** s
     const aot::Arguments a{count, data, ndims, shapes, dtypes};
     const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
     window_attention_forward_twin_910(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
+  });
+}
+
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910BInferShape(int* ndims, int64_t** shapes,
+                                                                          aot::Extra* extra) {
+  return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionTwin910BInferType(std::vector<aot::TypeId> types,
+                                                                aot::Extra* extra) {
+  return SwinV2WindowAttentionInferType(types, extra);
+}
+
+int SwinV2WindowAttentionTwin910B(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                                  void*, void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    window_attention_forward_twin_910b(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
   });
 }
 

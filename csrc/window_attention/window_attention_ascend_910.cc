@@ -15,39 +15,14 @@
 //
 // q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
 // float16 follows.
-#include "kernel_operator.h"
 #include "window_attention/tiling.h"
+#include "window_attention/window_attention_ascend.h"
 
 namespace swinv2 {
 
-using namespace AscendC;
-
-constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
-constexpr int32_t kQ = 0, kK = 1, kV = 2;
 constexpr float kTiny =
     1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
 
-__aicore__ inline int32_t Min(int32_t a, int32_t b) {
-  return a < b ? a : b;
-}
-__aicore__ inline int32_t Max(int32_t a, int32_t b) {
-  return a > b ? a : b;
-}
-__aicore__ inline int32_t DivideUp(int32_t a, int32_t b) {
-  return (a + b - 1) / b;
-}
-
-// A buffer that one pipe fills and another empties.
-template <HardEvent ready, HardEvent free>
-struct Handoff {
-  int32_t id;
-  __aicore__ inline void Open() const { SetFlag<free>(id); }
-  __aicore__ inline void Acquire() const { WaitFlag<free>(id); }
-  __aicore__ inline void Publish() const { SetFlag<ready>(id); }
-  __aicore__ inline void Await() const { WaitFlag<ready>(id); }
-  __aicore__ inline void Release() const { SetFlag<free>(id); }
-  __aicore__ inline void Close() const { WaitFlag<free>(id); }
-};
 using Mte2ToMte3 = Handoff<HardEvent::MTE2_MTE3, HardEvent::MTE3_MTE2>;
 using Mte3ToMte1 = Handoff<HardEvent::MTE3_MTE1, HardEvent::MTE1_MTE3>;
 using Mte1ToMte3 = Handoff<HardEvent::MTE1_MTE3, HardEvent::MTE3_MTE1>;
@@ -56,39 +31,9 @@ using CubeToVector = Handoff<HardEvent::M_V, HardEvent::V_M>;
 using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
 using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 
-// One axis of a window: tokens [0, split) lie at start + i, the rest, of another region, at i - split.
-struct Axis {
-  int32_t start, split, window, valid;
-
-  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift,
-                                int32_t valid_size) {
-    start = index * window_size + shift;
-    window = window_size;
-    valid = valid_size;
-    split = Min(window, size - start);
-  }
-  __aicore__ inline int32_t At(int32_t i) const { return i < split ? start + i : i - split; }
-  __aicore__ inline int32_t Regions() const { return split < window ? 2 : 1; }
-  __aicore__ inline int32_t Begin(int32_t region) const { return region ? split : 0; }
-  __aicore__ inline int32_t End(int32_t region) const { return region ? window : split; }
-  // From here to End(region) the tokens are padding.
-  __aicore__ inline int32_t Padding(int32_t region) const {
-    return Min(End(region), Max(Begin(region), Begin(region) + valid - At(Begin(region))));
-  }
-  __aicore__ inline bool Padded() const {
-    return Padding(0) < End(0) || (Regions() == 2 && Padding(1) < End(1));
-  }
-};
-
 struct Task {
   int32_t window, batch, head;  // window, head: the first of its strip, of its group
   Axis y, x;                    // x: of the whole strip
-};
-
-// Tokens of one row of a strip that lie side by side in the image; the first `valid` are no padding.
-struct Pixels {
-  int32_t count, valid;
-  int64_t first;
 };
 
 // Query blocks first, first + classes, ... of one class.
@@ -287,21 +232,16 @@ class WindowAttentionForward910 {
       WaitFlag<HardEvent::V_MTE2>(kWipeEvent);
     }
     for (int32_t token = begin; token < end;) {
-      const Pixels run = RunFrom(coming, token, end);
+      const Pixels run = RunOf(coming, token, end);
       if (run.valid > 0) FetchRun(to[(token - begin) * row], run);
       token += run.count;
     }
     staged[slot].Publish();
   }
 
-  __aicore__ inline Pixels RunFrom(const Task& at, int32_t token, int32_t end) const {
-    const int32_t h = token / width, w = token % width, region = w >= at.x.split;
-    const int32_t y = at.y.At(h), x = at.x.At(w);
-    Pixels run;
-    run.count = Min(end - token, at.x.End(region) - w);
-    run.valid = y < t.valid_h ? Min(run.count, at.x.Padding(region) - w) : 0;
-    run.first = (static_cast<int64_t>(at.batch) * t.height + y) * t.width + x;
-    return run;
+  __aicore__ inline Pixels RunOf(const Task& at, int32_t token, int32_t end) const {
+    const int64_t image = static_cast<int64_t>(at.batch) * t.height * t.width;
+    return RunFrom(at.y, at.x, image, t.width, token, end);
   }
 
   __aicore__ inline void FetchRun(const LocalTensor<half>& to, const Pixels& run) {
@@ -697,7 +637,7 @@ class WindowAttentionForward910 {
       out_staged.Publish();
       out_staged.Await();
       for (int32_t token = begin; token < end;) {
-        const Pixels run = RunFrom(task, token, end);
+        const Pixels run = RunOf(task, token, end);
         StoreRun(out_stage[(token - begin) * g * d], run);
         token += run.count;
       }
