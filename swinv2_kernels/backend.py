@@ -119,13 +119,8 @@ def _why_unavailable(name: str) -> Optional[str]:
         if target != "Ascend":
             return f"it needs device_target 'Ascend', which is {target!r}; set it with mindspore.set_device('Ascend')"
         return "this version has no Ascend op package; use backend='reference'"
-    if name == "cpu" or name in TWINS:
-        if target != "CPU":
-            return (
-                f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
-            )
-        if name == "twin-910b":
-            return "this version has no kernel for the 910B; use 'twin-910'"
+    if (name == "cpu" or name in TWINS) and target != "CPU":
+        return f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
     return None
 
 

@@ -20,16 +20,18 @@ int64_t divide_up(int64_t a, int64_t b) {
 // Buffers as the kernel's constructors make them.
 int64_t ub_bytes(const WindowAttentionTiling910B& t) {
   const int64_t scores = int64_t{t.tile_rows} * t.pitch * 4, rows = divide_up(t.tile_rows, 64) * 64;
-  return 2 * t.score_slots * scores + int64_t{t.tile_rows} * t.blocks * 32  // scores and bias, weights
-         + t.tile_rows * (256 + 2 * 32) + 4 * rows * 4                      // folds, copies of rows; per row
-         + (t.head_group + 4) * int64_t{t.pitch} * 4                        // key scales, mask
-         + kNormTokens * t.head_dim * (2 + 4) + kNormTokens * (32 + 16)     // norms
-         + 256 + t.head_group * t.head_dim * 2;                             // ones, zeros
+  return 2 * t.score_slots * scores +
+         int64_t{t.tile_rows} * t.blocks * 32 * kWeightParts             // scores and bias, weights
+         + t.tile_rows * (256 + 2 * 32) + 4 * rows * 4                   // folds, copies of rows; per row
+         + (t.head_group + 4) * int64_t{t.pitch} * 4                     // key scales, mask
+         + kNormTokens * t.head_dim * (2 + 4) + kNormTokens * (32 + 16)  // norms
+         + 256 + t.head_group * t.head_dim * 2;                          // ones, zeros
 }
 
 int64_t l1_bytes(const WindowAttentionTiling910B& t) {
   const int64_t columns = int64_t{3} * t.head_group * t.head_dim / 16;
-  return t.qkv_slots * columns * t.blocks * kFractal + int64_t{2} * t.tile_rows * t.blocks * 32;
+  return t.qkv_slots * columns * t.blocks * kFractal +
+         int64_t{2} * t.tile_rows * t.blocks * 32 * kWeightParts;
 }
 
 // The largest products and most slots for a group of heads and tiles of so many rows.
@@ -113,7 +115,7 @@ MemoryUse memory_use(const WindowAttentionTiling910B& t) {
 }
 
 int64_t workspace_bytes(const WindowAttentionTiling910B& t) {
-  return int64_t{t.cores} * kUnitsInFlight * t.tile_rows * t.blocks * 16 * (4 + 2);
+  return int64_t{t.cores} * kUnitsInFlight * t.tile_rows * t.blocks * 16 * (4 + 2 * kWeightParts);
 }
 
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& t) {

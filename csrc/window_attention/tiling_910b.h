@@ -9,7 +9,7 @@
 // - step: two units, one of each AIV; cube and vector cores meet once a step
 //
 // Scores go to the AIV, probabilities come back, through a workspace in GM, four units deep:
-// (cores, 4, tile_rows, 16 * blocks) float32, then the same shape in the storage type.
+// (cores, 4, tile_rows, 16 * blocks) float32, then (cores, 4, tile_rows, 2, 16 * blocks) in the storage type.
 #pragma once
 
 #include <cstdint>
@@ -48,5 +48,6 @@ static_assert(sizeof(WindowAttentionTiling910B) == 24 * 4, "no padding: host and
 
 constexpr int32_t kNormTokens = 64;  // of which an AIV measures q or k at a time
 constexpr int32_t kUnitsInFlight = 4;
+constexpr int32_t kWeightParts = 2;  // a probability goes as its rounded value and the rounded rest
 
 }  // namespace swinv2

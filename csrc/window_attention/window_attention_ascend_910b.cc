@@ -8,7 +8,8 @@
 //
 // q and k meet the cube unit as they came: the AIV measures their norms itself and divides the float32
 // scores, where no rounding to the storage type follows. p leaves the AIV divided by its sum, so that o is
-// stored as the cube unit leaves it. A lane is a key, a row a query.
+// stored as the cube unit leaves it, and as its rounded value and the rest, because nothing divides that
+// rounding out of o again. A lane is a key, a row a query.
 #include "window_attention/tiling_910b.h"
 #include "window_attention/window_attention_ascend.h"
 
@@ -40,11 +41,12 @@ class WindowAttention910B {
     last_task = static_cast<int32_t>((core + 1) * t.tasks / t.cores);
     units = (last_task - first_task) * t.tiles * g;
     steps = DivideUp(units, 2);
-    const int64_t unit = t.tile_rows * row, all = kUnitsInFlight * unit;
+    const int64_t all = int64_t{kUnitsInFlight} * t.tile_rows * row;
     qkv_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(qkv));
     out_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(out));
     scores_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace) + core * all);
-    weights_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(workspace + t.cores * all * 4) + core * all);
+    weights_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(workspace + t.cores * all * 4) +
+                               core * all * kWeightParts);
   }
 
  protected:
@@ -115,7 +117,7 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
                                             const WindowAttentionTiling910B& tiling, TPipe& pipe)
       : Base(qkv, out, workspace, tiling, GetBlockIdx()) {
     pipe.InitBuffer(l1_qkv_buffer, t.qkv_slots * Columns() * row * kSide * sizeof(T));
-    pipe.InitBuffer(l1_weights_buffer, 2 * t.tile_rows * row * sizeof(T));
+    pipe.InitBuffer(l1_weights_buffer, 2 * kWeightParts * t.tile_rows * row * sizeof(T));
     pipe.InitBuffer(a_buffer, 2 * kSlot);
     pipe.InitBuffer(b_buffer, 2 * kSlot);
     pipe.InitBuffer(c_buffer, 4 * kSlot);
@@ -149,7 +151,8 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
     // Tokens beyond N and rows beyond a tile's stay zero: nothing writes them.
     if (n < row)
       InitConstValue(l1_qkv[n * kSide], InitConstValueParams<T>(t.qkv_slots * Columns(), row - n, n, T(0)));
-    InitConstValue(l1_weights, InitConstValueParams<T>(1, 2 * t.tile_rows * row / kSide, 0, T(0)));
+    InitConstValue(l1_weights,
+                   InitConstValueParams<T>(1, 2 * kWeightParts * t.tile_rows * row / kSide, 0, T(0)));
     PipeBarrier<PIPE_MTE2>();
     for (int32_t slot = 0; slot < t.qkv_slots; ++slot) laid[slot].Open();
     for (int32_t slot = 0; slot < 2; ++slot) {
@@ -234,27 +237,29 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
   __aicore__ inline void Weigh(const Unit& unit) {
     const LocalTensor<T> v = InL1(unit.task, kV, unit.head);
     const int32_t slot = unit.index & 1, m1 = DivideUp(unit.rows, kSide), o_slot = tiles_weighed & 1;
-    const LocalTensor<T> p = l1_weights[slot * t.tile_rows * row];
+    const LocalTensor<T> p = l1_weights[slot * kWeightParts * t.tile_rows * row];
     const LocalTensor<float> o = c[(2 + o_slot) * kSlot / 4];
     weights_laid[slot].Acquire();
-    DataCopy(p, weights_gm[this->InWorkspace(unit)],
-             Nd2NzParams(1, unit.rows, row, 0, row, m1 * kSide, 1, 0));
+    DataCopy(p, weights_gm[this->InWorkspace(unit) * kWeightParts],
+             Nd2NzParams(1, unit.rows, kWeightParts * row, 0, kWeightParts * row, m1 * kSide, 1, 0));
     weights_laid[slot].Publish();
     weights_laid[slot].Await();
     if (unit.opens_tile) c_weighed_ready[o_slot].Acquire();
-    for (int32_t j = 0; j < t.blocks; j += t.key_blocks) {
-      const int32_t blocks = Min(t.key_blocks, t.blocks - j), operand = NextOperands();
-      for (int32_t i = 0; i < m1; ++i)
-        LoadData(A(operand)[i * blocks * kFractal], p[(j * m1 + i) * kFractal],
-                 LoadData2DParams(0, blocks, m1, 0, 0, false, 0));
-      for (int32_t i = 0; i < blocks; ++i)
-        LoadData(B(operand)[i * d1 * kFractal], v[(j + i) * kFractal],
-                 LoadData2DParams(0, d1, t.blocks, 0, 0, true, 0));
-      operands[operand].Publish();
-      operands[operand].Await();
-      Multiply(o[unit.head * d1 * m1 * kFractal], operand, m1 * kSide, d, blocks * kSide, j == 0);
-      operands[operand].Release();
-    }
+    for (int32_t part = 0; part < kWeightParts; ++part)
+      for (int32_t j = 0; j < t.blocks; j += t.key_blocks) {
+        const int32_t blocks = Min(t.key_blocks, t.blocks - j), operand = NextOperands();
+        for (int32_t i = 0; i < m1; ++i)
+          LoadData(A(operand)[i * blocks * kFractal], p[((part * t.blocks + j) * m1 + i) * kFractal],
+                   LoadData2DParams(0, blocks, m1, 0, 0, false, 0));
+        for (int32_t i = 0; i < blocks; ++i)
+          LoadData(B(operand)[i * d1 * kFractal], v[(j + i) * kFractal],
+                   LoadData2DParams(0, d1, t.blocks, 0, 0, true, 0));
+        operands[operand].Publish();
+        operands[operand].Await();
+        Multiply(o[unit.head * d1 * m1 * kFractal], operand, m1 * kSide, d, blocks * kSide,
+                 part == 0 && j == 0);
+        operands[operand].Release();
+      }
     weights_laid[slot].Release();
     if (unit.closes_task) laid[SlotOf(unit.task)].Release();
     if (unit.closes_tile) {
@@ -308,7 +313,7 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
   TBuf<TPosition::B2> b_buffer;
   TBuf<TPosition::CO1> c_buffer;
   LocalTensor<T> l1_qkv;      // (slots, [q|k|v], group, d/16, tokens, 16)
-  LocalTensor<T> l1_weights;  // (2, keys/16, rows, 16)
+  LocalTensor<T> l1_weights;  // (2, parts, keys/16, rows, 16)
   LocalTensor<T> a, b;        // (2, ...) Zz, Zn
   LocalTensor<float> c;       // two slots of scores (keys/16, rows, 16), two of o (group * d/16, rows, 16)
 };
@@ -336,7 +341,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     const int32_t tile = t.tile_rows * t.pitch, rows = DivideUp(t.tile_rows, kLanes) * kLanes;
     scores = Buffer<float>(pipe, scores_buffer, t.score_slots * tile);
     bias_rows = Buffer<float>(pipe, bias_buffer, t.score_slots * tile);
-    weights = Buffer<T>(pipe, weights_buffer, t.tile_rows * row);
+    weights = Buffer<T>(pipe, weights_buffer, kWeightParts * t.tile_rows * row);
     folds = Buffer<float>(pipe, folds_buffer, t.tile_rows * kLanes);
     eighths = Buffer<float>(pipe, eighths_buffer, t.tile_rows * 8);
     copies = Buffer<float>(pipe, copies_buffer, t.tile_rows * 8);
@@ -461,17 +466,32 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     for (int32_t i = 0; i < chunks; ++i) Mul(s[i * kLanes], s[i * kLanes], copies, kLanes, rows, Rows(0, 1));
     PipeBarrier<PIPE_V>();
     weights_ready.Acquire();
+    Part(0, s, rows);
+    PipeBarrier<PIPE_V>();
     for (int32_t i = 0; i < chunks; ++i)
-      if (row > i * kLanes)
-        Cast(weights[i * kLanes], s[i * kLanes], RoundMode::CAST_RINT, Min(kLanes, row - i * kLanes), rows,
-             UnaryRepeatParams(1, 1, t.blocks, t.pitch / 8));
+      Cast(bias[i * kLanes], weights[i * kLanes], RoundMode::CAST_NONE, Lanes(i), rows,
+           UnaryRepeatParams(1, 1, t.pitch / 8, kWeightParts * t.blocks));
+    PipeBarrier<PIPE_V>();
+    for (int32_t i = 0; i < chunks; ++i)
+      Sub(s[i * kLanes], s[i * kLanes], bias[i * kLanes], Lanes(i), rows, Rows(1, t.pitch / 8));
+    PipeBarrier<PIPE_V>();
+    Part(1, s, rows);
     scores_ready[slot].Release();
     weights_ready.Publish();
     weights_ready.Await();
-    DataCopy(weights_gm[this->InWorkspace(unit)], weights, rows * row);
+    DataCopy(weights_gm[this->InWorkspace(unit) * kWeightParts], weights, rows * kWeightParts * row);
     weights_ready.Release();
     if (unit.opens_tile && window.Padded()) ClearPadding(unit);
   }
+
+  // The rounded rows of s are one part of the weights.
+  __aicore__ inline void Part(int32_t part, const LocalTensor<float>& s, int32_t rows) {
+    for (int32_t i = 0; i < chunks; ++i)
+      Cast(weights[part * row + i * kLanes], s[i * kLanes], RoundMode::CAST_RINT, Lanes(i), rows,
+           UnaryRepeatParams(1, 1, kWeightParts * t.blocks, t.pitch / 8));
+  }
+  // Lanes of a row's chunk that hold keys.
+  __aicore__ inline int32_t Lanes(int32_t chunk) const { return Min(kLanes, row - chunk * kLanes); }
 
   // Strides of rows of scores by rows of an operand: lanes of their own (1, 0), or a number a row (0, 1).
   __aicore__ inline BinaryRepeatParams Rows(uint8_t block, uint8_t repeat) const {
@@ -674,7 +694,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
       copies_buffer, query_scale_buffer, maxima_buffer, sums_buffer, lse_buffer, key_scale_buffer,
       mask_buffer, stage_buffer, squares_buffer, halves_buffer, quarters_buffer, one_buffer, zeros_buffer;
   LocalTensor<float> scores, bias_rows;               // (slots, rows, pitch)
-  LocalTensor<T> weights;                             // (rows, keys)
+  LocalTensor<T> weights;                             // (rows, parts, keys)
   LocalTensor<float> folds, eighths, copies;          // (rows, 64), (rows, 8), (rows, 8)
   LocalTensor<float> query_scale, maxima, sums, lse;  // (rows)
   LocalTensor<float> key_scale, mask;                 // (group, pitch), (regions, pitch)
