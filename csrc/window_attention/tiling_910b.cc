@@ -89,21 +89,27 @@ WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, 
     fail("window_size: expected at most ", kMaxPitch, " tokens on ", chip.name, ", got ", g.window_h, " x ",
          g.window_w, "; use a smaller window");
 
+  // The largest group of heads, for its bursts, that costs little more than the best.
   WindowAttentionTiling910B best{};
   double best_cost = 0;
-  for (int32_t group = t.heads; group > 0; --group)
-    for (int32_t rows = std::min(kMaxTileRows, t.blocks * 16); t.heads % group == 0 && rows > 0; rows -= 16) {
+  for (int32_t group = t.heads; group > 0; --group) {
+    if (t.heads % group) continue;
+    WindowAttentionTiling910B of_group{};
+    double cost = 0;
+    for (int32_t rows = std::min(kMaxTileRows, t.blocks * 16); rows > 0; rows -= 16) {
       t.head_group = group;
       t.tile_rows = rows;
       t.tiles = divide_up(g.tokens(), rows);
       t.tasks = g.windows() * (t.heads / group);
       t.cores = std::min<int64_t>(chip.cores, t.tasks);
-      if (!cut(t, chip)) continue;
-      const double cost = vector_cycles(t);
-      if (best.cores != 0 && cost >= best_cost * 0.999) continue;
-      best = t;
-      best_cost = cost;
+      if (!cut(t, chip) || (of_group.cores != 0 && vector_cycles(t) >= cost)) continue;
+      of_group = t;
+      cost = vector_cycles(t);
     }
+    if (of_group.cores == 0 || (best.cores != 0 && cost >= best_cost * 0.95)) continue;
+    best = of_group;
+    best_cost = cost;
+  }
   if (best.cores == 0)
     fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
          " does not fit the memories of ", chip.name, "; use a smaller window");

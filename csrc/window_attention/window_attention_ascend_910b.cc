@@ -21,6 +21,8 @@ using CubeToFix = Handoff<HardEvent::M_FIX, HardEvent::FIX_M>;
 using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
 
+constexpr float kSmallestNorm = 1e-12f;
+constexpr int32_t kWipeEvent = 3;
 constexpr uint16_t kScored = 0, kSoftened = 1;  // cross-core flags, once a step
 
 // What both kinds of core know: units, windows, the workspace.
@@ -588,7 +590,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
       PipeBarrier<PIPE_V>();
       Sqrt(norms, norms, count);
       PipeBarrier<PIPE_V>();
-      Maxs(norms, norms, kNormFloor, count);
+      Maxs(norms, norms, kSmallestNorm, count);
       PipeBarrier<PIPE_V>();
       Div(norms, one, norms, count);
       PipeBarrier<PIPE_V>();
@@ -679,9 +681,6 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
       i += run.count;
     }
   }
-
-  static constexpr int32_t kWipeEvent = 3;
-  static constexpr float kNormFloor = 1e-12f;
 
   const Mte2ToVector scores_ready[2] = {{0}, {1}}, staged = {2};
   const VectorToMte3 weights_ready = {0}, lse_ready = {1};
