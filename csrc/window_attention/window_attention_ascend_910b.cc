@@ -334,7 +334,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   __aicore__ inline WindowAttentionVector910B(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
                                               GM_ADDR stats, GM_ADDR workspace,
                                               const WindowAttentionTiling910B& tiling, TPipe& pipe)
-      : Base(qkv, out, workspace, tiling, GetBlockIdx() / GetTaskRatio()) {
+      : Base(qkv, out, workspace, tiling, GetBlockIdx() / GetSubBlockNum()) {
     side = static_cast<int32_t>(GetSubBlockIdx());
     chunks = t.pitch / kLanes;
     bias_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(bias));
@@ -722,8 +722,9 @@ extern "C" __global__ __aicore__ void swinv2_window_attention_910b(GM_ADDR qkv, 
   swinv2::WindowAttentionTiling910B t;
   const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
   for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  GM_ADDR exchange = AscendC::GetUserWorkspace(workspace);
   if (t.bfloat16)
-    swinv2::attend_910b<bfloat16_t>(qkv, bias, scale, out, stats, workspace, t);
+    swinv2::attend_910b<bfloat16_t>(qkv, bias, scale, out, stats, exchange, t);
   else
-    swinv2::attend_910b<half>(qkv, bias, scale, out, stats, workspace, t);
+    swinv2::attend_910b<half>(qkv, bias, scale, out, stats, exchange, t);
 }
