@@ -138,8 +138,6 @@ def _why_unavailable(name: str) -> Optional[str]:
             )
         if name in TWINS and not _has_twin():
             return "this build leaves the twins out; build with CMake's SWINV2_TWIN=ON"
-        if name == "twin-910b":
-            return "this version has no kernel for the 910B; use 'twin-910'"
     return None
 
 

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import device_target, resolve_backend, resolve_in_graph
+from swinv2_kernels.backend import TWINS, device_target, resolve_backend, resolve_in_graph
 from swinv2_kernels.checks import check_float32, check_storage_dtype
 from swinv2_kernels.custom import custom_operator
 
@@ -22,7 +22,7 @@ Size = Union[int, tuple[int, int]]
 
 LOGIT_SCALE_MAX = math.log(100.0)
 NO_VALID_SIZE = (-1, -1)
-FORWARD_ONLY = ("twin-910",)
+FORWARD_ONLY = TWINS
 
 
 def window_attention(

@@ -1,222 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every way the 910 kernel can be broken by a slip is noticed: by a rule of the twin or by parity.
+"""Every way the Ascend kernels can be broken by a slip is noticed: by a rule of the twin or by parity.
 
-Each mutation replaces text of the kernel's source; the mutant is compiled against the twin and run on small cases.
+Each mutation replaces text of a kernel's source or of the header that both share; the mutant is compiled against the
+twin and run on small cases.
 """
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+import mutations_910
+import mutations_910b
 import numpy as np
 import pytest
 from cases import Case
-from test_twin_window_attention import arguments, expected
+from test_twin_window_attention import KERNELS, arguments, expected, forward
 
 from swinv2_kernels import _native
 
 CSRC = Path(__file__).parents[1] / "csrc"
-SOURCE = CSRC / "window_attention" / "window_attention_ascend_910.cc"
 LIBRARY = Path(_native.__file__).with_name("libswinv2_kernels.so")
+HEADER = Path("window_attention") / "window_attention_ascend.h"
 
-# Several tasks a core, shifts, tails, classes, key chunks, padding, head groups, parts of rows; with the cores.
-RUNS = [
-    (Case(2, 16, 16, (8, 8), (4, 4), 4, 32), {"cores": 1}),
-    (Case(1, 14, 14, (7, 7), (3, 3), 2, 16, (13, 11)), {"cores": 2, "seed": 1}),
-    (Case(1, 24, 24, (12, 12), (6, 6), 2, 32, mask_value=-3.0), {"cores": 2, "seed": 2}),
-    (Case(1, 20, 20, (20, 20), (0, 0), 1, 64, cosine=False), {"seed": 3}),
-    (Case(2, 16, 16, (16, 16), (0, 0), 2, 32), {"seed": 4}),
-    (Case(1, 8, 8, (8, 8), (0, 0), 8, 32), {"cores": 2}),
-    (Case(1, 8, 8, (8, 8), (2, 2), 24, 32), {"cores": 1}),
+
+@dataclass(frozen=True)
+class Chip:
+    name: str
+    runs: list  # (case, options, kernel)
+    mutations: dict
+
+    @property
+    def source(self):
+        return Path("window_attention") / f"window_attention_ascend_{self.name}.cc"
+
+
+CHIPS = [
+    Chip("910", [(case, how, KERNELS[0]) for case, how in mutations_910.RUNS], mutations_910.MUTATIONS),
+    Chip(
+        "910b",
+        [(case, how, KERNELS[1 + i % 2]) for i, (case, how) in enumerate(mutations_910b.RUNS)],
+        mutations_910b.MUTATIONS,
+    ),
 ]
 
-MUTATIONS = {
-    # flags and barriers
-    "publish-before-the-copy-of-weights": (
-        "    weights_ready[slot].Await();\n",
-        "",
-    ),
-    "weights-never-awaited-in-l0": ("    l1_weights_ready.Await();\n", ""),
-    "no-wait-for-staged-rows": ("    staged[slot].Await();\n", ""),
-    "no-release-of-staging": ("    staged[slot].Release();\n", ""),
-    "qkv-read-before-laid": ("    laid[qkv_slot].Await();\n", ""),
-    "qkv-never-released": ("      if (end == n) laid[qkv_slot].Release();\n", ""),
-    "scores-read-before-cube": ("    c_scores_ready[slot].Await();\n", ""),
-    "scores-released-early": (
-        "    c_scores_ready[slot].Await();\n    for",
-        "    c_scores_ready[slot].Await();\n    c_scores_ready[slot].Release();\n    for",
-    ),
-    "panel-never-awaited": ("    panel_ready[panel_slot].Await();\n", ""),
-    "panel-released-with-every-tile": (
-        "if (tile.closes_class) panel_ready[panel_slot].Release();",
-        "panel_ready[panel_slot].Release();",
-    ),
-    "operands-overwritten": ("      weigh_operands.Acquire();\n      for", "      for"),
-    "outputs-not-awaited": ("    outputs_ready.Await();\n", ""),
-    "rows-stored-before-copied": ("      out_staged.Await();\n", ""),
-    "wipe-not-awaited": ("      WaitFlag<HardEvent::V_MTE2>(kWipeEvent);\n", ""),
-    "no-barrier-after-exp": (
-        "    Exp(scores, scores, all);\n    PipeBarrier<PIPE_V>();\n",
-        "    Exp(scores, scores, all);\n",
-    ),
-    "no-barrier-in-folds": (
-        "      Add(to, a, b, lanes, repeats, p);\n    PipeBarrier<PIPE_V>();\n",
-        "      Add(to, a, b, lanes, repeats, p);\n",
-    ),
-    "one-slot-of-maxima": ("slot * t.tile_blocks * kLanes];", "0 * slot * t.tile_blocks * kLanes];"),
-    "event-id-five": ("kWipeEvent = 2;", "kWipeEvent = 5;"),
-    # memory
-    "scores-too-small": (
-        "Buffer<float>(pipe, scores_buffer, tile)",
-        "Buffer<float>(pipe, scores_buffer, tile - kFractal)",
-    ),
-    "folds-too-small": ("Max(tile * 3 / 4,", "Max(tile * 2 / 4,"),
-    "panel-too-small": (
-        "t.panel_slots * t.panel_rows * kSide)",
-        "t.panel_slots * t.panel_rows * kSide - kSide)",
-    ),
-    "l1-too-small": ("l1_qkv_buffer, t.qkv_slots * g * 3", "l1_qkv_buffer, t.qkv_slots * g * 2"),
-    "tails-not-zeroed": ("if (n < n1 * kSide)\n", "if (false)\n"),
-    # addresses and strides
-    "window-not-shifted": ("start = index * window_size + shift;", "start = index * window_size;"),
-    "wrap-forgotten": ("return i < split ? start + i : i - split;", "return start + i;"),
-    "wrap-off-by-one": ("split = Min(window, size - start);", "split = Min(window, size - start - 1);"),
-    "columns-of-the-wrong-head": ("from[(part * g + h) * d + c * kSide]", "from[(part * g + h) * d]"),
-    "column-stride": ("column(tokens, 1, 3 * g * d1 - 1, 0)", "column(tokens, 1, 3 * g * d1, 0)"),
-    "group-offset": ("from[part * channels + coming.head * d]", "from[part * channels]"),
-    "group-stride": ("3 * t.heads * d1 - g * d1, 2 * g * d1)", "3 * t.heads * d1 - d1, 2 * g * d1)"),
-    "k-for-q": ("k = InL1(qkv_slot, tile.head, kK);", "k = InL1(qkv_slot, tile.head, kQ);"),
-    "blocks-of-a-class-side-by-side": (
-        "LoadData2DParams(0, tile.blocks, t.classes, 0, 0, false, 0)",
-        "LoadData2DParams(0, tile.blocks, 1, 0, 0, false, 0)",
-    ),
-    "weights-not-transposed": (
-        "LoadData2DParams(0, blocks, 1, 0, 0, true, 0)",
-        "LoadData2DParams(0, blocks, 1, 0, 0, false, 0)",
-    ),
-    "values-not-transposed": (
-        "LoadData2DParams(0, d1, n1, 0, 0, true, 0)",
-        "LoadData2DParams(0, d1, n1, 0, 0, false, 0)",
-    ),
-    "fractal-stride": ("(0, d1, n1, 0, 0, true, 0)", "(0, d1, 1, 0, 0, true, 0)"),
-    "key-chunk-skipped": ("v[(j + i) * kFractal]", "v[i * kFractal]"),
-    "chunk-overwrites-chunk": ("scores[j * kFractal], CubeScores", "scores, CubeScores"),
-    "accumulator-not-kept": (
-        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0)",
-        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, true)",
-    ),
-    "panel-of-the-first-block": (
-        "(tile.top - row) * t.window_w) * kSide]",
-        "tile.top * t.window_w) * kSide]",
-    ),
-    "panel-of-the-first-class": ("(head * t.classes + cls) * count]", "(head * t.classes) * count]"),
-    "query-scale-of-the-first-block": (
-        "query_scale[(tile.first + i * t.classes) * kLanes]",
-        "query_scale[i * kLanes]",
-    ),
-    "stats-of-the-first-head": ("t.heads + task.head + tile.head) * padded", "t.heads + task.head) * padded"),
-    "out-of-the-first-group": ("run.first * channels + task.head * d", "run.first * channels"),
-    "mask-rows": ("Add(keys, keys, mask[region * kLanes]", "Add(keys, keys, mask"),
-    "mask-stride": (
-        "BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0)",
-        "BinaryRepeatParams(1, 1, 1, 8, 8, 0)",
-    ),
-    # tails and arithmetic
-    "last-run-too-long": ("Min(end - token, at.x.End(region) - w)", "at.x.End(region) - w"),
-    "padding-read": ("y < t.valid_h ? Min(run.count, at.x.Padding(region) - w) : 0", "run.count"),
-    "padding-keys-count": (
-        "        Duplicate(s[w * kSide], kForbidden, kSide",
-        "        Duplicate(s[w * kSide], 0.f, kSide",
-    ),
-    "padding-rows-count": ("if (count > 0) Duplicate(s[top", "if (count > 1) Duplicate(s[top"),
-    "padding-not-zeroed": (
-        "      DataCopy(to[static_cast<int64_t>(i) * channels], zeros, g * d);\n",
-        "      ;\n",
-    ),
-    "tail-tokens-of-outputs": ("tokens = Min(kSide, n - at * kSide)", "tokens = kSide"),
-    "tail-chunk": ("tokens = Min(n - begin, t.stage_tokens)", "tokens = t.stage_tokens"),
-    "one-chunk-too-few": ("chunks = DivideUp(n, t.stage_tokens);", "chunks = n / t.stage_tokens;"),
-    "fold-skips-odd-factors": (
-        "for (int32_t i = 2; i < factor; ++i)",
-        "for (int32_t i = 2; i < factor - 1; ++i)",
-    ),
-    "fold-half-a-block": (
-        "Combine<max>(into[32], from[32], from, 32, blocks, plain);",
-        "Combine<max>(into[32], from[32], from[32], 32, blocks, plain);",
-    ),
-    "maximum-not-subtracted": (
-        "Sub(scores[i * block], scores[i * block], maximum",
-        "Add(scores[i * block], scores[i * block], maximum",
-    ),
-    "scale-forgotten": ("Duplicate(head_scale, scale, kLanes);", "Duplicate(head_scale, 1.f, kLanes);"),
-    "scale-of-the-first-head": ("scale_gm.GetValue(task.head + h)", "scale_gm.GetValue(task.head)"),
-    "no-floor-under-the-norm": ("Adds(to, to, kTiny, n1 * kLanes);", "Adds(to, to, -1.f, n1 * kLanes);"),
-    "key-scale-of-queries": ("InverseNorms(scores, kK, one);", "InverseNorms(scores, kQ, one);"),
-    "low-halves-lost": ("Or(rows16[kSide], rows16, rows16, low", "Or(rows16[kSide], rows16, rows16, high"),
-    "sum-without-logarithm": ("    Ln(work, work, tile.blocks * kLanes);\n", ""),
-    "tasks-of-the-next-core": ("(core + 1) * t.tasks / t.cores", "(core + 1) * t.tasks / t.cores + 1"),
-    "task-skipped": (
-        "first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
-        "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)",
-    ),
-}
 
-
-def build(directory, source):
-    """The kernel `source` as a shared library that shares the twin of the package."""
-    path, library = directory / "mutant.cc", directory / "mutant.so"
-    path.write_text(source)
-    command = [
-        os.environ.get("CXX", "c++"),
-        "-std=c++17",
-        "-O0",
-        "-w",
-        "-shared",
-        "-fPIC",
-        "-DASCEND_TWIN_SOC=910",
-    ]
+def build(directory, chip, old="", new=""):
+    """The kernel, `old` replaced by `new`, as a shared library that shares the twin of the package."""
+    texts = {path: (CSRC / path).read_text() for path in (chip.source, HEADER)}
+    count = sum(text.count(old) for text in texts.values())
+    assert not old or count == 1, f"its text occurs {count} times in {chip.source.name} and {HEADER.name}"
+    for path, text in texts.items():
+        (directory / path).parent.mkdir(exist_ok=True)
+        (directory / path).write_text(text.replace(old, new) if old else text)
+    library = directory / "mutant.so"
+    command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O0", "-w", "-shared", "-fPIC"]
+    command += [f"-DASCEND_TWIN_SOC={chip.name.upper()}"]
     command += ["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"]  # its own code before that of the package
-    command += [f"-I{CSRC}", f"-I{CSRC}/ascend_twin/include", str(path), "-o", str(library), str(LIBRARY)]
-    subprocess.run(command, check=True)
+    command += [f"-I{directory}", f"-I{CSRC}", f"-I{CSRC}/ascend_twin/include", str(directory / chip.source)]
+    subprocess.run([*command, "-o", str(library), str(LIBRARY)], check=True)
     return str(library)
 
 
-def run(case, options, library="", poison=False):
-    inputs, how = arguments(case)
+def run(case, kernel, options, library="", poison=False):
+    inputs, how = arguments(case, kernel)
     if poison:
         inputs[0][0] = np.nan
-    return _native.twin.window_attention_forward(*inputs, **how, **options, kernel_library=library)
+    return forward(kernel, *inputs, **how, **options, kernel_library=library)
 
 
-def complaint(library):
+def complaint(chip, library):
     """What is wrong with the kernel in `library`: a broken rule, a wrong number, or None."""
-    for case, options in RUNS:
-        out, stats, report = run(case, options, library)
+    for case, options, kernel in chip.runs:
+        out, stats, report = run(case, kernel, options, library)
         if report["errors"]:
             return report["errors"][0]["text"]
         try:
             with np.errstate(all="ignore"):
-                expected(case).check(out=out)
-            np.testing.assert_array_equal(stats, run(case, options)[1])
+                expected(case, kernel).check(out=out)
+            np.testing.assert_array_equal(stats, run(case, kernel, options)[1])
         except AssertionError as wrong:
             return str(wrong)
-    tails = Case(3, 7, 7, (7, 7), (0, 0), 1, 16)
-    if np.isnan(run(tails, {"cores": 1}, library, poison=True)[0][1:]).any():
+    tails, kernel = Case(3, 7, 7, (7, 7), (0, 0), 1, 16), chip.runs[0][2]
+    if np.isnan(run(tails, kernel, {"cores": 1}, library, poison=True)[0][1:]).any():
         return "the NaN of one task reached another"
     return None
 
 
-def test_the_kernel_itself_passes(tmp_path):
-    assert complaint(build(tmp_path, SOURCE.read_text())) is None
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_the_kernel_itself_passes(chip, tmp_path):
+    assert complaint(chip, build(tmp_path, chip)) is None
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_mutant_is_killed(name, tmp_path):
-    old, new = MUTATIONS[name]
-    source = SOURCE.read_text()
-    assert source.count(old) == 1, f"{name}: its text occurs {source.count(old)} times in {SOURCE.name}"
-    assert complaint(build(tmp_path, source.replace(old, new))) is not None, f"{name}: survived"
+@pytest.mark.parametrize(
+    ("chip", "name"),
+    [pytest.param(chip, name, id=f"{chip.name}-{name}") for chip in CHIPS for name in chip.mutations],
+)
+def test_mutant_is_killed(chip, name, tmp_path):
+    assert complaint(chip, build(tmp_path, chip, *chip.mutations[name])) is not None, f"{name}: survived"
 
 
-def test_there_are_thirty():
-    assert len(MUTATIONS) >= 30
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
+def test_there_are_thirty(chip):
+    assert len(chip.mutations) >= 30

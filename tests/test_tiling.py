@@ -9,7 +9,11 @@ import pytest
 from swinv2_kernels import _native
 
 tiling = _native.twin.window_attention_tiling
-CHIP = {"cores": 32, "UB": 248 << 10, "L1": 1 << 20, "L0A": 64 << 10, "L0B": 64 << 10, "L0C": 256 << 10}
+L0 = {"L0A": 64 << 10, "L0B": 64 << 10}
+CHIPS = {
+    "ascend910": {"cores": 32, "UB": 248 << 10, "L1": 1 << 20, "L0C": 256 << 10, **L0},
+    "ascend910b": {"cores": 20, "UB": 184 << 10, "L1": (512 << 10) - 128, "L0C": 128 << 10, **L0},
+}
 HEADS = {"tiny": (3, 6, 12, 24), "base": (4, 8, 16, 32), "large": (6, 12, 24, 48)}
 PRESETS = [
     (family, window, resolution)
@@ -27,16 +31,7 @@ PRESETS = [
     ]
 ]
 # Sectors over compulsory bytes above 1.05, at batch 32: docs/ascend_kernel.md says why.
-TRAFFIC_EXCEPTIONS = {
-    ("tiny", 8, 256, 0, 4): 1.167,
-    ("large", 12, 192, 0, 6): 1.056,
-    ("large", 24, 384, 1, 0): 2.0,
-    ("large", 24, 384, 1, 12): 2.0,
-    ("tiny", 7, 224, 0, 0): 1.167,
-    ("tiny", 7, 224, 0, 3): 1.167,
-    ("tiny", 7, 224, 1, 0): 1.072,
-    ("tiny", 7, 224, 1, 3): 1.072,
-}
+TRAFFIC_EXCEPTIONS = {("large", 24, 384, 1, 0): 2.0, ("large", 24, 384, 1, 12): 2.0}
 
 
 def stages(preset):
@@ -49,26 +44,44 @@ def stages(preset):
             yield stage, (32, size, size, 3 * heads * 32), (heads, 2 * win - 1, 2 * win - 1), shift
 
 
-def check(t, qkv, table):
-    """Capacity, coverage and the rules tiling.h states."""
+def check(t, qkv, table, soc="ascend910"):
+    """Capacity, coverage and the rules tiling.h and tiling_910b.h state."""
+    chip = CHIPS[soc]
     batch, height, width, channels = qkv
     heads, window = table[0], ((table[1] + 1) // 2, (table[2] + 1) // 2)
     dim, tokens = channels // 3 // heads, window[0] * window[1]
     windows = batch * height // window[0] * (width // window[1])
     for memory, used in t["bytes"].items():
-        assert 0 < used <= CHIP[memory], memory
+        assert 0 < used <= chip[memory], memory
     # Every head of every window is some core's.
     assert t["heads"] == heads and t["head_dim"] == dim and heads % t["head_group"] == 0
-    assert t["tasks"] == windows * heads // t["head_group"]
-    assert 1 <= t["cores"] == min(CHIP["cores"], t["tasks"])
+    strip = t.get("strip", 1)
+    assert (width // window[1]) % strip == 0 and (strip == 1 or t["head_group"] == heads)
+    assert t["tasks"] * strip * t["head_group"] == windows * heads
+    assert 1 <= t["cores"] == min(chip["cores"], t["tasks"])
     assert len(t["work_of_cores"]) == t["cores"] and min(t["work_of_cores"]) > 0
     assert sum(t["work_of_cores"]) == windows * heads
+    assert t["blocks"] == -(-tokens // 16)
+    if soc == "ascend910b":
+        # Tiles cover the window; a product's operands and results fit half, a quarter of their memories.
+        assert t["tile_rows"] % 16 == 0 and (t["tiles"] - 1) * t["tile_rows"] < tokens
+        assert t["tiles"] * t["tile_rows"] >= tokens
+        keys = 16 * t["key_blocks"]
+        assert keys * t["tile_rows"] * 4 <= 32 << 10 and keys * dim * 2 <= 32 << 10
+        assert t["tile_rows"] * t["head_group"] * dim * 4 <= 32 << 10
+        assert tokens <= t["pitch"] <= 1024 and t["pitch"] % 64 == 0
+        assert t["score_slots"] in (1, 2)
+        # Two steps are four units: the tasks they span are in L1 together.
+        of_task = t["tiles"] * t["head_group"]
+        assert t["qkv_slots"] >= (4 if of_task == 1 else 2)
+        return t
     # Every block of queries is in one class, every key in one chunk.
-    assert t["blocks"] == -(-tokens // 16) <= 63
+    assert t["blocks"] <= 63
     assert 1 <= t["tile_blocks"] <= -(-t["blocks"] // t["classes"])
     assert 1 <= t["key_blocks"] <= t["blocks"]
     assert t["tile_blocks"] * t["blocks"] * 4 // 2 <= 255  # repeats of the first fold
-    assert 1 <= t["stage_tokens"] <= tokens
+    assert 1 <= t["stage_tokens"] <= tokens * strip
+    assert strip == 1 or t["stage_tokens"] % (strip * window[1]) == 0
     assert t["weight_slots"] in (1, 2) and t["panel_slots"] in (1, 2) and t["qkv_slots"] in (1, 2)
     # Panels: blocks of one class start in one column; each finds its keys in the panel.
     rows = {}
@@ -93,6 +106,17 @@ def test_presets(preset):
         assert traffic["compulsory"] == math.prod(qkv) // 3 * 4 * 2
 
 
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: f"{p[0]}-w{p[1]}-{p[2]}")
+def test_presets_on_the_910b(preset):
+    for _, qkv, table, shift in stages(preset):
+        t = check(
+            tiling(qkv, table, shift_size=(shift, shift), soc="ascend910b"), qkv, table, soc="ascend910b"
+        )
+        work = t["work_of_cores"]
+        assert t["cores"] == 20
+        assert max(work) <= 1.05 * sum(work) / len(work)
+
+
 def drawn(seed):
     rng = np.random.default_rng(seed)
     window = tuple(int(w) for w in rng.integers(1, 33, 2))
@@ -108,20 +132,23 @@ def drawn(seed):
 @pytest.mark.parametrize(
     "seeds", [range(i, i + 100) for i in range(0, 500, 100)], ids=lambda r: f"{r[0]}-{r[-1]}"
 )
-def test_seeded_shapes(seeds):
+@pytest.mark.parametrize("soc", CHIPS)
+def test_seeded_shapes(seeds, soc):
     for seed in seeds:
         qkv, table, shift = drawn(seed)
-        for cores in (0, 1 + seed % 32):
-            t = tiling(qkv, table, shift_size=shift, cores=cores)
+        for cores in (0, 1 + seed % CHIPS[soc]["cores"]):
+            t = tiling(qkv, table, shift_size=shift, cores=cores, soc=soc)
             if cores == 0:
-                check(t, qkv, table)
-            assert t["cores"] <= (cores or 32)
-            assert max(t["work_of_cores"]) - min(t["work_of_cores"]) <= t["head_group"]
+                check(t, qkv, table, soc)
+            assert t["cores"] <= (cores or CHIPS[soc]["cores"])
+            assert max(t["work_of_cores"]) - min(t["work_of_cores"]) <= t["head_group"] * t.get("strip", 1)
 
 
-def test_pure():
+@pytest.mark.parametrize("soc", CHIPS)
+def test_pure(soc):
     qkv, table, shift = drawn(7)
-    assert tiling(qkv, table, shift_size=shift) == tiling(qkv, table, shift_size=shift)
+    first, second = (tiling(qkv, table, shift_size=shift, soc=soc) for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize(
@@ -150,3 +177,17 @@ def test_panels_hold_the_bias(window):
         )
         if tokens % 16:
             assert (panels[:, cls, tokens:] < -1e29).all()
+
+
+@pytest.mark.parametrize("window", [(8, 8), (7, 7), (3, 10)])
+def test_rows_hold_the_bias(window):
+    """On the 910B: the bias of every query and key, keys rounded up to whole blocks."""
+    heads, tokens = 2, window[0] * window[1]
+    table = np.random.default_rng(0).standard_normal((heads, 2 * window[0] - 1, 2 * window[1] - 1))
+    rows = _native.twin.window_attention_prepared_bias(
+        table.astype(np.float32), qkv_shape=(1, *window, 3 * heads * 16), soc="ascend910b"
+    )
+    h, w = np.divmod(np.arange(tokens), window[1])
+    bias = table.astype(np.float32)[:, h[:, None] - h + window[0] - 1, w[:, None] - w + window[1] - 1]
+    np.testing.assert_array_equal(rows[..., :tokens], bias)
+    assert rows.shape[-1] % 16 == 0 and not rows[..., tokens:].any()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Ascend kernels on the host twin: parity with the oracle, no broken rule, under any interleaving; traffic."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +19,60 @@ SUPPORTED = [case for case in CASES if case.head_dim in HEAD_DIMS]
 WINDOWS = [4, 6, 7, 8, 9, 10, 12, 16, 24, (8, 4), (5, 3), (2, 16), (3, 10), (20, 1), (1, 48)]
 
 
-def arguments(case, dtype=np.float16):
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel of a chip, on qkv of a storage type."""
+
+    soc: str
+    dtype: str
+
+    def __str__(self):
+        return f"{self.soc}-{self.dtype}"
+
+    def store(self, array):
+        return oracle.bfloat16_bits(array) if self.dtype == "bfloat16" else np.asarray(array, np.float16)
+
+    def load(self, array):
+        return oracle.bfloat16_from_bits(array) if self.dtype == "bfloat16" else array
+
+
+KERNELS = [
+    Kernel("ascend910", "float16"),
+    Kernel("ascend910b", "float16"),
+    Kernel("ascend910b", "bfloat16"),
+]
+SOCS = KERNELS[:2]
+every_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=str)
+every_soc = pytest.mark.parametrize("kernel", SOCS, ids=lambda kernel: kernel.soc)
+
+
+def arguments(case, kernel=KERNELS[0]):
     given = case.inputs()
     if case.cosine:
         scale = oracle.effective_scale(given["logit_scale"])
     else:
         scale = np.full(case.heads, case.head_dim**-0.5)
     how = {name: value for name, value in case.how.items() if name != "window_size"} | {"cosine": case.cosine}
-    return (given["qkv"].astype(dtype), given["bias_table"], scale.astype(np.float32)), how
+    return (kernel.store(given["qkv"]), given["bias_table"], scale.astype(np.float32)), how
 
 
-def run(case, **options):
+def forward(kernel, *inputs, **how):
+    """out, in numbers; stats; report."""
+    out, stats, report = twin.window_attention_forward(*inputs, soc=kernel.soc, **how)
+    return kernel.load(out), stats, report
+
+
+def run(case, kernel=KERNELS[0], **options):
     """out, stats, report: the report has no errors."""
-    inputs, how = arguments(case)
-    out, stats, report = twin.window_attention_forward(*inputs, **how, **options)
+    inputs, how = arguments(case, kernel)
+    out, stats, report = forward(kernel, *inputs, **how, **options)
     assert not report["errors"], report["errors"][0]["text"]
     return out, stats, report
 
 
-def expected(case):
-    (qkv, table, scale), _ = arguments(case)
-    return Expected("float16", qkv, table, scale, cosine=case.cosine, **case.how)
+def expected(case, kernel=KERNELS[0]):
+    (qkv, table, scale), _ = arguments(case, kernel)
+    return Expected(kernel.dtype, kernel.load(qkv), table, scale, cosine=case.cosine, **case.how)
 
 
 def seeded(seed):
@@ -58,70 +92,94 @@ def seeded(seed):
     return case, {"seed": int(rng.integers(1 << 30)), "cores": int(rng.integers(0, 5))}
 
 
+@every_kernel
 @pytest.mark.parametrize("case", SUPPORTED, ids=str)
-def test_parity(case):
-    out, *_ = run(case)
-    expected(case).check(out=out)
+def test_parity(case, kernel):
+    out, *_ = run(case, kernel)
+    expected(case, kernel).check(out=out)
 
 
+@every_kernel
 @pytest.mark.parametrize("seed", range(60))
-def test_parity_of_seeded_shapes(seed):
+def test_parity_of_seeded_shapes(seed, kernel):
     case, options = seeded(seed)
-    out, *_ = run(case, **options)
+    out, *_ = run(case, kernel, **options)
+    expected(case, kernel).check(out=out)
+
+
+STRIPS = [
+    Case(1, 16, 32, (8, 8), (4, 4), 3, 32),
+    Case(2, 8, 64, (8, 8), (0, 4), 3, 32, (7, 45)),
+    Case(1, 14, 28, (7, 7), (3, 3), 3, 32),
+    Case(1, 12, 24, (12, 12), (6, 6), 6, 32),
+    Case(1, 6, 12, (3, 3), (1, 2), 2, 16, (6, 8), -3.0, False),
+]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("case", STRIPS, ids=str)
+def test_parity_of_strips(case, cores):
+    """Windows side by side in one task, so that no sector is read by two."""
+    (qkv, table, _), how = arguments(case)
+    tiling = twin.window_attention_tiling(qkv.shape, table.shape, cores=cores, **how)
+    assert tiling["strip"] > 1 or cores == 2
+    out, *_ = run(case, cores=cores, seed=cores)
     expected(case).check(out=out)
 
 
 @pytest.mark.exhaustive
+@every_kernel
 @pytest.mark.parametrize("seed", range(60, 1060))
-def test_parity_of_many_shapes(seed):
-    test_parity_of_seeded_shapes(seed)
+def test_parity_of_many_shapes(seed, kernel):
+    test_parity_of_seeded_shapes(seed, kernel)
 
 
+@every_kernel
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_official_results(path):
+def test_official_results(path, kernel):
     golden = np.load(path)
     window, shift = oracle.pair(golden["window_size"]), oracle.pair(golden["shift_size"])
-    qkv, table = (
-        golden["qkv"].astype(np.float16),
-        oracle.table_of_bias(golden["relative_position_bias"], window),
-    )
+    qkv, table = kernel.store(golden["qkv"]), oracle.table_of_bias(golden["relative_position_bias"], window)
     scale = oracle.effective_scale(golden["logit_scale"]).astype(np.float32)
-    out, _, report = twin.window_attention_forward(qkv, table, scale, shift_size=shift)
+    out, _, report = forward(kernel, qkv, table, scale, shift_size=shift)
     assert not report["errors"], report["errors"][0]["text"]
-    exact = Expected("float16", qkv, table, scale, window_size=window, shift_size=shift)
+    exact = Expected(kernel.dtype, kernel.load(qkv), table, scale, window_size=window, shift_size=shift)
     exact.check(out=out)
-    # Against the official float64 result itself: rounding qkv to float16 moves it, so at that distance.
+    # Against the official float64 result itself: rounding qkv moves it, so at that distance.
     moved = np.abs(exact.exact["out"] - golden["out"]).max()
     assert np.abs(out.astype(np.float64) - golden["out"]).max() <= moved + oracle.tolerance(
-        "float16", exact.exact["out"], exact.rounded["out"]
+        kernel.dtype, exact.exact["out"], exact.rounded["out"]
     )
 
 
 @pytest.mark.parametrize("case", [SUPPORTED[0], SUPPORTED[4], SUPPORTED[6], SUPPORTED[11]], ids=str)
-def test_every_interleaving_gives_the_same_bits(case):
-    want = run(case, cores=3)[:2]
+@every_soc
+def test_every_interleaving_gives_the_same_bits(case, kernel):
+    want = run(case, kernel, cores=3)[:2]
     for seed in range(1, 9):
-        for got, expected_bits in zip(run(case, cores=3, seed=seed), want):
+        for got, expected_bits in zip(run(case, kernel, cores=3, seed=seed), want):
             np.testing.assert_array_equal(got, expected_bits)
 
 
-@pytest.mark.parametrize("cores", [1, 2, 3, 5, 32])
-def test_any_number_of_cores_gives_the_same_bits(cores):
+@every_soc
+@pytest.mark.parametrize("cores", [1, 2, 3, 5, 20])
+def test_any_number_of_cores_gives_the_same_bits(cores, kernel):
     case = Case(2, 24, 16, (8, 8), (4, 4), 6, 16)
-    for got, want in zip(run(case, cores=cores), run(case)[:2]):
+    for got, want in zip(run(case, kernel, cores=cores), run(case, kernel)[:2]):
         np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("case", [SUPPORTED[0], SUPPORTED[4], SUPPORTED[5]], ids=str)
-def test_stats_is_the_logarithm_of_the_softmax_sum(case):
-    (qkv, table, scale), _ = arguments(case)
-    attention = oracle._Attention(qkv, table, scale, np.float64, cosine=case.cosine, **case.how)
+@every_kernel
+def test_stats_is_the_logarithm_of_the_softmax_sum(case, kernel):
+    (qkv, table, scale), _ = arguments(case, kernel)
+    attention = oracle._Attention(kernel.load(qkv), table, scale, np.float64, cosine=case.cosine, **case.how)
     geo = attention.geo
     mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, case.mask_value)
     logits = attention.scale * attention.products + attention.table[:, geo.dy, geo.dx] + mask[:, None]
     lse = np.log(np.exp(logits).sum(-1))  # (batch, windows, heads, N)
     tokens = lse.shape[-1]
-    stats = run(case)[1]
+    stats = run(case, kernel)[1]
     assert stats.shape[-1] == (tokens + 7) // 8 * 8
     np.testing.assert_allclose(stats[..., :tokens].reshape(lse.shape), lse, rtol=0, atol=2e-3)
 
@@ -129,59 +187,75 @@ def test_stats_is_the_logarithm_of_the_softmax_sum(case):
 # ---- what a window may see ----
 
 
+@every_soc
 @pytest.mark.parametrize("where", [0, 64, 128], ids=["q", "k", "v"])
-def test_nan_stays_in_its_window(where):
+def test_nan_stays_in_its_window(where, kernel):
     case = Case(2, 16, 16, (8, 8), (0, 0), 2, 32)
-    (qkv, table, scale), how = arguments(case)
-    clean, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    (qkv, table, scale), how = arguments(case, kernel)
+    clean, *_ = forward(kernel, qkv, table, scale, cores=1, **how)
     qkv[1, 2, 3, where] = np.nan
-    out, _, report = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    out, _, report = forward(kernel, qkv, table, scale, cores=1, **how)
     assert not report["errors"]
     assert np.isnan(out[1, :8, :8]).any()
     out[1, :8, :8] = clean[1, :8, :8]
     np.testing.assert_array_equal(out, clean)
 
 
+@every_soc
 @pytest.mark.parametrize("window", [8, 7])
-def test_nan_does_not_outlive_its_task(window):
+def test_nan_does_not_outlive_its_task(window, kernel):
     """Buffers are used again, their tails never written: a task of NaN leaves nothing behind."""
     case = Case(3, window, window, (window, window), (0, 0), 2, 32)
-    (qkv, table, scale), how = arguments(case)
-    clean, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    (qkv, table, scale), how = arguments(case, kernel)
+    clean, *_ = forward(kernel, qkv, table, scale, cores=1, **how)
     qkv[0] = np.nan
-    out, _, _ = twin.window_attention_forward(qkv, table, scale, cores=1, **how)
+    out, _, _ = forward(kernel, qkv, table, scale, cores=1, **how)
     np.testing.assert_array_equal(out[1:], clean[1:])
 
 
+@every_soc
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_padding_is_never_read(value):
+def test_padding_is_never_read(value, kernel):
     case = Case(1, 16, 16, (8, 8), (4, 4), 3, 16, (11, 13))
-    (qkv, table, scale), how = arguments(case)
-    clean, _, _ = twin.window_attention_forward(qkv, table, scale, **how)
+    (qkv, table, scale), how = arguments(case, kernel)
+    clean, *_ = forward(kernel, qkv, table, scale, **how)
     qkv[:, 11:] = qkv[:, :, 13:] = value
-    dirty, _, report = twin.window_attention_forward(qkv, table, scale, **how)
+    dirty, _, report = forward(kernel, qkv, table, scale, **how)
     assert not report["errors"]
     np.testing.assert_array_equal(dirty, clean)
     assert not dirty[:, 11:].any() and not dirty[:, :, 13:].any()
 
 
+@every_soc
 @pytest.mark.parametrize("scale_by", [2.0**-14, 60.0, 6e3], ids=["tiny", "large", "huge"])
-def test_magnitudes(scale_by):
+def test_magnitudes(scale_by, kernel):
     """Norms are divided out in float32: q and k of any float16 size give the same weights."""
     case = Case(1, 8, 8, (8, 8), (0, 0), 1, 32)
-    (qkv, table, scale), how = arguments(case)
+    (qkv, table, scale), how = arguments(case, kernel)
     qkv[..., :64] *= np.float16(scale_by)
-    out, _, report = twin.window_attention_forward(qkv, table, scale, **how)
+    out, _, report = forward(kernel, qkv, table, scale, **how)
     assert not report["errors"]
     Expected("float16", qkv, table, scale, **case.how).check(out=out)
 
 
-def test_zero_and_constant_vectors():
+@pytest.mark.parametrize("scale_by", [1e-30, 1e-12, 1e18])
+def test_magnitudes_of_bfloat16(scale_by):
+    case, kernel = Case(1, 8, 8, (8, 8), (0, 0), 1, 32), KERNELS[2]
+    (_, table, scale), how = arguments(case, kernel)
+    qkv = case.inputs()["qkv"]
+    qkv[..., :64] *= np.float32(scale_by)
+    out, _, report = forward(kernel, kernel.store(qkv), table, scale, **how)
+    assert not report["errors"]
+    Expected("bfloat16", qkv, table, scale, **case.how).check(out=out)
+
+
+@every_soc
+def test_zero_and_constant_vectors(kernel):
     case = Case(1, 8, 8, (8, 8), (0, 0), 1, 32)
-    (qkv, table, scale), how = arguments(case)
+    (qkv, table, scale), how = arguments(case, kernel)
     qkv[:, 3, :, :64] = 0
     qkv[:, 5] = 1
-    out, *_ = twin.window_attention_forward(qkv, table, scale, **how)
+    out, *_ = forward(kernel, qkv, table, scale, **how)
     Expected("float16", qkv, table, scale, **case.how).check(out=out)
 
 
@@ -196,17 +270,20 @@ def test_zero_and_constant_vectors():
         Case(2, 24, 24, (12, 12), (6, 6), 3, 32),
         Case(1, 14, 14, (7, 7), (3, 3), 3, 32),
         Case(1, 16, 16, (8, 8), (4, 4), 2, 32, (13, 11)),
+        STRIPS[0],
+        STRIPS[2],
     ],
     ids=str,
 )
-def test_traffic_is_what_the_tiling_says(case):
+@pytest.mark.parametrize("cores", [0, 1])
+def test_traffic_is_what_the_tiling_says(case, cores):
     _, how = arguments(case)
-    _, _, report = run(case)
+    _, _, report = run(case, cores=cores)
     qkv, table = (
         (case.batch, case.height, case.width, 3 * case.heads * case.head_dim),
         case.inputs()["bias_table"],
     )
-    tiling = twin.window_attention_tiling(qkv, table.shape, **how)
+    tiling = twin.window_attention_tiling(qkv, table.shape, cores=cores, **how)
     tensors = report["tensors"]
     assert tensors["bias"]["read"] == tiling["traffic"]["bias"]
     padding = case.valid_size is not None  # zeros go out token by token
@@ -228,20 +305,46 @@ def test_bursts_are_long():
     assert min(report["paths"]["GM->UB"]["bursts"]) >= 512
 
 
+@every_kernel
+@pytest.mark.parametrize("case", [SUPPORTED[0], SUPPORTED[4], SUPPORTED[8]], ids=str)
+def test_memory_is_what_the_tiling_says(case, kernel):
+    (qkv, table, _), how = arguments(case, kernel)
+    *_, report = run(case, kernel)
+    tiling = twin.window_attention_tiling(qkv.shape, table.shape, soc=kernel.soc, **how)
+    for memory, used in report["peak_bytes"].items():
+        assert used == tiling["bytes"][memory], memory
+
+
+def test_exchange_of_the_910b():
+    """Scores go out and probabilities come back once; cube and vector cores move nothing else."""
+    case = Case(2, 16, 16, (8, 8), (4, 4), 3, 32)
+    *_, report = run(case, KERNELS[1])
+    pairs = 2 * 4 * 3 * 64 * 64
+    exchange = report["tensors"]["workspace"]
+    assert exchange["read"] == exchange["written"] == pairs * (4 + 2 * 2)
+    assert report["tensors"]["bias"]["read"] == pairs * 4
+    assert report["tensors"]["out"]["written"] == report["tensors"]["out"]["size"]
+
+
 # ---- bad input ----
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.uint16], ids=["float32", "bfloat16"])
-def test_only_float16_runs_on_the_device(dtype):
+@pytest.mark.parametrize(
+    ("soc", "dtype"),
+    [("ascend910", np.float32), ("ascend910", np.uint16), ("ascend910b", np.float32)],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_other_dtypes_are_an_error(soc, dtype):
     (qkv, table, scale), how = arguments(SUPPORTED[0])
-    with pytest.raises(ValueError, match="qkv: expected float16 on ascend910.* cast qkv to float16"):
-        twin.window_attention_forward(qkv.astype(dtype), table, scale, **how)
+    with pytest.raises(ValueError, match=f"qkv: expected float16.* on {soc}.* cast qkv to float16"):
+        twin.window_attention_forward(qkv.astype(dtype), table, scale, soc=soc, **how)
 
 
+@pytest.mark.parametrize(("soc", "dims"), [("ascend910", "16, 32, 48 or 64"), ("ascend910b", "16, 32 or 64")])
 @pytest.mark.parametrize("dim", [8, 24, 80, 128])
-def test_head_dim_is_checked(dim):
-    with pytest.raises(ValueError, match=f"qkv: expected head_dim 16, 32, 48 or 64 on ascend910, got {dim}"):
-        twin.window_attention_tiling((1, 8, 8, 3 * dim), (1, 15, 15))
+def test_head_dim_is_checked(soc, dims, dim):
+    with pytest.raises(ValueError, match=f"qkv: expected head_dim {dims} on {soc}, got {dim}"):
+        twin.window_attention_tiling((1, 8, 8, 3 * dim), (1, 15, 15), soc=soc)
 
 
 def test_large_windows_are_named():
@@ -251,17 +354,22 @@ def test_large_windows_are_named():
         twin.window_attention_tiling((1, 32, 32, 96), (1, 63, 63))
     with pytest.raises(ValueError, match="window_size: expected at most 127 columns on ascend910, got 128"):
         twin.window_attention_tiling((1, 1, 128, 96), (1, 1, 255))
+    with pytest.raises(
+        ValueError, match="window_size: expected at most 1024 tokens on ascend910b, got 33 x 32"
+    ):
+        twin.window_attention_tiling((1, 33, 32, 96), (1, 65, 63), soc="ascend910b")
 
 
 def test_unknown_soc():
-    with pytest.raises(ValueError, match="soc: expected ascend910, got 'ascend310'"):
+    with pytest.raises(ValueError, match="soc: expected ascend910 or ascend910b, got 'ascend310'"):
         twin.window_attention_tiling((1, 8, 8, 96), (1, 15, 15), soc="ascend310")
 
 
 # ---- as a MindSpore operator ----
 
 
-def test_operator_in_mindspore():
+@every_soc
+def test_operator_in_mindspore(kernel):
     from mindspore import Tensor
 
     from swinv2_kernels.custom import custom_operator
@@ -270,7 +378,7 @@ def test_operator_in_mindspore():
     (qkv, table, scale), how = arguments(case)
     operator = custom_operator(
         "SwinV2WindowAttention",
-        "twin-910",
+        kernel.soc.replace("ascend", "twin-"),
         2,
         shift_size=list(case.shift_size),
         valid_size=[-1, -1],
@@ -278,6 +386,6 @@ def test_operator_in_mindspore():
         cosine=case.cosine,
     )
     out, stats = operator(Tensor(qkv), Tensor(table), Tensor(scale))
-    want = run(case)
+    want = run(case, kernel)
     np.testing.assert_array_equal(out.asnumpy(), want[0])
     np.testing.assert_array_equal(stats.asnumpy(), want[1])

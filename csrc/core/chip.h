@@ -21,4 +21,8 @@ struct ChipLimits {
 constexpr ChipLimits kAscend910 = {"ascend910", 32,         248 * 1024, 1024 * 1024, 64 * 1024,
                                    64 * 1024,   256 * 1024, 4,          512,         32};
 
+// dav-c220 with 20 AICs, each with two AIVs (910B3). The headers keep 8 KB and 256 B of UB, 128 B of L1.
+constexpr ChipLimits kAscend910B = {
+    "ascend910b", 20, 184 * 1024 - 256, 512 * 1024 - 128, 64 * 1024, 64 * 1024, 128 * 1024, 8, 512, 41};
+
 }  // namespace swinv2

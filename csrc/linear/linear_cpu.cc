@@ -36,11 +36,14 @@ struct Units {
     if (fit < 1) fit = 1;
     column_chunks = ceil_div(panels, fit);
     row_chunks = ceil_div(rows, 1024);
+    if (row_chunks * column_chunks <
+        target) {  // columns first: panels are packed once for each chunk of rows
+      const int64_t wanted = ceil_div(target, row_chunks);
+      column_chunks = wanted < panels ? wanted : panels;
+    }
     if (row_chunks * column_chunks < target) {
-      const int64_t most = ceil_div(rows, 128), wanted = ceil_div(target, column_chunks);
+      const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
       row_chunks = wanted < most ? wanted : most;
-      const int64_t chunks = ceil_div(target, row_chunks);
-      if (column_chunks < chunks) column_chunks = chunks < panels ? chunks : panels;
     }
     column_chunk = ceil_div(panels, column_chunks) * kWidth;
     column_chunks = ceil_div(columns, column_chunk);
@@ -112,10 +115,13 @@ void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const flo
 // panel (K, V * kLanes) = rows n0 .. of W, transposed; zeros beyond its last row.
 template <int V>
 void pack_transposed(float* panel, const Linear& op, const float* weight, int64_t n0) {
-  for (int64_t k = 0; k < op.in; k += kLanes)
-    for (int v = 0; v < V; ++v) {
+  constexpr int64_t kAhead = 64;  // floats: the hardware follows fewer streams than there are rows
+  for (int v = 0; v < V; ++v)
+    for (int64_t k = 0; k < op.in; k += kLanes) {
       const int64_t n = n0 + v * kLanes, left = op.in - k;
       Vec r[kLanes];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(weight + (n + i) * op.in + k + kAhead);
 #pragma GCC unroll 16
       for (int64_t i = 0; i < kLanes; ++i)
         r[i] = n + i < op.out ? load_first(weight + (n + i) * op.in + k, left) : Vec{};

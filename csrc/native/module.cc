@@ -267,8 +267,9 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
 
 view 'tokens': x (..., K); 'merging': x (B, H, W, C), K = 4C; 'embedding': x (B, C, H, W), K = C * patch_size^2.
 Formula: csrc/linear/linear.h.)");
-  m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("dout"), py::kw_only(), view,
-        patch_size, "The gradients (dx, dweight, dbias) of linear_forward without g for the cotangent dout.");
+  m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("dout"), py::kw_only(),
+        view, patch_size,
+        "The gradients (dx, dweight, dbias) of linear_forward without g for the cotangent dout.");
 
 #if defined(SWINV2_TWIN)
   register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));

@@ -11,8 +11,9 @@ namespace swinv2 {
 namespace {
 
 const ChipLimits& chip_of(const std::string& soc) {
-  if (soc == kAscend910.name) return kAscend910;
-  throw InvalidArgument("soc: expected ascend910, got '" + soc + "'");
+  for (const ChipLimits* chip : {&kAscend910, &kAscend910B})
+    if (soc == chip->name) return *chip;
+  throw InvalidArgument("soc: expected ascend910 or ascend910b, got '" + soc + "'");
 }
 
 ChipLimits limited(const std::string& soc, int cores) {
@@ -24,7 +25,24 @@ ChipLimits limited(const std::string& soc, int cores) {
   return chip;
 }
 
-py::dict as_dict(const WindowAttentionTiling910& tiling, const ChipLimits& chip) {
+// use(tiling) for the chip's tiling of the problem.
+template <class F>
+auto with_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
+  if (chip.name == kAscend910.name) return use(tile_window_attention(op, chip));
+  return use(tile_window_attention_910b(op, chip));
+}
+
+py::dict traffic_dict(const WindowAttentionTiling910& tiling, const ChipLimits& chip) {
+  const Traffic moved = traffic(tiling, chip);
+  return py::dict(py::arg("compulsory") = moved.compulsory, py::arg("qkv_out") = moved.qkv_out,
+                  py::arg("bias") = moved.bias);
+}
+py::dict traffic_dict(const WindowAttentionTiling910B& tiling, const ChipLimits&) {
+  return py::dict(py::arg("workspace") = workspace_bytes(tiling));
+}
+
+template <class Tiling>
+py::dict as_dict(const Tiling& tiling, const ChipLimits& chip) {
   py::dict result;
   for (const auto& field : fields(tiling)) {
     if (field.first == "mask_value")
@@ -35,11 +53,16 @@ py::dict as_dict(const WindowAttentionTiling910& tiling, const ChipLimits& chip)
   const MemoryUse use = memory_use(tiling);
   result["bytes"] = py::dict(py::arg("UB") = use.ub, py::arg("L1") = use.l1, py::arg("L0A") = use.l0a,
                              py::arg("L0B") = use.l0b, py::arg("L0C") = use.l0c);
-  const Traffic moved = traffic(tiling, chip);
-  result["traffic"] = py::dict(py::arg("compulsory") = moved.compulsory, py::arg("qkv_out") = moved.qkv_out,
-                               py::arg("bias") = moved.bias);
+  result["traffic"] = traffic_dict(tiling, chip);
   result["work_of_cores"] = work_of_cores(tiling);
   return result;
+}
+
+Shape bias_shape(const WindowAttentionTiling910& t) {
+  return {t.heads, t.classes, t.panel_rows, 16};
+}
+Shape bias_shape(const WindowAttentionTiling910B& t) {
+  return {t.heads, int64_t{t.window_h} * t.window_w, t.blocks * 16};
 }
 
 py::dict as_dict(const ascend_twin::Report& report) {
@@ -83,12 +106,14 @@ py::dict as_dict(const ascend_twin::Report& report) {
 }
 
 // The kernel in a shared library of its own, built against this one; '': the kernel compiled in.
-Kernel910 kernel_of(const std::string& library) {
+AscendKernel kernel_of(const std::string& library, const ChipLimits& chip) {
   if (library.empty()) return nullptr;
+  const char* name =
+      chip.name == kAscend910.name ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void* symbol = handle ? dlsym(handle, "swinv2_window_attention_910") : nullptr;
+  void* symbol = handle ? dlsym(handle, name) : nullptr;
   if (!symbol) throw InvalidArgument("kernel_library: " + std::string(dlerror()));
-  return reinterpret_cast<Kernel910>(symbol);
+  return reinterpret_cast<AscendKernel>(symbol);
 }
 
 py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
@@ -98,18 +123,17 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
             scale = array(scale_in, "scale");
   const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
-  const WindowAttentionTiling910 tiling = tile_window_attention(op, limited(soc, cores));
+  const ChipLimits chip = limited(soc, cores);
   make_contiguous({&qkv, &table, &scale});
   py::array out(qkv.dtype(), out_shape(op));
   Floats stats(stats_shape(op));
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
-  const TwinRun how{seed, trace, kernel_of(kernel_library)};
-  ascend_twin::Report report;
-  {
+  const TwinRun how{seed, trace, kernel_of(kernel_library, chip)};
+  const ascend_twin::Report report = with_tiling(op, chip, [&](const auto& tiling) {
     py::gil_scoped_release release;
-    report = window_attention_twin_910(tiling, io, how);
-  }
+    return window_attention_twin(tiling, io, how);
+  });
   return py::make_tuple(out, stats, as_dict(report));
 }
 
@@ -118,7 +142,8 @@ py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py:
   const WindowAttention op =
       check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
                              Options{shift_size, valid_size, mask_value, cosine}.read());
-  return as_dict(tile_window_attention(op, limited(soc, cores)), chip_of(soc));
+  const ChipLimits chip = limited(soc, cores);
+  return with_tiling(op, chip, [&](const auto& tiling) { return as_dict(tiling, chip); });
 }
 
 py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std::string& soc) {
@@ -128,11 +153,13 @@ py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std:
   const WindowAttention op =
       check_window_attention(qkv, DType::kFloat16, shape, {shape.empty() ? 0 : shape[0]}, {});
   make_contiguous({&table});
-  const WindowAttentionTiling910 t = tile_window_attention(op, chip_of(soc));
-  const std::vector<float> panels = prepare_bias(t, float_data(table));
-  Floats result(Shape{t.heads, t.classes, t.panel_rows, 16});
-  std::copy(panels.begin(), panels.end(), result.mutable_data());
-  return result;
+  const ChipLimits& chip = chip_of(soc);
+  return with_tiling(op, chip, [&](const auto& t) {
+    const std::vector<float> bias = prepare_bias(t, float_data(table));
+    Floats result(bias_shape(t));
+    std::copy(bias.begin(), bias.end(), result.mutable_data());
+    return result;
+  });
 }
 
 }  // namespace
@@ -146,17 +173,18 @@ void register_twin(py::module_ m) {
       py::arg("kernel_library") = "",
       R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
 
-As _native.window_attention_forward, by the kernel for `soc` on the twin; qkv is float16. `seed` chooses the
-interleaving of pipes and cores; `kernel_library` is a shared library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
+As _native.window_attention_forward, by the kernel for `soc` ("ascend910", "ascend910b") on the twin; qkv is float16, on
+the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
 sum. report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
   m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(),
         shift, valid, mask, cosine, soc, cores,
         "The tiling of a float16 problem as a dict, with the bytes of each memory, the traffic and the work "
         "of cores.");
-  m.def("window_attention_prepared_bias", &prepared_bias, py::arg("bias_table"), py::kw_only(),
-        py::arg("qkv_shape"), soc,
-        "The bias panels the kernel reads: (heads, classes, panel rows, 16). See "
-        "csrc/window_attention/tiling.h.");
+  m.def(
+      "window_attention_prepared_bias", &prepared_bias, py::arg("bias_table"), py::kw_only(),
+      py::arg("qkv_shape"), soc,
+      "The bias as the kernel of the chip reads it: panels (heads, classes, panel rows, 16) on the 910, rows "
+      "(heads, N, N rounded up to 16) on the 910b. See csrc/window_attention/tiling_host.h.");
 }
 
 }  // namespace swinv2

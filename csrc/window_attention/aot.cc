@@ -2,12 +2,18 @@
 //
 // Entry points for MindSpore's ops.Custom(func_type="aot"):
 //   SwinV2WindowAttention      (qkv, bias_table, scale) -> (out, stats)
-//   SwinV2WindowAttentionTwin910  the same by the Ascend 910 kernel on the host twin
+//   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, scale, out, stats, dout) -> (dqkv, dbias_table, dscale)
 #include "core/aot.h"
 
+#include <cstring>
+
+#include "core/check.h"
 #include "window_attention/window_attention_host.h"
 #include "window_attention/window_attention_twin_host.h"
+
+extern "C" std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes,
+                                                                             swinv2::aot::Extra* extra);
 
 namespace swinv2 {
 namespace {
@@ -28,6 +34,26 @@ WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
   a.expect(2, "scale", DType::kFloat32);
   return check_window_attention(a.shape(0), a.dtype(0, "qkv"), a.shape(1), a.shape(2), options(extra));
 }
+
+#if defined(SWINV2_TWIN)
+
+// What the chip cannot run is an error with its text, as soon as every dimension is known.
+std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), int* ndims,
+                                                 int64_t** shapes, aot::Extra* extra) {
+  const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
+  if (a.known(0) && a.known(1) && a.known(2))
+    check_chip(check_window_attention(a.shape(0), DType::kFloat16, a.shape(1), a.shape(2), options(extra)));
+  return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::vector<aot::TypeId> types) {
+  if (!supported)
+    fail("qkv: expected ", std::strcmp(chip, "ascend910") ? "float16 or bfloat16" : "float16", " on ", chip,
+         "; cast qkv to float16 (bias_table and scale stay float32)");
+  return {types[0], aot::kFloat32};
+}
+
+#endif  // SWINV2_TWIN
 
 }  // namespace
 }  // namespace swinv2
@@ -70,12 +96,11 @@ int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, 
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
                                                                          aot::Extra* extra) {
-  return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
+  return infer_shape_on(check_twin_910, ndims, shapes, extra);
 }
 
-std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::TypeId> types,
-                                                               aot::Extra* extra) {
-  return SwinV2WindowAttentionInferType(types, extra);
+std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  return infer_type_on("ascend910", types[0] == aot::kFloat16, types);
 }
 
 int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
@@ -87,7 +112,25 @@ int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** s
   });
 }
 
-#endif
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910BInferShape(int* ndims, int64_t** shapes,
+                                                                          aot::Extra* extra) {
+  return infer_shape_on(check_twin_910b, ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionTwin910BInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  return infer_type_on("ascend910b", types[0] != aot::kFloat32, types);
+}
+
+int SwinV2WindowAttentionTwin910B(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                                  void*, void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    window_attention_forward_twin_910b(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
+  });
+}
+
+#endif  // SWINV2_TWIN
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradInferShape(int* ndims, int64_t** shapes,
                                                                       aot::Extra*) {

@@ -49,7 +49,7 @@ int64_t ub_bytes(const WindowAttentionTiling910& t) {
 
 int64_t task_l1_bytes(const WindowAttentionTiling910& t) {
   const Sizes s(t);
-  return s.g * 3 * s.d1 * s.n1 * kFractal;
+  return t.strip * s.g * 3 * s.d1 * s.n1 * kFractal;
 }
 
 int64_t l1_bytes(const WindowAttentionTiling910& t, int64_t slots) {
@@ -83,10 +83,11 @@ bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
       t.stage_tokens = 0;
       const int64_t left = std::min<int64_t>((chip.ub - ub_bytes(t)) / (2 * s.token_bytes() + s.g * s.d * 2),
                                              kStageBytes / s.token_bytes());
-      if (left < std::min<int64_t>(s.n, 4)) continue;
-      // Whole window rows where they fit, else even parts of one.
-      t.stage_tokens = left >= t.window_w ? std::min(left / t.window_w * t.window_w, s.n)
-                                          : divide_up(t.window_w, divide_up(t.window_w, left));
+      const int64_t width = int64_t{t.strip} * t.window_w;
+      if (left < std::min<int64_t>(s.n, 4) || (t.strip > 1 && left < width)) continue;
+      // Whole rows of the strip where they fit, else even parts of a window's.
+      t.stage_tokens = left >= width ? std::min(left / width * width, t.strip * s.n)
+                                     : divide_up(t.window_w, divide_up(t.window_w, left));
       t.qkv_slots = l1_bytes(t, 2) <= chip.l1 ? 2 : 1;
       const MemoryUse use = memory_use(t);
       if (use.l1 <= chip.l1 && use.l0a <= chip.l0a && use.l0b <= chip.l0b && use.l0c <= chip.l0c) return true;
@@ -94,14 +95,15 @@ bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
   return false;
 }
 
-// Sectors of the bursts of `count` tokens, `bytes` long, `stride` apart, from byte `at` on.
+// Sectors of the bursts of `count` tokens, `bytes` long, `stride` apart, from byte `at` on: one instruction
+// reads a sector once.
 int64_t sector_bytes(int64_t at, int64_t count, int64_t bytes, int64_t stride, int64_t sector) {
-  if (bytes == stride) {
-    bytes *= count;
-    count = 1;
+  int64_t sum = 0, last = -1;
+  for (int64_t i = 0; i < count; ++i, at += stride) {
+    const int64_t first = std::max(at / sector, last + 1);
+    last = (at + bytes - 1) / sector;
+    sum += last - first + 1;
   }
-  int64_t sum = 0;
-  for (int64_t i = 0; i < count; ++i, at += stride) sum += (at + bytes - 1) / sector - at / sector + 1;
   return sum * sector;
 }
 
@@ -143,22 +145,21 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
          g.window_h, " x ", g.window_w, "; use a smaller window");
   cut_bias(t);
 
-  // The cheapest group of heads: cycles of the busiest core, bound by its vector unit or by its sectors.
+  // The cheapest group of heads and strip of windows: cycles of the busiest core, bound by its vector unit or
+  // by its sectors.
   WindowAttentionTiling910 best{};
   double best_cost = 0;
   int64_t best_bytes = 0;
-  for (int32_t group = t.heads; group > 0; --group) {
-    if (t.heads % group) continue;
-    t.head_group = group;
+  const auto consider = [&](int32_t group, int32_t strip) {
+    t.head_group = group, t.strip = strip;
     const int64_t stride = int64_t{3} * t.heads * t.head_dim * 2;
-    if (stride / kBlockBytes > 65535) continue;
-    if (!cut_tiles(t, chip)) continue;
-    const int64_t tasks = g.windows() * (t.heads / group);
+    if (stride / kBlockBytes > 65535 || !cut_tiles(t, chip)) return;
+    const int64_t tasks = g.windows() / strip * (t.heads / group);
     t.tasks = tasks;
     t.cores = std::min<int64_t>(chip.cores, tasks);
     const int64_t bytes = traffic(t, chip).qkv_out;
     const double per_task =
-        std::max(group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
+        std::max(strip * group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
     const double cost = divide_up(tasks, t.cores) * per_task;
     const bool even = cost < best_cost * 1.001;
     if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
@@ -167,7 +168,11 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
       best_cost = cost;
       best_bytes = bytes;
     }
-  }
+  };
+  for (int32_t group = t.heads; group > 0; --group)
+    if (t.heads % group == 0) consider(group, 1);
+  for (int32_t strip = 2; strip <= g.cols(); ++strip)
+    if (g.cols() % strip == 0) consider(t.heads, strip);
   if (best_bytes == 0)
     fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
          " does not fit the memories of ", chip.name, "; use a smaller window");
@@ -185,12 +190,14 @@ MemoryUse memory_use(const WindowAttentionTiling910& t) {
 Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
   const int64_t channels = int64_t{t.heads} * t.head_dim, group = int64_t{t.head_group} * t.head_dim;
   const int64_t windows = int64_t{t.batch} * (t.height / t.window_h) * (t.width / t.window_w);
-  Traffic sum{0, 0, windows * t.heads * t.classes * t.panel_rows * 64};
+  const int64_t panels = t.classes > 1 ? windows * t.classes : windows / t.strip;
+  Traffic sum{0, 0, panels * t.heads * t.panel_rows * 64};
   // Every image row is cut into runs of tokens at the same columns.
   std::vector<std::pair<int64_t, int64_t>> runs;  // first column, count
-  for (int64_t wx = 0; wx < t.width / t.window_w; ++wx) {
-    const int64_t x = wx * t.window_w + t.shift_w, first = std::min<int64_t>(t.window_w, t.width - x);
-    for (const auto& run : {std::make_pair(x, first), std::make_pair(int64_t{0}, t.window_w - first)}) {
+  const int64_t width = int64_t{t.strip} * t.window_w;
+  for (int64_t begin = 0; begin < t.width; begin += width) {
+    const int64_t x = begin + t.shift_w, first = std::min<int64_t>(width, t.width - x);
+    for (const auto& run : {std::make_pair(x, first), std::make_pair(int64_t{0}, width - first)}) {
       const int64_t count = std::min(run.second, t.valid_w - run.first);
       for (int64_t at = 0; at < count; at += t.stage_tokens)
         runs.emplace_back(run.first + at, std::min<int64_t>(t.stage_tokens, count - at));
@@ -226,7 +233,7 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
   std::vector<int64_t> work;
   for (int64_t core = 0; core < t.cores; ++core)
-    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group);
+    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group * t.strip);
   return work;
 }
 
@@ -235,15 +242,15 @@ std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling91
   {                        \
     #name, double(t.name)  \
   }
-  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),
-          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
-          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
-          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
-          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
-          SWINV2_FIELD(tasks),        SWINV2_FIELD(cores),        SWINV2_FIELD(classes),
-          SWINV2_FIELD(panel_rows),   SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),
-          SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
-          SWINV2_FIELD(qkv_slots)};
+  return {SWINV2_FIELD(batch),       SWINV2_FIELD(height),       SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),    SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),     SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),       SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
+          SWINV2_FIELD(mask_value),  SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
+          SWINV2_FIELD(strip),       SWINV2_FIELD(tasks),        SWINV2_FIELD(cores),
+          SWINV2_FIELD(classes),     SWINV2_FIELD(panel_rows),   SWINV2_FIELD(tile_blocks),
+          SWINV2_FIELD(key_blocks),  SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots),
+          SWINV2_FIELD(panel_slots), SWINV2_FIELD(qkv_slots)};
 #undef SWINV2_FIELD
 }
 

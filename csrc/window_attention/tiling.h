@@ -3,11 +3,12 @@
 // How window attention is cut up for an Ascend core: a pure function of shape and chip, used as it is by host
 // and kernel. Terms:
 //
-//   block        16 tokens of a window in raster order, the side of a cube fractal; N1 blocks cover its N
-//   tokens task         one window, `head_group` heads class        query blocks that start in the same
-//   window column (16 * block mod Ww); they share one bias panel tile         up to `tile_blocks` query
-//   blocks of one class against all keys key chunk    the keys of which L0A and L0B hold operands at a time,
-//   `key_blocks` blocks
+// - block: 16 tokens of a window in raster order, the side of a cube fractal; N1 blocks cover its N tokens
+// - strip: windows side by side, whose rows are read as one
+// - task: a strip and a group of heads; unit: one head of one window
+// - class: query blocks that start in the same window column (16 * block mod Ww); they share one bias panel
+// - tile: up to `tile_blocks` query blocks of one class against all keys of a unit
+// - key chunk: the keys of which L0A and L0B hold operands at a time, `key_blocks` blocks
 //
 // A bias panel holds the bias of a class, transposed: row (key) by 16 lanes (queries of a block). Going from
 // one block of the class to the next, the relative rows shift, so the panel of block b starts at row
@@ -32,7 +33,8 @@ struct WindowAttentionTiling910 {
   // Work.
   int32_t blocks;      // N1
   int32_t head_group;  // heads of a task, a divisor of heads
-  int32_t tasks;       // windows * heads / head_group; a core takes a contiguous run, windows inside heads
+  int32_t strip;       // windows of a task, side by side; more than one only with all heads
+  int32_t tasks;  // windows / strip * heads / head_group; a core takes a run of them, windows inside heads
   int32_t cores;
   // Tiles.
   int32_t classes;
@@ -40,13 +42,13 @@ struct WindowAttentionTiling910 {
   int32_t tile_blocks;
   int32_t key_blocks;
   // Buffers.
-  int32_t stage_tokens;  // tokens of qkv, of one task, a UB staging slot holds
+  int32_t stage_tokens;  // tokens of a task's strip, in raster order, a UB staging slot holds
   int32_t weight_slots;  // UB slots of probabilities
   int32_t panel_slots;   // bias panels in UB
   int32_t qkv_slots;     // tasks whose q, k, v L1 holds
 };
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910>::value, "travels as bytes");
-static_assert(sizeof(WindowAttentionTiling910) == 25 * 4, "no padding: host and device agree");
+static_assert(sizeof(WindowAttentionTiling910) == 26 * 4, "no padding: host and device agree");
 
 constexpr float kForbidden = -1e30f;  // added to a logit; -Inf would make NaN of two of them
 

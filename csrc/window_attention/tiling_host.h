@@ -7,18 +7,24 @@
 
 #include "core/chip.h"
 #include "window_attention/tiling.h"
+#include "window_attention/tiling_910b.h"
 #include "window_attention/window_attention.h"
 
 namespace swinv2 {
 
 // Throws InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
+WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip);
 
 // Bytes of each memory the kernel's buffers take.
 struct MemoryUse {
   int64_t ub, l1, l0a, l0b, l0c;
 };
 MemoryUse memory_use(const WindowAttentionTiling910& tiling);
+MemoryUse memory_use(const WindowAttentionTiling910B& tiling);
+
+// Scores and probabilities on their way between the cores of a 910B.
+int64_t workspace_bytes(const WindowAttentionTiling910B& tiling);
 
 // Bytes of GM that a launch moves: in whole sectors, and as if each byte moved once.
 struct Traffic {
@@ -28,13 +34,17 @@ struct Traffic {
 };
 Traffic traffic(const WindowAttentionTiling910& tiling, const ChipLimits& chip);
 
-// Heads of each core: its tasks times head_group.
+// Heads of windows of each core.
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
+std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& tiling);
 
 std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& tiling);
+std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910B& tiling);
 std::string to_string(const WindowAttentionTiling910& tiling);
 
 // (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.
 std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const float* bias_table);
+// -> (heads, N, 16 * blocks): the bias of every query and key.
+std::vector<float> prepare_bias(const WindowAttentionTiling910B& tiling, const float* bias_table);
 
 }  // namespace swinv2

@@ -7,7 +7,7 @@
 // is per query is a vector of 64 lanes, four copies of a block's 16; what is per key is (keys, 16 equal
 // lanes).
 //
-//   MTE2  GM -> UB: rows of windows, all heads of the task; bias panels
+//   MTE2  GM -> UB: rows of a strip of windows, all heads of the task; bias panels
 //   MTE3  UB -> L1: q, k, v as Nz (d/16, tokens, 16); p^T; o over q.  UB -> GM: o, stats
 //   MTE1  L1 -> L0A, L0B.  L1 -> UB: o back to rows
 //   M     |q|^2, |k|^2 on the diagonals of q q^T, k k^T; k q^T; p v; p 1, the sums of the softmax
@@ -15,39 +15,14 @@
 //
 // q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
 // float16 follows.
-#include "kernel_operator.h"
 #include "window_attention/tiling.h"
+#include "window_attention/window_attention_ascend.h"
 
 namespace swinv2 {
 
-using namespace AscendC;
-
-constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
-constexpr int32_t kQ = 0, kK = 1, kV = 2;
 constexpr float kTiny =
     1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
 
-__aicore__ inline int32_t Min(int32_t a, int32_t b) {
-  return a < b ? a : b;
-}
-__aicore__ inline int32_t Max(int32_t a, int32_t b) {
-  return a > b ? a : b;
-}
-__aicore__ inline int32_t DivideUp(int32_t a, int32_t b) {
-  return (a + b - 1) / b;
-}
-
-// A buffer that one pipe fills and another empties.
-template <HardEvent ready, HardEvent free>
-struct Handoff {
-  int32_t id;
-  __aicore__ inline void Open() const { SetFlag<free>(id); }
-  __aicore__ inline void Acquire() const { WaitFlag<free>(id); }
-  __aicore__ inline void Publish() const { SetFlag<ready>(id); }
-  __aicore__ inline void Await() const { WaitFlag<ready>(id); }
-  __aicore__ inline void Release() const { SetFlag<free>(id); }
-  __aicore__ inline void Close() const { WaitFlag<free>(id); }
-};
 using Mte2ToMte3 = Handoff<HardEvent::MTE2_MTE3, HardEvent::MTE3_MTE2>;
 using Mte3ToMte1 = Handoff<HardEvent::MTE3_MTE1, HardEvent::MTE1_MTE3>;
 using Mte1ToMte3 = Handoff<HardEvent::MTE1_MTE3, HardEvent::MTE3_MTE1>;
@@ -56,45 +31,16 @@ using CubeToVector = Handoff<HardEvent::M_V, HardEvent::V_M>;
 using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
 using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 
-// One axis of a window: tokens [0, split) lie at start + i, the rest, of another region, at i - split.
-struct Axis {
-  int32_t start, split, window, valid;
-
-  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift,
-                                int32_t valid_size) {
-    start = index * window_size + shift;
-    window = window_size;
-    valid = valid_size;
-    split = Min(window, size - start);
-  }
-  __aicore__ inline int32_t At(int32_t i) const { return i < split ? start + i : i - split; }
-  __aicore__ inline int32_t Regions() const { return split < window ? 2 : 1; }
-  __aicore__ inline int32_t Begin(int32_t region) const { return region ? split : 0; }
-  __aicore__ inline int32_t End(int32_t region) const { return region ? window : split; }
-  // From here to End(region) the tokens are padding.
-  __aicore__ inline int32_t Padding(int32_t region) const {
-    return Min(End(region), Max(Begin(region), Begin(region) + valid - At(Begin(region))));
-  }
-  __aicore__ inline bool Padded() const {
-    return Padding(0) < End(0) || (Regions() == 2 && Padding(1) < End(1));
-  }
-};
-
 struct Task {
-  int32_t window, batch, head;  // head: the first of its group
-  Axis y, x;
-};
-
-// Tokens of one window row that lie side by side in the image; the first `valid` are no padding.
-struct Pixels {
-  int32_t count, valid;
-  int64_t first;
+  int32_t window, batch, head;  // window, head: the first of its strip, of its group
+  Axis y, x;                    // x: of the whole strip
 };
 
 // Query blocks first, first + classes, ... of one class.
 struct Tile {
-  int32_t head, first, blocks, top;  // top: the window row a panel's first row belongs to
-  bool opens_class, closes_class, closes_head;
+  int32_t head, window, first, blocks,
+      top;  // window: in the strip; top: the window row of a panel's first row
+  bool opens_panel, closes_panel, closes_class, closes_unit;
 };
 
 class WindowAttentionForward910 {
@@ -108,10 +54,12 @@ class WindowAttentionForward910 {
     d = t.head_dim;
     d1 = d / kSide;
     g = t.head_group;
+    units = t.strip * g;
+    width = t.strip * t.window_w;
     channels = t.heads * d;
     rows = t.height / t.window_h;
     cols = t.width / t.window_w;
-    chunks = DivideUp(n, t.stage_tokens);
+    chunks = DivideUp(t.strip * n, t.stage_tokens);
     const int64_t core = GetBlockIdx();
     first_task = static_cast<int32_t>(core * t.tasks / t.cores);
     last_task = static_cast<int32_t>((core + 1) * t.tasks / t.cores);
@@ -140,7 +88,7 @@ class WindowAttentionForward910 {
     head_scale = Buffer<float>(pipe, head_scale_buffer, kLanes);
     zeros = Buffer<half>(pipe, zeros_buffer, Max(g * d, kFractal));
 
-    l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, t.qkv_slots * g * 3 * d1 * n1 * kFractal);
+    l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, t.qkv_slots * units * 3 * d1 * n1 * kFractal);
     l1_weights = Buffer<half>(pipe, l1_weights_buffer, t.tile_blocks * n1 * kFractal);
     a_keys = Buffer<half>(pipe, a_keys_buffer, t.key_blocks * d1 * kFractal);
     a_weights = Buffer<half>(pipe, a_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
@@ -186,7 +134,7 @@ class WindowAttentionForward910 {
     PipeBarrier<PIPE_ALL>();
     // Tokens beyond N stay zero: no window writes them.
     if (n < n1 * kSide)
-      for (int32_t i = 0; i < t.qkv_slots * g * 3 * d1; ++i)
+      for (int32_t i = 0; i < t.qkv_slots * units * 3 * d1; ++i)
         DataCopy(l1_qkv[(i * n1 * kSide + n) * kSide], zeros, (n1 * kSide - n) * kSide);
     PipeBarrier<PIPE_ALL>();
     for (int32_t slot = 0; slot < 2; ++slot) {
@@ -230,13 +178,20 @@ class WindowAttentionForward910 {
 
   __aicore__ inline Task Locate(int32_t index) const {
     Task found;
-    const int32_t windows = t.batch * rows * cols;
-    found.window = index % windows;
-    found.head = index / windows * g;
+    const int32_t windows = t.batch * rows * cols, strips = windows / t.strip;
+    found.window = index % strips * t.strip;
+    found.head = index / strips * g;
     found.batch = found.window / (rows * cols);
     found.y.Locate(found.window / cols % rows, t.height, t.window_h, t.shift_h, t.valid_h);
-    found.x.Locate(found.window % cols, t.width, t.window_w, t.shift_w, t.valid_w);
+    found.x.Locate(found.window % cols / t.strip, t.width, width, t.shift_w, t.valid_w);
     return found;
+  }
+
+  // The columns of one window of the task's strip.
+  __aicore__ inline Axis ColumnsOf(int32_t window) const {
+    Axis x;
+    x.Locate(task.window % cols + window, t.width, t.window_w, t.shift_w, t.valid_w);
+    return x;
   }
 
   // ---- load: GM -> UB -> L1 ----
@@ -263,9 +218,9 @@ class WindowAttentionForward910 {
     }
   }
 
-  // qkv (tokens, [q|k|v], group, d) of a chunk of the window; padding gives zeros.
+  // qkv (tokens, [q|k|v], group, d) of a chunk of the strip; padding gives zeros.
   __aicore__ inline void Fetch(int32_t chunk) {
-    const int32_t begin = chunk * t.stage_tokens, end = Min(n, begin + t.stage_tokens);
+    const int32_t begin = chunk * t.stage_tokens, end = Min(t.strip * n, begin + t.stage_tokens);
     const int32_t slot = stage_fetched++ & 1, row = 3 * g * d;
     const LocalTensor<half> to = stage[slot * t.stage_tokens * row];
     staged[slot].Acquire();
@@ -277,21 +232,16 @@ class WindowAttentionForward910 {
       WaitFlag<HardEvent::V_MTE2>(kWipeEvent);
     }
     for (int32_t token = begin; token < end;) {
-      const Pixels run = RunFrom(coming, token, end);
+      const Pixels run = RunOf(coming, token, end);
       if (run.valid > 0) FetchRun(to[(token - begin) * row], run);
       token += run.count;
     }
     staged[slot].Publish();
   }
 
-  __aicore__ inline Pixels RunFrom(const Task& at, int32_t token, int32_t end) const {
-    const int32_t h = token / t.window_w, w = token % t.window_w, region = w >= at.x.split;
-    const int32_t y = at.y.At(h), x = at.x.At(w);
-    Pixels run;
-    run.count = Min(end - token, at.x.End(region) - w);
-    run.valid = y < t.valid_h ? Min(run.count, at.x.Padding(region) - w) : 0;
-    run.first = (static_cast<int64_t>(at.batch) * t.height + y) * t.width + x;
-    return run;
+  __aicore__ inline Pixels RunOf(const Task& at, int32_t token, int32_t end) const {
+    const int64_t image = static_cast<int64_t>(at.batch) * t.height * t.width;
+    return RunFrom(at.y, at.x, image, t.width, token, end);
   }
 
   __aicore__ inline void FetchRun(const LocalTensor<half>& to, const Pixels& run) {
@@ -305,25 +255,35 @@ class WindowAttentionForward910 {
       DataCopy(to[part * g * d], from[part * channels + coming.head * d], rows_of_tokens);
   }
 
-  // (tokens, [q|k|v], group, d) -> (group, [q|k|v], d/16, tokens, 16).
+  // (tokens, [q|k|v], group, d) -> (strip, [q|k|v], group, d/16, tokens, 16).
   __aicore__ inline void Lay(int32_t chunk) {
-    const int32_t begin = chunk * t.stage_tokens, tokens = Min(n - begin, t.stage_tokens);
-    const int32_t slot = stage_laid++ & 1;
+    const int32_t begin = chunk * t.stage_tokens, end = Min(t.strip * n, begin + t.stage_tokens);
+    const int32_t slot = stage_laid++ & 1, columns = 3 * g * d1;
     const LocalTensor<half> from = stage[slot * t.stage_tokens * 3 * g * d];
     if (chunk == 0) laid[coming_slot].Acquire();
     staged[slot].Await();
-    const DataCopyParams column(tokens, 1, 3 * g * d1 - 1, 0);
-    for (int32_t h = 0; h < g; ++h)
-      for (int32_t part = 0; part < 3; ++part)
-        for (int32_t c = 0; c < d1; ++c)
-          DataCopy(InL1(coming_slot, h, part)[(c * n1 * kSide + begin) * kSide],
-                   from[(part * g + h) * d + c * kSide], column);
+    if (t.strip == 1)
+      for (int32_t c = 0; c < columns; ++c)
+        DataCopy(InL1(coming_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide], from[c * kSide],
+                 DataCopyParams(end - begin, 1, columns - 1, 0));
+    else
+      for (int32_t token = begin; token < end; ++token)
+        DataCopy(InL1(coming_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
+                 from[(token - begin) * columns * kSide], DataCopyParams(columns, 1, 0, n1 * kSide - 1));
     staged[slot].Release();
     if (chunk + 1 == chunks) laid[coming_slot].Publish();
   }
 
-  __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t h, int32_t part) const {
-    return l1_qkv[((slot * g + h) * 3 + part) * d1 * n1 * kFractal];
+  // A token of the strip as a token of its window.
+  __aicore__ inline int32_t InWindow(int32_t token) const {
+    return token / width * t.window_w + token % t.window_w;
+  }
+
+  __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t window, int32_t part, int32_t h) const {
+    return l1_qkv[(((slot * t.strip + window) * 3 + part) * g + h) * d1 * n1 * kFractal];
+  }
+  __aicore__ inline LocalTensor<half> InL1(const Tile& tile, int32_t part) const {
+    return InL1(qkv_slot, tile.window, part, tile.head);
   }
 
   // ---- attend: the tiles of a task, each stage one tile ahead of the next ----
@@ -331,24 +291,25 @@ class WindowAttentionForward910 {
   __aicore__ inline void Attend(int32_t index, bool ahead) {
     qkv_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
     laid[qkv_slot].Await();
-    Tile tile = FirstTile(0), before = tile;
+    Tile tile = TileAt(0, 0), before = tile;
     bool any_before = false;
-    Measure(0);
+    Measure(tile);
     Score(tile);
-    Normalise(0);
+    Normalise(tile);
     for (;;) {
-      const bool last = tile.closes_head && tile.head + 1 == g;
+      const int32_t unit = UnitOf(tile);
+      const bool last = tile.closes_unit && unit + 1 == units;
       Tile next = tile;
       if (!last) {
         next = NextTile(tile);
-        if (tile.closes_head) Measure(next.head);
+        if (tile.closes_unit) Measure(next);
         Score(next);
       }
       Softmax(tile, index);
       if (any_before) Output(before);
       Weigh(tile);
-      if (tile.closes_head && !last) Normalise(next.head);
-      if (tile.closes_head && ahead) Feed((tile.head + 1) * chunks / g);
+      if (tile.closes_unit && !last) Normalise(next);
+      if (tile.closes_unit && ahead) Feed((unit + 1) * chunks / units);
       before = tile;
       any_before = true;
       if (last) break;
@@ -357,27 +318,31 @@ class WindowAttentionForward910 {
     Output(before);
   }
 
-  __aicore__ inline Tile FirstTile(int32_t head) const { return TileAt(head, 0); }
+  // A head of a window; the windows of a strip follow each other.
+  __aicore__ inline int32_t UnitOf(const Tile& tile) const { return tile.head * t.strip + tile.window; }
   __aicore__ inline Tile NextTile(const Tile& tile) const {
-    if (tile.closes_head) return FirstTile(tile.head + 1);
-    if (tile.closes_class) return TileAt(tile.head, tile.first % t.classes + 1);
-    return TileAt(tile.head, tile.first + tile.blocks * t.classes);
+    if (tile.closes_unit) return TileAt(UnitOf(tile) + 1, 0);
+    if (tile.closes_class) return TileAt(UnitOf(tile), tile.first % t.classes + 1);
+    return TileAt(UnitOf(tile), tile.first + tile.blocks * t.classes);
   }
-  __aicore__ inline Tile TileAt(int32_t head, int32_t first) const {
+  __aicore__ inline Tile TileAt(int32_t unit, int32_t first) const {
     const int32_t cls = first % t.classes, left = DivideUp(n1 - first, t.classes);
     Tile tile;
-    tile.head = head;
+    tile.head = unit / t.strip;
+    tile.window = unit % t.strip;
     tile.first = first;
     tile.blocks = Min(t.tile_blocks, left);
     tile.top = (first + (left - 1) * t.classes) * kSide / t.window_w;
-    tile.opens_class = first == cls;
     tile.closes_class = tile.blocks == left;
-    tile.closes_head = tile.closes_class && cls + 1 == t.classes;
+    tile.closes_unit = tile.closes_class && cls + 1 == t.classes;
+    // The windows of a strip share the panel of a head that has only one.
+    tile.opens_panel = first == cls && (t.classes > 1 || tile.window == 0);
+    tile.closes_panel = tile.closes_class && (t.classes > 1 || tile.window + 1 == t.strip);
     return tile;
   }
 
   // |x|^2 of q and k: the diagonals of x x^T, block by block.
-  __aicore__ inline void Measure(int32_t h) {
+  __aicore__ inline void Measure(const Tile& tile) {
     if (!t.cosine) return;
     c_gram_ready.Acquire();
     for (int32_t part = kQ; part <= kK; ++part)
@@ -387,7 +352,7 @@ class WindowAttentionForward910 {
         score_operands.Acquire();
         weigh_operands.Acquire();
         for (int32_t i = 0; i < blocks; ++i) {
-          const LocalTensor<half> x = InL1(qkv_slot, h, part)[(j + i) * kFractal];
+          const LocalTensor<half> x = InL1(tile, part)[(j + i) * kFractal];
           const LoadData2DParams row(0, d1, n1, 0, 0, false, 0);
           LoadData(a_keys[i * d1 * kFractal], x, row);
           LoadData(b_values[i * d1 * kFractal], x, row);
@@ -405,8 +370,8 @@ class WindowAttentionForward910 {
   }
 
   // query_scale = scale / |q|, key_scale = 1 / |k|.
-  __aicore__ inline void Normalise(int32_t h) {
-    scale = scale_gm.GetValue(task.head + h);
+  __aicore__ inline void Normalise(const Tile& tile) {
+    scale = scale_gm.GetValue(task.head + tile.head);
     if (!t.cosine) return;
     c_gram_ready.Await();
     Duplicate(head_scale, scale, kLanes);
@@ -433,7 +398,7 @@ class WindowAttentionForward910 {
   // s^T = k q^T
   __aicore__ inline void Score(const Tile& tile) {
     const int32_t slot = tiles_scored++ & 1;
-    const LocalTensor<half> q = InL1(qkv_slot, tile.head, kQ), k = InL1(qkv_slot, tile.head, kK);
+    const LocalTensor<half> q = InL1(tile, kQ), k = InL1(tile, kK);
     c_scores_ready[slot].Acquire();
     for (int32_t j = 0; j < n1; j += t.key_blocks) {
       const int32_t blocks = Min(t.key_blocks, n1 - j);
@@ -463,7 +428,7 @@ class WindowAttentionForward910 {
     const int32_t block = n1 * kFractal, all = tile.blocks * block;
     const BinaryRepeatParams by_query(1, 1, 1, 8, 8, 0);
     ++tiles_softened;
-    if (tile.opens_class) OpenPanel(tile, index);
+    if (tile.opens_panel) OpenPanel(tile, index);
 
     c_scores_ready[slot].Await();
     for (int32_t j = 0; j < n1; j += t.key_blocks) {
@@ -491,11 +456,12 @@ class WindowAttentionForward910 {
           panel[(panel_slot * t.panel_rows + (tile.top - row) * t.window_w) * kSide], block);
     }
     PipeBarrier<PIPE_V>();
-    if (tile.closes_class) panel_ready[panel_slot].Release();
-    if (task.y.Regions() + task.x.Regions() > 2)
-      for (int32_t i = 0; i < tile.blocks; ++i) Mask(scores[i * block], tile.first + i * t.classes);
-    if (task.y.Padded() || task.x.Padded())
-      for (int32_t i = 0; i < tile.blocks; ++i) Forbid(scores[i * block]);
+    if (tile.closes_panel) panel_ready[panel_slot].Release();
+    const Axis x = ColumnsOf(tile.window);
+    if (task.y.Regions() + x.Regions() > 2)
+      for (int32_t i = 0; i < tile.blocks; ++i) Mask(scores[i * block], x, tile.first + i * t.classes);
+    if (task.y.Padded() || x.Padded())
+      for (int32_t i = 0; i < tile.blocks; ++i) Forbid(scores[i * block], x);
 
     const LocalTensor<float> maximum = maxima[slot * t.tile_blocks * kLanes];
     Fold<true>(maximum, scores, n1 * 4, tile.blocks);
@@ -512,17 +478,20 @@ class WindowAttentionForward910 {
 
   // The panel of a tile's class; with two slots the next one is on its way already.
   __aicore__ inline void OpenPanel(const Tile& tile, int32_t index) {
-    const int32_t all = (last_task - first_task) * g * t.classes;
-    const int32_t at = ((index - first_task) * g + tile.head) * t.classes + tile.first;
+    const int32_t of_head = PanelsOfHead(), of_task = g * of_head, all = (last_task - first_task) * of_task;
+    const int32_t at = (index - first_task) * of_task + tile.head * of_head +
+                       (t.classes > 1 ? tile.window * t.classes + tile.first : 0);
     while (panels_fetched < all && panels_fetched < at + t.panel_slots) FetchPanel();
     panel_slot = at % t.panel_slots;
     panel_ready[panel_slot].Await();
   }
+  __aicore__ inline int32_t PanelsOfHead() const { return t.classes > 1 ? t.strip * t.classes : 1; }
 
   __aicore__ inline void FetchPanel() {
     const int32_t slot = panels_fetched % t.panel_slots, cls = panels_fetched % t.classes;
-    const int32_t h = panels_fetched / t.classes % g, windows = t.batch * rows * cols;
-    const int64_t head = (first_task + panels_fetched / (t.classes * g)) / windows * g + h;
+    const int32_t of_head = PanelsOfHead(), strips = t.batch * rows * cols / t.strip;
+    const int32_t h = panels_fetched / of_head % g;
+    const int64_t head = (first_task + panels_fetched / (g * of_head)) / strips * g + h;
     const int32_t count = t.panel_rows * kSide;
     ++panels_fetched;
     panel_ready[slot].Acquire();
@@ -531,11 +500,11 @@ class WindowAttentionForward910 {
   }
 
   // Adds mask_value where the regions of key and query differ.
-  __aicore__ inline void Mask(const LocalTensor<float>& s, int32_t block) {
+  __aicore__ inline void Mask(const LocalTensor<float>& s, const Axis& x, int32_t block) {
     uint64_t lanes[4] = {0, 0, 0, 0};  // queries of each region, four copies
     for (int32_t lane = 0; lane < kSide; ++lane) {
       const int32_t i = Min(block * kSide + lane, n - 1);
-      const int32_t region = 2 * (i / t.window_w >= task.y.split) + (i % t.window_w >= task.x.split);
+      const int32_t region = 2 * (i / t.window_w >= task.y.split) + (i % t.window_w >= x.split);
       lanes[region] |= uint64_t(0x0001000100010001) << lane;
     }
     Duplicate(mask, t.mask_value, 4 * kLanes);
@@ -546,12 +515,12 @@ class WindowAttentionForward910 {
     }
     PipeBarrier<PIPE_V>();
     for (int32_t ry = 0; ry < task.y.Regions(); ++ry)
-      for (int32_t rx = 0; rx < task.x.Regions(); ++rx) {
+      for (int32_t rx = 0; rx < x.Regions(); ++rx) {
         const int32_t region = 2 * ry + rx, top = task.y.Begin(ry), rows_here = task.y.End(ry) - top;
         if (lanes[region] == ~uint64_t(0)) continue;
-        for (int32_t w = task.x.Begin(rx); w < task.x.End(rx); w += 4) {
+        for (int32_t w = x.Begin(rx); w < x.End(rx); w += 4) {
           const LocalTensor<float> keys = s[(top * t.window_w + w) * kSide];
-          Add(keys, keys, mask[region * kLanes], Min(4, task.x.End(rx) - w) * kSide, rows_here,
+          Add(keys, keys, mask[region * kLanes], Min(4, x.End(rx) - w) * kSide, rows_here,
               BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0));
         }
       }
@@ -559,14 +528,14 @@ class WindowAttentionForward910 {
   }
 
   // Keys that are padding: no weight.
-  __aicore__ inline void Forbid(const LocalTensor<float>& s) {
+  __aicore__ inline void Forbid(const LocalTensor<float>& s, const Axis& x) {
     for (int32_t region = 0; region < task.y.Regions(); ++region) {
       const int32_t top = task.y.Padding(region), count = task.y.End(region) - top;
       if (count > 0) Duplicate(s[top * t.window_w * kSide], kForbidden, count * t.window_w * kSide);
     }
     PipeBarrier<PIPE_V>();
-    for (int32_t region = 0; region < task.x.Regions(); ++region)
-      for (int32_t w = task.x.Padding(region); w < task.x.End(region); ++w)
+    for (int32_t region = 0; region < x.Regions(); ++region)
+      for (int32_t w = x.Padding(region); w < x.End(region); ++w)
         Duplicate(s[w * kSide], kForbidden, kSide, t.window_h, 1, 2 * t.window_w);
     PipeBarrier<PIPE_V>();
   }
@@ -574,7 +543,7 @@ class WindowAttentionForward910 {
   // o = p v and its divisor p 1, both of p as rounded.
   __aicore__ inline void Weigh(const Tile& tile) {
     const int32_t slot = t.weight_slots == 2 ? tiles_weighed & 1 : 0;
-    const LocalTensor<half> v = InL1(qkv_slot, tile.head, kV);
+    const LocalTensor<half> v = InL1(tile, kV);
     ++tiles_weighed;
     weights_ready[slot].Await();
     l1_weights_ready.Acquire();
@@ -604,7 +573,7 @@ class WindowAttentionForward910 {
     c_weighed_ready.Publish();
   }
 
-  // o / sum to L1 over q, lse = max + ln(sum) to GM with the last tile of a head.
+  // o / sum to L1 over q, lse = max + ln(sum) to GM with the last tile of a unit.
   __aicore__ inline void Output(const Tile& tile) {
     const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal, heads_done = d1 * tile.blocks;
     const LocalTensor<float> o = folds, sum = o[d1 * block], work = scores;
@@ -628,7 +597,7 @@ class WindowAttentionForward910 {
           maxima[(slot * t.tile_blocks + i) * kLanes], kLanes);
     PipeBarrier<PIPE_V>();
 
-    const LocalTensor<half> to = InL1(qkv_slot, tile.head, kQ);
+    const LocalTensor<half> to = InL1(tile, kQ);
     outputs_ready.Await();
     for (int32_t c = 0; c < d1; ++c)
       for (int32_t i = 0; i < tile.blocks; ++i) {
@@ -636,11 +605,12 @@ class WindowAttentionForward910 {
         DataCopy(to[(c * n1 + at) * kFractal], outputs[(c * tile.blocks + i) * kFractal], tokens * kSide);
       }
     outputs_ready.Release();
-    if (!tile.closes_head) return;
+    if (!tile.closes_unit) return;
     lse_ready.Publish();
     lse_ready.Await();
     const int32_t padded = DivideUp(n, 8) * 8;
-    const int64_t at = (static_cast<int64_t>(task.window) * t.heads + task.head + tile.head) * padded;
+    const int64_t at =
+        (static_cast<int64_t>(task.window + tile.window) * t.heads + task.head + tile.head) * padded;
     if (padded / kSide > 0) DataCopy(stats_gm[at], lse, DataCopyParams(padded / kSide, 2, 6, 0));
     if (padded % kSide > 0) DataCopy(stats_gm[at + padded / kSide * kSide], lse[padded / kSide * kLanes], 8);
     lse_ready.Release();
@@ -649,19 +619,25 @@ class WindowAttentionForward910 {
   // ---- store: L1 -> UB -> GM, whole rows of the task's heads ----
 
   __aicore__ inline void Store() {
-    for (int32_t begin = 0; begin < n; begin += t.stage_tokens) {
-      const int32_t end = Min(n, begin + t.stage_tokens);
+    const int32_t tokens = t.strip * n, columns = g * d1;
+    for (int32_t begin = 0; begin < tokens; begin += t.stage_tokens) {
+      const int32_t end = Min(tokens, begin + t.stage_tokens);
       out_staged.Release();
       out_staged.Acquire();
-      for (int32_t h = 0; h < g; ++h)
-        for (int32_t c = 0; c < d1; ++c)
-          DataCopy(out_stage[h * d + c * kSide], InL1(qkv_slot, h, kQ)[(c * n1 * kSide + begin) * kSide],
-                   DataCopyParams(end - begin, 1, 0, g * d1 - 1));
-      if (end == n) laid[qkv_slot].Release();
+      if (t.strip == 1)
+        for (int32_t c = 0; c < columns; ++c)
+          DataCopy(out_stage[c * kSide], InL1(qkv_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide],
+                   DataCopyParams(end - begin, 1, 0, columns - 1));
+      else
+        for (int32_t token = begin; token < end; ++token)
+          DataCopy(out_stage[(token - begin) * columns * kSide],
+                   InL1(qkv_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
+                   DataCopyParams(columns, 1, n1 * kSide - 1, 0));
+      if (end == tokens) laid[qkv_slot].Release();
       out_staged.Publish();
       out_staged.Await();
       for (int32_t token = begin; token < end;) {
-        const Pixels run = RunFrom(task, token, end);
+        const Pixels run = RunOf(task, token, end);
         StoreRun(out_stage[(token - begin) * g * d], run);
         token += run.count;
       }
@@ -777,7 +753,7 @@ class WindowAttentionForward910 {
   static constexpr int32_t kWipeEvent = 2;
 
   const WindowAttentionTiling910 t;
-  int32_t n, n1, d, d1, g, channels, rows, cols, chunks, first_task, last_task;
+  int32_t n, n1, d, d1, g, units, width, channels, rows, cols, chunks, first_task, last_task;
   float scale = 0;
   Task task, coming;
   int32_t qkv_slot = 0, coming_slot = 0, panel_slot = 0;
@@ -815,8 +791,8 @@ class WindowAttentionForward910 {
   LocalTensor<half> stage, out_stage;     // (tokens, [q|k|v], group, d), (tokens, group, d)
   LocalTensor<float> identity, mask, one, head_scale;
   LocalTensor<half> zeros;
-  LocalTensor<half> l1_qkv;                        // (slots, group, [q|k|v], d/16, tokens, 16); o replaces q
-  LocalTensor<half> a_keys, a_weights;             // Zz
+  LocalTensor<half> l1_qkv;             // (slots, strip, [q|k|v], group, d/16, tokens, 16); o replaces q
+  LocalTensor<half> a_keys, a_weights;  // Zz
   LocalTensor<half> b_queries, b_values, b_ones;   // Zn
   LocalTensor<float> c_scores, c_weighed, c_gram;  // Nz
 };

@@ -8,7 +8,13 @@
 
 namespace swinv2 {
 
-// Throws std::runtime_error with the report's errors where the kernel breaks a rule of the chip.
+// Throw InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
+void check_twin_910(const WindowAttention& op);
+void check_twin_910b(const WindowAttention& op);
+
+// Throw std::runtime_error with the report's errors where the kernel breaks a rule of the chip,
+// InvalidArgument where the chip cannot run the problem.
 void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io);
+void window_attention_forward_twin_910b(const WindowAttention& op, const WindowAttentionForward& io);
 
 }  // namespace swinv2

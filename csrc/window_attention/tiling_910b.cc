@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <sstream>
+
+#include "core/error.h"
+#include "window_attention/tiling_host.h"
+
+namespace swinv2 {
+namespace {
+
+constexpr int64_t kFractal = 512;
+constexpr int64_t kSlotBytes = 32 * 1024;  // half of L0A and L0B, a quarter of L0C
+constexpr int32_t kMaxTileRows = 128;
+constexpr int32_t kMaxPitch = 1024;  // strides between rows of scores are at most 255 blocks of 32 B
+
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Buffers as the kernel's constructors make them.
+int64_t ub_bytes(const WindowAttentionTiling910B& t) {
+  const int64_t scores = int64_t{t.tile_rows} * t.pitch * 4, rows = divide_up(t.tile_rows, 64) * 64;
+  return 2 * t.score_slots * scores +
+         int64_t{t.tile_rows} * t.blocks * 32 * kWeightParts             // scores and bias, weights
+         + t.tile_rows * (256 + 2 * 32) + 4 * rows * 4                   // folds, copies of rows; per row
+         + (t.head_group + 4) * int64_t{t.pitch} * 4                     // key scales, mask
+         + kNormTokens * t.head_dim * (2 + 4) + kNormTokens * (32 + 16)  // norms
+         + 256 + t.head_group * t.head_dim * 2;                          // ones, zeros
+}
+
+int64_t l1_bytes(const WindowAttentionTiling910B& t) {
+  const int64_t columns = int64_t{3} * t.head_group * t.head_dim / 16;
+  return t.qkv_slots * columns * t.blocks * kFractal +
+         int64_t{2} * t.tile_rows * t.blocks * 32 * kWeightParts;
+}
+
+// The largest products and most slots for a group of heads and tiles of so many rows.
+bool cut(WindowAttentionTiling910B& t, const ChipLimits& chip) {
+  const int64_t rows = t.tile_rows, units = int64_t{t.tiles} * t.head_group;
+  if (rows * t.head_group * t.head_dim * 4 > kSlotBytes) return false;
+  const int64_t keys =
+      std::min({kSlotBytes / 4 / rows, kSlotBytes / 2 / t.head_dim, kSlotBytes / 2 / rows}) / 16;
+  t.key_blocks = divide_up(t.blocks, divide_up(t.blocks, keys));
+  // Two steps are four units: of two tasks, or of four where a task is one unit.
+  t.qkv_slots = units == 1 ? 4 : 2;
+  if (l1_bytes(t) > chip.l1) return false;
+  for (t.score_slots = 2; t.score_slots > 0; --t.score_slots)
+    if (ub_bytes(t) <= chip.ub) return true;
+  return false;
+}
+
+// Cycles of the busiest AIV: the starts of a unit's instructions, and some twelve passes over its scores.
+double vector_cycles(const WindowAttentionTiling910B& t) {
+  const double unit = 900 + t.pitch / 64 * (250 + 12.0 * t.tile_rows);
+  return divide_up(t.tasks, t.cores) * t.tiles * t.head_group * unit / 2;
+}
+
+}  // namespace
+
+WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip) {
+  const WindowGeometry& g = op.geometry;
+  const auto fail = [&](const auto&... parts) {
+    std::ostringstream s;
+    (s << ... << parts);
+    throw InvalidArgument(s.str());
+  };
+  if (op.dtype == DType::kFloat32)
+    fail("qkv: expected float16 or bfloat16 on ", chip.name, ", whose cube unit is made for them, got ",
+         dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
+  if (op.head_dim != 16 && op.head_dim != 32 && op.head_dim != 64)
+    fail("qkv: expected head_dim 16, 32 or 64 on ", chip.name, ", got ", op.head_dim,
+         "; use another back end");
+  if (3 * op.num_heads * op.head_dim > 65535)
+    fail("qkv: expected at most 65535 channels on ", chip.name, ", got ", 3 * op.num_heads * op.head_dim,
+         "; use another back end");
+
+  WindowAttentionTiling910B t{};
+  t.batch = g.batch, t.height = g.height, t.width = g.width;
+  t.window_h = g.window_h, t.window_w = g.window_w;
+  t.shift_h = g.shift_h, t.shift_w = g.shift_w;
+  t.valid_h = g.valid_h, t.valid_w = g.valid_w;
+  t.heads = op.num_heads, t.head_dim = op.head_dim;
+  t.cosine = op.cosine;
+  t.bfloat16 = op.dtype == DType::kBFloat16;
+  t.mask_value = std::max(op.mask_value, kForbidden);
+  t.blocks = divide_up(g.tokens(), 16);
+  t.pitch = divide_up(g.tokens(), 64) * 64;
+  if (t.pitch > kMaxPitch)
+    fail("window_size: expected at most ", kMaxPitch, " tokens on ", chip.name, ", got ", g.window_h, " x ",
+         g.window_w, "; use a smaller window");
+
+  // The largest group of heads, for its bursts, that costs little more than the best.
+  WindowAttentionTiling910B best{};
+  double best_cost = 0;
+  for (int32_t group = t.heads; group > 0; --group) {
+    if (t.heads % group) continue;
+    WindowAttentionTiling910B of_group{};
+    double cost = 0;
+    for (int32_t rows = std::min(kMaxTileRows, t.blocks * 16); rows > 0; rows -= 16) {
+      t.head_group = group;
+      t.tile_rows = rows;
+      t.tiles = divide_up(g.tokens(), rows);
+      t.tasks = g.windows() * (t.heads / group);
+      t.cores = std::min<int64_t>(chip.cores, t.tasks);
+      if (!cut(t, chip) || (of_group.cores != 0 && vector_cycles(t) >= cost)) continue;
+      of_group = t;
+      cost = vector_cycles(t);
+    }
+    if (of_group.cores == 0 || (best.cores != 0 && cost >= best_cost * 0.95)) continue;
+    best = of_group;
+    best_cost = cost;
+  }
+  if (best.cores == 0)
+    fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
+         " does not fit the memories of ", chip.name, "; use a smaller window");
+  return best;
+}
+
+MemoryUse memory_use(const WindowAttentionTiling910B& t) {
+  return {ub_bytes(t), l1_bytes(t), 2 * kSlotBytes, 2 * kSlotBytes, 4 * kSlotBytes};
+}
+
+int64_t workspace_bytes(const WindowAttentionTiling910B& t) {
+  return int64_t{t.cores} * kUnitsInFlight * t.tile_rows * t.blocks * 16 * (4 + 2 * kWeightParts);
+}
+
+std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& t) {
+  std::vector<int64_t> work;
+  for (int64_t core = 0; core < t.cores; ++core)
+    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group);
+  return work;
+}
+
+std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910B& t) {
+#define SWINV2_FIELD(name) \
+  {                        \
+    #name, double(t.name)  \
+  }
+  return {
+      SWINV2_FIELD(batch),      SWINV2_FIELD(height),     SWINV2_FIELD(width),       SWINV2_FIELD(window_h),
+      SWINV2_FIELD(window_w),   SWINV2_FIELD(shift_h),    SWINV2_FIELD(shift_w),     SWINV2_FIELD(valid_h),
+      SWINV2_FIELD(valid_w),    SWINV2_FIELD(heads),      SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
+      SWINV2_FIELD(bfloat16),   SWINV2_FIELD(mask_value), SWINV2_FIELD(blocks),      SWINV2_FIELD(head_group),
+      SWINV2_FIELD(tasks),      SWINV2_FIELD(cores),      SWINV2_FIELD(tile_rows),   SWINV2_FIELD(tiles),
+      SWINV2_FIELD(key_blocks), SWINV2_FIELD(pitch),      SWINV2_FIELD(score_slots), SWINV2_FIELD(qkv_slots)};
+#undef SWINV2_FIELD
+}
+
+std::vector<float> prepare_bias(const WindowAttentionTiling910B& t, const float* table) {
+  const int64_t n = int64_t{t.window_h} * t.window_w, width = 2 * t.window_w - 1, row = t.blocks * 16;
+  std::vector<float> bias(t.heads * n * row, 0.f);
+  for (int64_t head = 0; head < t.heads; ++head, table += (2 * t.window_h - 1) * width)
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        const int64_t dy = i / t.window_w - j / t.window_w, dx = i % t.window_w - j % t.window_w;
+        bias[(head * n + i) * row + j] = table[(dy + t.window_h - 1) * width + dx + t.window_w - 1];
+      }
+  return bias;
+}
+
+}  // namespace swinv2

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the window attention kernels of both chips share: hand-offs between pipes, and where a window's tokens
+// lie.
+#pragma once
+
+#include "kernel_operator.h"
+
+namespace swinv2 {
+
+using namespace AscendC;
+
+constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
+constexpr int32_t kQ = 0, kK = 1, kV = 2;
+
+__aicore__ inline int32_t Min(int32_t a, int32_t b) {
+  return a < b ? a : b;
+}
+__aicore__ inline int32_t Max(int32_t a, int32_t b) {
+  return a > b ? a : b;
+}
+__aicore__ inline int32_t DivideUp(int32_t a, int32_t b) {
+  return (a + b - 1) / b;
+}
+
+// A buffer that one pipe fills and another empties.
+template <HardEvent ready, HardEvent free>
+struct Handoff {
+  int32_t id;
+  __aicore__ inline void Open() const { SetFlag<free>(id); }
+  __aicore__ inline void Acquire() const { WaitFlag<free>(id); }
+  __aicore__ inline void Publish() const { SetFlag<ready>(id); }
+  __aicore__ inline void Await() const { WaitFlag<ready>(id); }
+  __aicore__ inline void Release() const { SetFlag<free>(id); }
+  __aicore__ inline void Close() const { WaitFlag<free>(id); }
+};
+// One axis of a window: tokens [0, split) lie at start + i, the rest, of another region, at i - split.
+struct Axis {
+  int32_t start, split, window, valid;
+
+  __aicore__ inline void Locate(int32_t index, int32_t size, int32_t window_size, int32_t shift,
+                                int32_t valid_size) {
+    start = index * window_size + shift;
+    window = window_size;
+    valid = valid_size;
+    split = Min(window, size - start);
+  }
+  __aicore__ inline int32_t At(int32_t i) const { return i < split ? start + i : i - split; }
+  __aicore__ inline int32_t Regions() const { return split < window ? 2 : 1; }
+  __aicore__ inline int32_t Begin(int32_t region) const { return region ? split : 0; }
+  __aicore__ inline int32_t End(int32_t region) const { return region ? window : split; }
+  // From here to End(region) the tokens are padding.
+  __aicore__ inline int32_t Padding(int32_t region) const {
+    return Min(End(region), Max(Begin(region), Begin(region) + valid - At(Begin(region))));
+  }
+  __aicore__ inline bool Padded() const {
+    return Padding(0) < End(0) || (Regions() == 2 && Padding(1) < End(1));
+  }
+};
+
+// Tokens of one row of a strip that lie side by side in the image; the first `valid` are no padding.
+struct Pixels {
+  int32_t count, valid;
+  int64_t first;
+};
+
+// The run that starts at `token` of a window or strip (y, x) and ends before `end`; `image` is its image's
+// first token.
+__aicore__ inline Pixels RunFrom(const Axis& y, const Axis& x, int64_t image, int32_t width, int32_t token,
+                                 int32_t end) {
+  const int32_t h = token / x.window, w = token % x.window, region = w >= x.split;
+  const int32_t row = y.At(h), column = x.At(w);
+  Pixels run;
+  run.count = Min(end - token, x.End(region) - w);
+  run.valid = row < y.valid ? Min(run.count, x.Padding(region) - w) : 0;
+  run.first = image + static_cast<int64_t>(row) * width + column;
+  return run;
+}
+
+}  // namespace swinv2
