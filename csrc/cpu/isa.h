@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "cpu/float_mode.h"
+
 namespace swinv2 {
 
 enum class Isa : int { kBaseline, kAvx2, kAvx512 };
@@ -35,6 +37,7 @@ void set_isa(const std::string& name);  // "" returns to the default
   __VA_ARGS__               \
   }
 #define SWINV2_DISPATCH(...)        \
+  const WithDenormals denormals;    \
   switch (active_isa()) {           \
     case Isa::kAvx512:              \
       return avx512::__VA_ARGS__;   \
@@ -49,7 +52,9 @@ void set_isa(const std::string& name);  // "" returns to the default
   namespace baseline {      \
   __VA_ARGS__               \
   }
-#define SWINV2_DISPATCH(...) return baseline::__VA_ARGS__
+#define SWINV2_DISPATCH(...)     \
+  const WithDenormals denormals; \
+  return baseline::__VA_ARGS__
 #endif
 
 }  // namespace swinv2

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cpu/float_mode.h"
 
 namespace swinv2 {
 namespace {
@@ -103,6 +104,7 @@ class Pool {
   }
 
   [[noreturn]] void help() {
+    const WithDenormals denormals;
     unsigned seen = 0;
     for (;;) {
       for (int i = 0; i < kSpins && posted_.load(std::memory_order_relaxed) == seen; ++i) pause();

@@ -10,6 +10,7 @@
 
 #include "bias_gelu/bias_gelu_host.h"
 #include "core/error.h"
+#include "cpu/float_mode.h"
 #include "linear/linear_host.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
 #include "tests/run.h"
@@ -187,6 +188,25 @@ void isolation_tests() {
     }
     for (int64_t e = 0; e < 77; ++e) CHECK(dirty.dtable[e] == clean.dtable[e], "a NaN reaches another head");
     CHECK(dirty.dscale[0] == clean.dscale[0] && std::isnan(dirty.dscale[1]), "dscale");
+  });
+}
+
+// Denormals count on every thread, and the caller's way with them is left as it was.
+void denormal_tests() {
+  std::mt19937 generator(7);
+  const Geometry g{"denormals", 4, 2, 2, 4, 4, 2, 2, 2, 8, 0, 0, -100, true, 1e-40};
+  const AttentionProblem given = problem(g, DType::kFloat32, generator);
+  const uint64_t before = float_mode();
+  with_isas([&] {
+    const AttentionRun want = run(given.op, given.in);
+    with_threads([&](int threads) {
+      set_float_mode(before | kFlushDenormals);
+      const AttentionRun flushed = run(given.op, given.in);
+      CHECK(float_mode() == (before | kFlushDenormals), "a kernel changes the caller's float mode");
+      set_float_mode(before);
+      expect_same("flushed: out", threads, flushed.out.data(), want.out.data(), want.out.bytes.size());
+      expect_same("flushed: dqkv", threads, flushed.dqkv.data(), want.dqkv.data(), want.dqkv.bytes.size());
+    });
   });
 }
 
@@ -483,6 +503,7 @@ int main(int count, char** arguments) {
   twin_tests();
 #endif
   isolation_tests();
+  denormal_tests();
   layer_norm_tests();
   gelu_tests();
   linear_tests();
