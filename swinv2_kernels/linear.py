@@ -51,8 +51,7 @@ def linear(
     """
     name = resolve_row_in_graph(backend)
     _check_gelu(gelu)
-    _check_tensors(x, weight)
-    check_rank("weight", weight.shape, 2, "(N, K)")
+    _check_tensors(x, weight, 2, "(N, K)")
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 1, "(..., K)")
         check_shape("weight", weight.shape, (weight.shape[0], x.shape[-1]), "K the channels of x")
@@ -83,8 +82,7 @@ def patch_merging(
         RuntimeError: the back end cannot run here.
     """
     name = resolve_row_in_graph(backend)
-    _check_tensors(x, weight)
-    check_rank("weight", weight.shape, 2, "(N, 4C)")
+    _check_tensors(x, weight, 2, "(N, 4C)")
     if not ops.is_sequence_value_unknown(x.shape):
         check_rank("x", x.shape, 4, "(B, H, W, C)")
         check_not_empty("x", x.shape, 4, "(B, H, W, C)")
@@ -117,8 +115,7 @@ def patch_embedding(
         RuntimeError: the back end cannot run here.
     """
     name = resolve_row_in_graph(backend)
-    _check_tensors(x, weight)
-    check_rank("weight", weight.shape, 4, "(N, C, p, p)")
+    _check_tensors(x, weight, 4, "(N, C, p, p)")
     outputs, channels, patch_size = weight.shape[:3]
     check_shape("weight", weight.shape, (outputs, channels, patch_size, patch_size), "square patches")
     if not ops.is_sequence_value_unknown(x.shape):
@@ -133,9 +130,11 @@ def patch_embedding(
     return _operator("embedding", patch_size, None, name)(x, weight, _or_zeros(bias, weight))
 
 
-def _check_tensors(x, weight):
+def _check_tensors(x, weight, rank, form):
     check_storage_dtype("x", x)
     check_float32("weight", weight)
+    check_rank("weight", weight.shape, rank, form)
+    check_not_empty("weight", weight.shape, rank, form)
 
 
 def _check_bias(bias, weight_shape):
@@ -150,7 +149,7 @@ def _or_zeros(bias, weight):
 
 @constexpr
 def _check_gelu(gelu):
-    if gelu not in GELUS:
+    if gelu not in tuple(GELUS):  # a list has no hash
         raise ValueError(f"gelu: expected None, 'none' or 'tanh', got {gelu!r}")
 
 

@@ -25,7 +25,11 @@ EMPTY, HUGE = 0, (2**20 + 1, 2**40 + 1)
 WITH = {
     "qkv": "out|stats|dout",
     "bias_table": "qkv|scale|logit_scale|shift_size|window_size",
-    "x": "y|gamma|beta|keep|bias|dout",
+    "x": "y|gamma|beta|keep|bias|dout|weight",
+    "weight": "x|bias|dout",
+    "bias": "weight",
+    "view": "x|weight|patch_size",
+    "patch_size": "x|weight",
     "y": "x|gamma|beta|keep|stats|dout",
     "dout": "x|y|gamma|beta|keep",
     "w0": "b0|w2",
@@ -141,6 +145,28 @@ def good_calls():
         "backend": ["tpu", "", 3.5],
     }
     calls.append(Call(sk.residual_layer_norm, inputs, options, wrong, public=True))
+    inputs = {name: inputs[name] for name in ("y", "gamma", "beta")}
+    calls.append(
+        Call(sk.layer_norm, inputs, {"epsilon": 1e-5}, {k: v for k, v in wrong.items() if k != "keep"}, True)
+    )
+    x, weight, bias, dout = normal(2, 4, 9), normal(5, 9), normal(5), normal(2, 4, 5)
+    image, kernel = normal(2, 3, 8, 6), normal(5, 3, 2, 2)
+    native = {"view": ["", "token", None, 3.5], "gelu": ["erf", "", 3.5, [1.0]]}
+    backward = {"view": native["view"], "patch_size": [None, "8", 2.5, [1.0]]}
+    form, backend = {"gelu": ["erf", "", 3.5, [1.0], True]}, {"backend": ["tpu", "", 3.5]}
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    embedding = {"x": image, "weight": kernel.reshape(5, 12), "bias": bias}
+    embedded = native | {"patch_size": [0, -2, 3, 5, 2**62, None, "8", 2.5]}
+    merging = {"x": normal(2, 4, 6, 3), "weight": normal(5, 12), "bias": bias}
+    calls += [
+        Call(_native.linear_forward, inputs, {"gelu": "tanh"}, native),
+        Call(_native.linear_forward, embedding, {"view": "embedding", "patch_size": 2}, embedded),
+        Call(_native.linear_forward, merging, {"view": "merging"}, native),
+        Call(_native.linear_backward, {"x": x, "weight": weight, "dout": dout}, {}, backward),
+        Call(sk.linear, inputs, {"gelu": "none"}, form | backend, public=True),
+        Call(sk.patch_merging, merging, {}, backend, public=True),
+        Call(sk.patch_embedding, embedding | {"weight": kernel}, {}, backend, public=True),
+    ]
     weights = {"w0": normal(16, 2), "b0": normal(16), "w2": normal(3, 16)}
     wrong = {
         "window_size": [None, 0, -4, (4, 0), True, 4.0, *pairs],
@@ -163,8 +189,10 @@ def free_dimensions(call, name):
     """How many leading dimensions of an array nothing else decides."""
     if name == "qkv" and len(call.arrays) == 3:
         return 1
-    if name == "x" and len(call.arrays) == 2:
-        return len(call.arrays["x"].shape) - 1
+    if name == "x" and ("weight" in call.arrays or len(call.arrays) == 2) and "dout" not in call.arrays:
+        return 1 if call.arrays["x"].ndim == 4 else 2
+    if name == "y" and call.function is sk.layer_norm:
+        return 2
     return 1 if name == "w2" else 0
 
 
@@ -172,7 +200,7 @@ def bad_rank(rng, call):
     name = pick(rng, list(call.arrays))
     array = call.arrays[name]
     wrong = [array.reshape(-1, 1, 1, 1, 1), array.sum()]
-    wrong += [] if name == "x" and free_dimensions(call, name) else [array[None], array[0]]
+    wrong += [] if free_dimensions(call, name) and array.ndim == 3 else [array[None], array[0]]
     return name, call.with_array(name, np.asarray(pick(rng, wrong)))
 
 
@@ -196,12 +224,20 @@ def bad_length(rng, call):
 def bad_type(rng, call):
     """No array."""
     name = pick(rng, list(call.arrays))
-    return name, call.with_array(name, pick(rng, (*PYTHON, None)))
+    optional = call.public and name == "bias" and "weight" in call.arrays
+    return name, call.with_array(name, pick(rng, PYTHON if optional else (*PYTHON, None)))
 
 
 def bad_option(rng, call):
     name = pick(rng, list(call.wrong))
     return name, call.with_option(name, pick(rng, call.wrong[name]))
+
+
+def empty_patches(rng, call):
+    if call.function is not sk.patch_embedding:
+        return bad_rank(rng, call)
+    empty = pick(rng, [(5, 3, 0, 0), (0, 3, 2, 2), (5, 0, 2, 2)])
+    return "weight", call.with_array("weight", np.zeros(empty, np.float32)).with_array("bias", None)
 
 
 def window_too_large(rng, call):
@@ -220,7 +256,17 @@ def too_many_tokens(rng, call):
     return "qkv", call.with_array("qkv", np.broadcast_to(WIDE, (batch, 8, 12, 30)))
 
 
-KINDS = (bad_dtype, bad_rank, bad_length, bad_type, bad_option, bad_option, window_too_large, too_many_tokens)
+KINDS = (
+    bad_dtype,
+    bad_rank,
+    bad_length,
+    bad_type,
+    bad_option,
+    bad_option,
+    empty_patches,
+    window_too_large,
+    too_many_tokens,
+)
 
 
 class Checker:
