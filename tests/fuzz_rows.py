@@ -191,8 +191,46 @@ def gelu(x, bias, dout, tanh):
     }
 
 
-class FuzzRows:
+class Rows:
+    """What every random case of an operator over rows does: run it, and hold the results to the oracle.
+
+    A subclass has its script's name, draws seed, isa, threads, arrays, kinds and layouts, and has name(), results()
+    and compare(results).
+    """
+
+    def __str__(self):
+        kinds = ", ".join(f"{name} {kind}" for name, kind in self.kinds.items() if kind != "normal")
+        layouts = ", ".join(f"{name} {layout}" for name, layout in self.layouts.items() if layout != "c")
+        told = f"{self.name()} {self.isa} {self.threads} threads; {kinds or 'normal'}; {layouts or 'c'}"
+        return f"seed {self.seed}: {told}"
+
+    def lay(self, name, array):
+        return laid_out(array, self.layouts[name], self.rng)
+
+    def run(self):
+        """{name: float32 array} from the kernels."""
+        _native.set_isa(self.isa)
+        _native.set_num_threads(self.threads)
+        try:
+            return self.results()
+        finally:
+            _native.set_isa("")
+            _native.set_num_threads(0)
+
+    def check(self):
+        """Run, and hold every result to the oracle. Returns the smallest share of promised elements."""
+        try:
+            with np.errstate(all="ignore"):
+                return self.compare(self.run())
+        except Exception as error:
+            again = f"reproduce: python tests/{self.script} {self.seed}"
+            raise AssertionError(f"{self}\n{error}\n{again}") from error
+
+
+class FuzzRows(Rows):
     """One random case: everything but the instruction set depends on the seed alone."""
+
+    script = "fuzz_rows.py"
 
     def __init__(self, seed):
         rng = self.rng = np.random.default_rng([seed, 1])
@@ -221,53 +259,29 @@ class FuzzRows:
         names = (*self.arrays, "stats") if self.norm else tuple(self.arrays)
         self.layouts = dict(zip(names, map(str, rng.choice(LAYOUTS, len(names)))))
 
-    def __str__(self):
-        kinds = ", ".join(f"{name} {kind}" for name, kind in self.kinds.items() if kind != "normal")
-        layouts = ", ".join(f"{name} {layout}" for name, layout in self.layouts.items() if layout != "c")
-        return (
-            f"seed {self.seed}: {'residual_layer_norm' if self.norm else 'bias_gelu'} {self.arrays['x'].shape} "
-            f"{self.option} {self.dtype} {self.y_dtype} {self.isa} {self.threads} threads; {kinds or 'normal'}; "
-            f"{layouts or 'c'}"
-        )
+    def name(self):
+        operator = "residual_layer_norm" if self.norm else "bias_gelu"
+        return f"{operator} {self.arrays['x'].shape} {self.option} {self.dtype} {self.y_dtype}"
 
-    def run(self):
-        """{name: float32 array} from the kernels."""
-        _native.set_isa(self.isa)
-        _native.set_num_threads(self.threads)
-
+    def results(self):
         def lay(*names):
             for name in names:
                 dtype = {"y": self.y_dtype, "x": self.dtype, "dout": self.dtype}.get(name, "float32")
-                yield laid_out(stored(self.arrays[name], dtype), self.layouts[name], self.rng)
+                yield self.lay(name, stored(self.arrays[name], dtype))
 
-        try:
-            if self.norm:
-                rest = ("gamma", "beta", "keep")
-                out, stats = _native.residual_layer_norm_forward(*lay("x", "y", *rest), self.option)
-                stats = laid_out(stats, self.layouts["stats"], self.rng)
-                given = (*lay("y", *rest), stats, *lay("dout"), self.option)
-                results = out, *_native.residual_layer_norm_backward(*given)
-                names = ("out", "dy", "dgamma", "dbeta", "dkeep")
-            else:
-                out = _native.bias_gelu_forward(*lay("x", "bias"), self.option)
-                results = out, *_native.bias_gelu_backward(*lay("x", "bias", "dout"), self.option)
-                names = ("out", "dx", "dbias")
-        finally:
-            _native.set_isa("")
-            _native.set_num_threads(0)
+        if self.norm:
+            rest = ("gamma", "beta", "keep")
+            out, stats = _native.residual_layer_norm_forward(*lay("x", "y", *rest), self.option)
+            given = (*lay("y", *rest), self.lay("stats", stats), *lay("dout"), self.option)
+            results = out, *_native.residual_layer_norm_backward(*given)
+            names = ("out", "dy", "dgamma", "dbeta", "dkeep")
+        else:
+            out = _native.bias_gelu_forward(*lay("x", "bias"), self.option)
+            results = out, *_native.bias_gelu_backward(*lay("x", "bias", "dout"), self.option)
+            names = ("out", "dx", "dbias")
         return {name: values(array) for name, array in zip(names, results)}
 
-    def check(self):
-        """Run, and hold every result to the oracle. Returns the smallest share of promised elements."""
-        try:
-            with np.errstate(all="ignore"):
-                return self._check(self.run())
-        except Exception as error:
-            raise AssertionError(
-                f"{self}\n{error}\nreproduce: python tests/fuzz_rows.py {self.seed}"
-            ) from error
-
-    def _check(self, actual):
+    def compare(self, actual):
         wide = {name: array.astype(np.float64) for name, array in self.arrays.items()}
         exempt = {}
         if self.norm:
@@ -287,20 +301,22 @@ class FuzzRows:
         )
 
 
-def main(first, stop=None):
+def main(kind):
+    """The command line of a module of cases."""
+    first, stop = (*map(int, sys.argv[1:3]), None)[:2]
     failed, shares = [], []
-    for seed in range(int(first), int(stop or int(first) + 1)):
+    for seed in range(first, stop or first + 1):
         try:
-            shares.append(FuzzRows(seed).check())
+            shares.append(kind(seed).check())
             if stop is None:
-                print(f"{FuzzRows(seed)}\nholds; {shares[0]:.0%} of the elements are promised")
+                print(f"{kind(seed)}\nholds; {shares[0]:.0%} of the elements are promised")
         except AssertionError as error:
             print(error, flush=True)
             failed.append(seed)
     if stop is not None:
         print(f"{len(shares)} hold, {len(failed)} fail {failed}; {np.mean(shares):.1%} are promised")
-    return bool(failed)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(FuzzRows)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random cases and random bad calls (fuzz.py, fuzz_rows.py, fuzz_bad.py); a failure prints how to run it again."""
+"""Random cases and random bad calls (fuzz*.py); a failure prints how to run it again."""
 
 import fuzz
 import fuzz_bad
+import fuzz_linear
 import fuzz_rows
 import numpy as np
 import oracle
@@ -11,10 +12,11 @@ import pytest
 from swinv2_kernels import _native
 
 CASES, BLOCK, EXHAUSTIVE = 300, 25, 10_000
+GENERATORS = (fuzz.Fuzz, fuzz_rows.FuzzRows, fuzz_linear.FuzzLinear)
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BLOCK))
-@pytest.mark.parametrize("kind", [fuzz.Fuzz, fuzz_rows.FuzzRows])
+@pytest.mark.parametrize("kind", GENERATORS)
 def test_random_cases(kind, first):
     for seed in range(first, first + BLOCK):
         kind(seed).check()
@@ -22,7 +24,7 @@ def test_random_cases(kind, first):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("first", range(CASES, EXHAUSTIVE, 100))
-@pytest.mark.parametrize("kind", [fuzz.Fuzz, fuzz_rows.FuzzRows])
+@pytest.mark.parametrize("kind", GENERATORS)
 def test_many_random_cases(kind, first):
     for seed in range(first, first + 100):
         kind(seed).check()
@@ -86,8 +88,25 @@ def test_the_seeds_of_every_run_reach_every_row_operator():
     assert np.mean([c.check() for c in cases[:30]]) > 0.9
 
 
+def test_the_seeds_of_every_run_reach_every_view():
+    cases = [fuzz_linear.FuzzLinear(seed) for seed in range(CASES)]
+    assert {(c.view, c.gelu) for c in cases} == {
+        *(("tokens", form) for form in (None, "none", "tanh")),
+        ("merging", None),
+        ("embedding", None),
+    }
+    assert {(c.isa, c.dtype) for c in cases} == {
+        (isa, dtype) for isa in _native.isas() for dtype in oracle.DTYPES
+    }
+    for part in ("x", "dout"):
+        assert {c.kinds[part] for c in cases} == {"normal", *fuzz_rows.KINDS}
+    assert {c.kinds["weight"] for c in cases} == {"normal", *fuzz_linear.WEIGHTS}
+    assert np.mean([c.check() for c in cases[:30]]) > 0.9
+
+
 WRONG = [(fuzz.Fuzz, name) for name in ("out", "dqkv", "dbias_table", "dscale")]
 WRONG += [(fuzz_rows.FuzzRows, name) for name in ("out", "dy", "dgamma", "dbeta", "dkeep", "dx", "dbias")]
+WRONG += [(fuzz_linear.FuzzLinear, name) for name in ("out", "dx", "dweight", "dbias")]
 
 
 @pytest.mark.parametrize("kind, result", WRONG)
