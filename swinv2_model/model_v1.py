@@ -7,7 +7,7 @@ the position bias is a learned table, and patch merging normalises before it red
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
 from swinv2_model.layers import Attention, Block, LayerNorm, Linear, PatchMerging, pad_grid
 from swinv2_model.model import SwinTransformerV2
@@ -40,7 +40,7 @@ class AttentionV1(Attention):
     def bias_table(self):
         rows, cols = self.table_shape
         table = self.relative_position_bias_table.astype(ms.float32)
-        return table.transpose(1, 0).reshape(self.num_heads, rows, cols)
+        return ops.transpose(table, (1, 0)).reshape(self.num_heads, rows, cols)
 
     def project_qkv(self, x):
         return self.qkv(x)
