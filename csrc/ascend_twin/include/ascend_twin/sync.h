@@ -99,6 +99,19 @@ void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t
                              ubWorkspace.address_.bufferAddr, ubWorkspace.address_.dataLen, usedCores, where);
 }
 
+// Blocks one after the other: each waits for the one before, the first for the last one's previous turn.
+inline void InitDetermineComputeWorkspace(const GlobalTensor<int32_t>&, const LocalTensor<int32_t>&) {
+  detail::Current().block_turn = 0;
+}
+inline void WaitPreBlock(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&,
+                         ASCEND_TWIN_WHERE) {
+  ::ascend_twin::WaitPreBlock(detail::Current(), gmWorkspace.Offset(), where);
+}
+inline void NotifyNextBlock(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&,
+                            ASCEND_TWIN_WHERE) {
+  ::ascend_twin::NotifyNextBlock(detail::Current(), gmWorkspace.Offset(), where);
+}
+
 // Software flags between blocks: block `blockIdx` sets, another waits for it.
 template <bool isAIVOnly = true>
 void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
@@ -208,6 +221,13 @@ inline void Trap() {
 }
 template <int count = 1>
 void Nop() {}
+// Between the tasks of a super kernel; without effect on these chips.
+inline void SetNextTaskStart() {}
+inline void WaitPreTaskEnd() {}
+// The toolkit's older name.
+inline int64_t GetTaskRation() {
+  return GetTaskRatio();
+}
 inline void InitSocState(ASCEND_TWIN_WHERE) {
   SetAtomicNone(where);
   SetMaskNorm(where);
@@ -219,6 +239,14 @@ inline __gm__ uint8_t* GetUserWorkspace(__gm__ uint8_t* workspace) {
 inline __gm__ uint8_t* GetSysWorkSpacePtr() {
   return nullptr;
 }
+
+// Dumps for the toolkit's debugger: accepted, nothing is written.
+template <typename Tensor>
+void DumpTensor(const Tensor&, uint32_t /*desc*/, uint32_t /*dumpSize*/) {}
+template <typename Tensor, typename Shape>
+void DumpTensor(const Tensor&, uint32_t /*desc*/, uint32_t /*dumpSize*/, const Shape&) {}
+template <typename Tensor>
+void DumpAccChkPoint(const Tensor&, uint32_t /*index*/, uint32_t /*countOff*/, uint32_t /*dumpSize*/) {}
 
 // Text from a kernel goes to the host's standard output.
 template <typename... Args>
