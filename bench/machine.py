@@ -32,8 +32,6 @@ def limit_threads(threads):
         raise RuntimeError("threads must be limited before mindspore is imported")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
-    # MindSpore's threads and OpenMP's share the cores: one that spins between operators takes the core the other needs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 

@@ -3,8 +3,9 @@
 
 from swinv2_kernels.backend import BACKENDS, available_backends, resolve_backend, use_backend
 from swinv2_kernels.bias_gelu import bias_gelu
+from swinv2_kernels.linear import linear, patch_embedding, patch_merging
 from swinv2_kernels.relative_position_bias import relative_coords_table, relative_position_bias_table
-from swinv2_kernels.residual_layer_norm import residual_layer_norm
+from swinv2_kernels.residual_layer_norm import layer_norm, residual_layer_norm
 from swinv2_kernels.window_attention import WindowAttention, window_attention
 
 __all__ = [
@@ -12,6 +13,10 @@ __all__ = [
     "WindowAttention",
     "available_backends",
     "bias_gelu",
+    "layer_norm",
+    "linear",
+    "patch_embedding",
+    "patch_merging",
     "relative_coords_table",
     "relative_position_bias_table",
     "residual_layer_norm",

@@ -64,7 +64,7 @@ def resolve_backend(backend: Optional[str] = None) -> str:
 
 
 def resolve_row_backend(backend: Optional[str] = None) -> str:
-    """The back end of residual_layer_norm and bias_gelu beside window attention on `backend`.
+    """The back end of the operators beside window attention on `backend`.
 
     The twins run window attention alone; the operators between run on the CPU, where the twins run.
     """
@@ -78,6 +78,12 @@ def resolve_in_graph(backend):
     return resolve_backend(backend)
 
 
+@constexpr
+def resolve_row_in_graph(backend):
+    """`resolve_row_backend`, callable from a function that graph mode traces."""
+    return resolve_row_backend(backend)
+
+
 def available_backends() -> tuple[str, ...]:
     """The back ends that can run in this process on the device in force."""
     return tuple(name for name in BACKENDS if _why_unavailable(name) is None)
@@ -86,6 +92,12 @@ def available_backends() -> tuple[str, ...]:
 def device_target() -> str:
     """MindSpore's device in force: CPU, Ascend or GPU."""
     return ms.get_context("device_target")
+
+
+def _has_twin() -> bool:
+    from swinv2_kernels import _native  # type: ignore[attr-defined]
+
+    return hasattr(_native, "twin")
 
 
 @cache
@@ -119,8 +131,13 @@ def _why_unavailable(name: str) -> Optional[str]:
         if target != "Ascend":
             return f"it needs device_target 'Ascend', which is {target!r}; set it with mindspore.set_device('Ascend')"
         return "this version has no Ascend op package; use backend='reference'"
-    if (name == "cpu" or name in TWINS) and target != "CPU":
-        return f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+    if name == "cpu" or name in TWINS:
+        if target != "CPU":
+            return (
+                f"it needs device_target 'CPU', which is {target!r}; set it with mindspore.set_device('CPU')"
+            )
+        if name in TWINS and not _has_twin():
+            return "this build leaves the twins out; build with CMake's SWINV2_TWIN=ON"
     return None
 
 

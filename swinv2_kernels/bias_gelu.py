@@ -12,7 +12,7 @@ from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import device_target, resolve_in_graph
+from swinv2_kernels.backend import device_target, resolve_row_in_graph
 from swinv2_kernels.checks import check_float32, check_not_empty, check_shape, check_storage_dtype
 from swinv2_kernels.custom import custom_operator
 
@@ -35,10 +35,10 @@ def bias_gelu(x: Tensor, bias: Tensor, approximate: str = "none", *, backend: Op
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
         RuntimeError: the back end cannot run here.
     """
-    name = resolve_in_graph(backend)
+    name = resolve_row_in_graph(backend)
     _check_form(approximate)
-    check_storage_dtype("x", x.dtype)
-    check_float32("bias", bias.dtype)
+    check_storage_dtype("x", x)
+    check_float32("bias", bias)
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 1, "(..., C)")
         check_shape("bias", bias.shape, x.shape[-1:], "the channels of x")

@@ -1,20 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operators check alike; each check is a constexpr, so that graph mode runs it while tracing."""
+"""What the operators check alike; each judges in a constexpr, which graph mode runs while tracing."""
 
 import mindspore as ms
+from mindspore import Tensor
 from mindspore.ops import constexpr
 
 DTYPES = (ms.float32, ms.float16, ms.bfloat16)
 
 
+def check_tensor(name, value):
+    if not isinstance(value, Tensor):
+        _no_tensor(name, value)
+
+
 @constexpr
-def check_storage_dtype(name, dtype):
+def _no_tensor(name, value):
+    raise TypeError(f"{name}: expected a Tensor, got {value!r}")
+
+
+def check_storage_dtype(name, value):
+    check_tensor(name, value)
+    _check_storage_dtype(name, value.dtype)
+
+
+@constexpr
+def _check_storage_dtype(name, dtype):
     if dtype not in DTYPES:
         raise TypeError(f"{name}: expected float32, float16 or bfloat16, got {dtype}")
 
 
+def check_float32(name, value):
+    check_tensor(name, value)
+    _check_float32(name, value.dtype)
+
+
 @constexpr
-def check_float32(name, dtype):
+def _check_float32(name, dtype):
     if dtype != ms.float32:
         raise TypeError(f"{name}: expected float32, whatever the features' dtype, got {dtype}; cast it")
 
@@ -31,6 +52,12 @@ def check_same(name, what, got, other, expected):
 def check_shape(name, shape, expected, meaning):
     if tuple(shape) != tuple(expected):
         raise ValueError(f"{name}: expected shape {tuple(expected)}, {meaning}, got {tuple(shape)}")
+
+
+@constexpr
+def check_rank(name, shape, expected, form):
+    if len(shape) != expected:
+        raise ValueError(f"{name}: expected {expected} dimensions {form}, got shape {tuple(shape)}")
 
 
 @constexpr

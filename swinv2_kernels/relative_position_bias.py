@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
+from swinv2_kernels.checks import check_storage_dtype
 from swinv2_kernels.window_attention import _pair
 
 BIAS_LIMIT = 16.0
@@ -40,15 +41,18 @@ def relative_position_bias_table(w0, b0, w2, *, window_size, pretrained_window_s
 
     Args:
         w0, b0, w2: (hidden, 2), (hidden,), (heads, hidden); the checkpoint's cpb_mlp.0.weight, cpb_mlp.0.bias
-            and cpb_mlp.2.weight.
+            and cpb_mlp.2.weight. float32, float16 or bfloat16.
         window_size, pretrained_window_size: as for `relative_coords_table`.
 
     Returns:
         (heads, 2*Wh-1, 2*Ww-1) float32.
 
     Raises:
-        TypeError, ValueError: as `relative_coords_table`, and weights of other shapes.
+        TypeError, ValueError: as `relative_coords_table`, and weights of other shapes or dtypes.
     """
+    check_storage_dtype("w0", w0)
+    check_storage_dtype("b0", b0)
+    check_storage_dtype("w2", w2)
     _check_shapes(w0.shape, b0.shape, w2.shape)
     coords = _coords_tensor(window_size, pretrained_window_size)  # (offsets, 2)
     hidden = ops.relu(ops.matmul(coords, _float32(w0).transpose(1, 0)) + _float32(b0))
@@ -96,9 +100,9 @@ def _table_shape(heads, window_size):
 
 @constexpr
 def _check_shapes(w0, b0, w2):
-    if len(w0) != 2 or w0[1] != 2:
+    if len(w0) != 2 or w0[0] < 1 or w0[1] != 2:
         raise ValueError(f"w0: expected shape (hidden, 2), got {tuple(w0)}")
     if tuple(b0) != (w0[0],):
         raise ValueError(f"b0: expected shape ({w0[0]},) to match w0 {tuple(w0)}, got {tuple(b0)}")
-    if len(w2) != 2 or w2[1] != w0[0]:
+    if len(w2) != 2 or w2[0] < 1 or w2[1] != w0[0]:
         raise ValueError(f"w2: expected shape (heads, {w0[0]}) to match w0 {tuple(w0)}, got {tuple(w2)}")

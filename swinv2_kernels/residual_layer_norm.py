@@ -9,12 +9,20 @@ from functools import cache
 from typing import Optional
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import device_target, resolve_in_graph
-from swinv2_kernels.checks import check_float32, check_not_empty, check_same, check_shape, check_storage_dtype
+from swinv2_kernels.backend import device_target, resolve_row_in_graph
+from swinv2_kernels.checks import (
+    check_float32,
+    check_not_empty,
+    check_same,
+    check_shape,
+    check_storage_dtype,
+    check_tensor,
+)
 from swinv2_kernels.custom import custom_operator
 
 
@@ -47,16 +55,17 @@ def residual_layer_norm(
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
         RuntimeError: the back end cannot run here.
     """
-    name, epsilon = resolve_in_graph(backend), _checked_epsilon(epsilon)
-    check_storage_dtype("x", x.dtype)
+    name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
+    check_storage_dtype("x", x)
     if x.dtype == ms.float32:
-        check_storage_dtype("y", y.dtype)
+        check_storage_dtype("y", y)
     else:
+        check_tensor("y", y)
         check_same("y", "dtype", y.dtype, "x", x.dtype)
-    check_float32("gamma", gamma.dtype)
-    check_float32("beta", beta.dtype)
+    check_float32("gamma", gamma)
+    check_float32("beta", beta)
     if keep is not None:
-        check_float32("keep", keep.dtype)
+        check_float32("keep", keep)
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 2, "(B, ..., C)")
         check_same("y", "shape", y.shape, "x", x.shape)
@@ -71,18 +80,56 @@ def residual_layer_norm(
     return _operator(epsilon, name)(x, y, gamma, beta, keep)[0]
 
 
+def layer_norm(
+    y: Tensor, gamma: Tensor, beta: Tensor, epsilon: float = 1e-5, *, backend: Optional[str] = None
+) -> Tensor:
+    """LayerNorm(y) over the last axis: what follows patch embedding, patch merging and the last stage.
+
+    Formula: csrc/residual_layer_norm/residual_layer_norm.h, without x. Differentiable in every tensor, deterministic.
+
+    Args:
+        y: (..., C) float32, float16 or bfloat16. Arithmetic is float32.
+        gamma, beta: (C,) float32.
+        epsilon: added to the variance, > 0.
+        backend: as in `window_attention`.
+
+    Returns:
+        Shape of y, float32.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name, epsilon = resolve_row_in_graph(backend), _checked_epsilon(epsilon)
+    check_storage_dtype("y", y)
+    check_float32("gamma", gamma)
+    check_float32("beta", beta)
+    if not ops.is_sequence_value_unknown(y.shape):
+        check_not_empty("y", y.shape, 1, "(..., C)")
+        check_shape("gamma", gamma.shape, y.shape[-1:], "one a channel")
+        check_shape("beta", beta.shape, y.shape[-1:], "one a channel")
+    if name != "cpu":
+        return reference.layer_norm(y, gamma, beta, epsilon)
+    return _norm_operator(epsilon, name)(y, gamma, beta)[0]
+
+
 @constexpr
 def _checked_epsilon(epsilon):
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
         raise TypeError(f"epsilon: expected a float, got {epsilon!r}")
-    if not epsilon > 0:
-        raise ValueError(f"epsilon: expected a number > 0, got {epsilon!r}")
+    if not np.float32(epsilon) > 0:
+        raise ValueError(f"epsilon: expected a number > 0 in float32, got {epsilon!r}")
     return float(epsilon)
 
 
 @constexpr
 def _operator(epsilon, backend):
     return _build(epsilon, backend, device_target())
+
+
+@constexpr
+def _norm_operator(epsilon, backend):
+    return _build_norm(epsilon, backend, device_target())
 
 
 @cache
@@ -94,3 +141,13 @@ def _build(epsilon, backend, _device):
         return dout[0], dy, dgamma, dbeta, dkeep
 
     return custom_operator("SwinV2ResidualLayerNorm", backend, 2, bprop, epsilon=epsilon)
+
+
+@cache
+def _build_norm(epsilon, backend, _device):
+    gradient = custom_operator("SwinV2LayerNormGrad", backend, 3, epsilon=epsilon)
+
+    def bprop(y, gamma, beta, out, dout):
+        return gradient(y, gamma, beta, out[1], dout[0])
+
+    return custom_operator("SwinV2LayerNorm", backend, 2, bprop, epsilon=epsilon)

@@ -106,11 +106,11 @@ class WindowAttention(nn.Cell):
 
 def _attend(qkv, bias_table, logit_scale, options):
     window_size, shift_size, valid_size, scale, mask_value, backend = options
-    check_storage_dtype("qkv", qkv.dtype)
-    check_float32("bias_table", bias_table.dtype)
+    check_storage_dtype("qkv", qkv)
+    check_float32("bias_table", bias_table)
     _check_mode(logit_scale is not None, scale is not None)
     if logit_scale is not None:
-        check_float32("logit_scale", logit_scale.dtype)
+        check_float32("logit_scale", logit_scale)
     known = not ops.is_sequence_value_unknown(
         qkv.shape
     )  # a dynamic shape is checked natively, when it is known

@@ -21,7 +21,7 @@ CONVERT = (
 COMMANDS = {
     "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
     "convert": CONVERT,
-    "train": ("swinv2_model.training.commands", "train", "train a preset that names a data set"),
+    "train": ("swinv2_model.training.trainer", "main", "train a preset that names a data set"),
     "evaluate": EVALUATE,
     "predict": (
         "swinv2_model.predict",

@@ -7,7 +7,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from swinv2_kernels import WindowAttention, bias_gelu, relative_position_bias_table, residual_layer_norm
+from swinv2_kernels import (
+    WindowAttention,
+    bias_gelu,
+    layer_norm,
+    linear,
+    patch_embedding,
+    patch_merging,
+    relative_position_bias_table,
+    residual_layer_norm,
+)
 from swinv2_kernels.backend import resolve_backend, resolve_row_backend
 from swinv2_model.architecture import CPB_HIDDEN, official_window
 
@@ -50,33 +59,31 @@ def _parameter(name, *shape):
 class Linear(nn.Cell):
     """x W^T + b computed in `dtype`; weight (out, in) and bias stay float32."""
 
-    def __init__(self, in_channels, out_channels, has_bias=True, dtype=ms.float32):
+    def __init__(self, in_channels, out_channels, has_bias=True, dtype=ms.float32, backend=None):
         super().__init__()
         self.weight = _parameter("weight", out_channels, in_channels)
         self.bias = _parameter("bias", out_channels) if has_bias else None
-        self.dtype = dtype
+        self.dtype, self.backend = dtype, resolve_row_backend(backend)
 
     def construct(self, x):
         return self.with_bias(x, self.bias)
 
-    def with_bias(self, x, bias):
-        """The product with another bias in place of the layer's own; None for none."""
-        bias = None if bias is None else bias.astype(self.dtype)
-        return ops.dense(x.astype(self.dtype), self.weight.astype(self.dtype), bias)
+    def with_bias(self, x, bias, gelu=None):
+        """The product with another bias in place of the layer's own, None for none, and a GELU if it is named."""
+        return linear(x.astype(self.dtype), self.weight, bias, gelu, backend=self.backend)
 
 
 class LayerNorm(nn.Cell):
     """Layer normalisation over the last axis in float32: gamma, beta (C,)."""
 
-    def __init__(self, channels, epsilon=LAYER_NORM_EPS):
+    def __init__(self, channels, epsilon=LAYER_NORM_EPS, backend=None):
         super().__init__()
         self.gamma = _parameter("gamma", channels)
         self.beta = _parameter("beta", channels)
-        self.norm = ops.LayerNorm(-1, -1, epsilon)
-        self.epsilon = epsilon
+        self.epsilon, self.backend = epsilon, resolve_row_backend(backend)
 
     def construct(self, x):
-        return self.norm(x.astype(ms.float32), self.gamma, self.beta)[0]
+        return layer_norm(x, self.gamma, self.beta, self.epsilon, backend=self.backend)
 
 
 def pad_grid(x, rows, cols):
@@ -85,36 +92,32 @@ def pad_grid(x, rows, cols):
 
 
 class PatchProjection(nn.Cell):
-    """A convolution whose stride is its kernel, as a matrix product: 30 times as fast on the CPU."""
+    """A convolution whose stride is its kernel; weight (embed_dim, in_channels, p, p)."""
 
-    def __init__(self, in_channels, embed_dim, patch_size, dtype):
+    def __init__(self, in_channels, embed_dim, patch_size, dtype, backend=None):
         super().__init__()
-        shape = (embed_dim, in_channels, patch_size, patch_size)
-        self.weight = _parameter("weight", *shape)
+        self.weight = _parameter("weight", embed_dim, in_channels, patch_size, patch_size)
         self.bias = _parameter("bias", embed_dim)
-        self.dtype = dtype
+        self.dtype, self.backend = dtype, resolve_row_backend(backend)
 
-    def construct(self, patches):
-        weight = self.weight.reshape(self.weight.shape[0], -1)
-        return ops.dense(patches.astype(self.dtype), weight.astype(self.dtype), self.bias.astype(self.dtype))
+    def construct(self, x):
+        return patch_embedding(x.astype(self.dtype), self.weight, self.bias, backend=self.backend)
 
 
 class PatchEmbed(nn.Cell):
     """Images (B, channels, H, W) -> tokens (B, ceil(H/p), ceil(W/p), embed_dim), normalised."""
 
-    def __init__(self, in_channels, embed_dim, patch_size, dtype, norm_eps=LAYER_NORM_EPS):
+    def __init__(self, in_channels, embed_dim, patch_size, dtype, norm_eps=LAYER_NORM_EPS, backend=None):
         super().__init__()
-        self.patch_size, self.in_channels = patch_size, in_channels
-        self.proj = PatchProjection(in_channels, embed_dim, patch_size, dtype)
-        self.norm = LayerNorm(embed_dim, norm_eps)
+        self.patch_size = patch_size
+        self.proj = PatchProjection(in_channels, embed_dim, patch_size, dtype, backend)
+        self.norm = LayerNorm(embed_dim, norm_eps, backend)
 
     def construct(self, x):
         p, (height, width) = self.patch_size, x.shape[2:]
         if height % p or width % p:
             x = ops.pad(x, (0, -width % p, 0, -height % p))
-        rows, cols = -(-height // p), -(-width // p)
-        x = x.reshape(-1, self.in_channels, rows, p, cols, p).transpose(0, 2, 4, 1, 3, 5)
-        return self.norm(self.proj(x.reshape(-1, rows, cols, self.in_channels * p * p)))
+        return self.norm(self.proj(x))
 
 
 class Attention(nn.Cell):
@@ -133,7 +136,7 @@ class Attention(nn.Cell):
         self.mask_padding, self.mask_value = mask_padding, mask_value
         self.backend = resolve_backend(backend)
         self._define(channels, dtype)
-        self.proj = Linear(channels, channels, dtype=dtype)
+        self.proj = Linear(channels, channels, dtype=dtype, backend=self.backend)
         self.geometry, self.window_attention = None, None
 
     def _define(self, channels, dtype):
@@ -141,7 +144,7 @@ class Attention(nn.Cell):
         self.cpb_mlp = nn.SequentialCell(
             Linear(2, CPB_HIDDEN), nn.ReLU(), Linear(CPB_HIDDEN, self.num_heads, has_bias=False)
         )
-        self.qkv = Linear(channels, 3 * channels, has_bias=False, dtype=dtype)
+        self.qkv = Linear(channels, 3 * channels, has_bias=False, dtype=dtype, backend=self.backend)
         self.q_bias = _parameter("q_bias", channels)
         self.v_bias = _parameter("v_bias", channels)
 
@@ -191,17 +194,20 @@ class Attention(nn.Cell):
 
 
 class Mlp(nn.Cell):
-    """fc2(gelu(fc1 x)), the bias of fc1 added inside the GELU."""
+    """fc2(gelu(fc1 x)). In training the GELU is an operator of its own: its backward needs the product before it."""
 
     def __init__(self, channels, hidden, gelu, dtype, backend=None):
         super().__init__()
-        self.fc1 = Linear(channels, hidden, dtype=dtype)
-        self.fc2 = Linear(hidden, channels, dtype=dtype)
+        self.fc1 = Linear(channels, hidden, dtype=dtype, backend=backend)
+        self.fc2 = Linear(hidden, channels, dtype=dtype, backend=backend)
         self.gelu, self.backend = gelu, resolve_row_backend(backend)
 
     def construct(self, x):
-        x = bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu, backend=self.backend)
-        return self.fc2(x)
+        if self.training:
+            hidden = bias_gelu(self.fc1.with_bias(x, None), self.fc1.bias, self.gelu, backend=self.backend)
+        else:
+            hidden = self.fc1.with_bias(x, self.fc1.bias, self.gelu)
+        return self.fc2(hidden)
 
 
 class Block(nn.Cell):
@@ -210,9 +216,9 @@ class Block(nn.Cell):
     def __init__(self, channels, attention, mlp_hidden, gelu, dtype, norm_eps=LAYER_NORM_EPS):
         super().__init__()
         self.attn = attention
-        self.norm1 = LayerNorm(channels, norm_eps)
+        self.norm1 = LayerNorm(channels, norm_eps, attention.backend)
         self.mlp = Mlp(channels, mlp_hidden, gelu, dtype, attention.backend)
-        self.norm2 = LayerNorm(channels, norm_eps)
+        self.norm2 = LayerNorm(channels, norm_eps, attention.backend)
         self.backend = resolve_row_backend(attention.backend)
 
     def construct(self, x, keep=None, bias_table=None):
@@ -228,22 +234,17 @@ class Block(nn.Cell):
 class PatchMerging(nn.Cell):
     """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C): 2 x 2 tokens become one; odd sizes get zeros."""
 
-    def __init__(self, channels, dtype):
+    def __init__(self, channels, dtype, backend=None):
         super().__init__()
-        self.reduction = Linear(4 * channels, 2 * channels, has_bias=False, dtype=dtype)
-        self.norm = LayerNorm(2 * channels)
-
-    def gather(self, x):
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 4C)."""
-        height, width, channels = x.shape[1:]
-        x = pad_grid(x, height % 2, width % 2)
-        rows, cols = -(-height // 2), -(-width // 2)
-        # Official order: (even row, even column), (odd, even), (even, odd), (odd, odd).
-        x = x.reshape(-1, rows, 2, cols, 2, channels).transpose(0, 1, 3, 4, 2, 5)
-        return x.reshape(-1, rows, cols, 4 * channels)
+        self.reduction = Linear(4 * channels, 2 * channels, has_bias=False, dtype=dtype, backend=backend)
+        self.norm = LayerNorm(2 * channels, backend=backend)
 
     def construct(self, x):
-        return self.norm(self.reduction(self.gather(x)))
+        x = pad_grid(x, x.shape[1] % 2, x.shape[2] % 2)
+        reduction = self.reduction
+        return self.norm(
+            patch_merging(x.astype(reduction.dtype), reduction.weight, backend=reduction.backend)
+        )
 
 
 class Stage(nn.Cell):

@@ -98,7 +98,7 @@ class SwinTransformerV2(nn.Cell):
         self.drop_path_rates = tuple(float(r) for r in np.linspace(0, drop_path_rate, sum(depths)))
         dtype = DTYPES[compute_dtype]
 
-        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, dtype, norm_eps)
+        self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, dtype, norm_eps, backend)
         stages = []
         for index, (depth, heads) in enumerate(zip(depths, num_heads)):
             channels = embed_dim * 2**index
@@ -116,10 +116,10 @@ class SwinTransformerV2(nn.Cell):
                 for _ in range(depth)
             ]
             last = index == len(depths) - 1
-            stages.append(Stage(blocks, None if last else self.PatchMerging(channels, dtype)))
+            stages.append(Stage(blocks, None if last else self.PatchMerging(channels, dtype, backend)))
         self.layers = nn.CellList(stages)
-        self.norm = LayerNorm(self.num_features, norm_eps)
-        self.head = Linear(self.num_features, num_classes) if num_classes else None
+        self.norm = LayerNorm(self.num_features, norm_eps, backend)
+        self.head = Linear(self.num_features, num_classes, backend=self.norm.backend) if num_classes else None
         self._place(pair(image_size, "image_size"), pair(window_size, "window_size"))
         for name, parameter in self.parameters_and_names():
             parameter.name = name
@@ -158,7 +158,7 @@ class SwinTransformerV2(nn.Cell):
     def reset_classifier(self, num_classes):
         """A fresh head for `num_classes` classes; 0 for none, and logits are then the pooled features."""
         _check_count("num_classes", num_classes, 0)
-        self.head = Linear(self.num_features, num_classes) if num_classes else None
+        self.head = Linear(self.num_features, num_classes, backend=self.norm.backend) if num_classes else None
         if self.head is not None:
             for name, parameter in self.head.parameters_and_names():
                 parameter.name = f"head.{name}"

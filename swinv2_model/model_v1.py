@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from swinv2_model.layers import Attention, Block, LayerNorm, Linear, PatchMerging
+from swinv2_model.layers import Attention, Block, LayerNorm, Linear, PatchMerging, pad_grid
 from swinv2_model.model import SwinTransformerV2
 from swinv2_model.weights.resample import resize_bias_table
 
@@ -22,7 +22,7 @@ class AttentionV1(Attention):
 
     def _define(self, channels, dtype):
         self.scale = float((channels // self.num_heads) ** -0.5)
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype)
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype, backend=self.backend)
 
     def place(self, geometry):
         """Set the windows; the table is made for the first ones and resampled (bicubic) for others."""
@@ -60,13 +60,17 @@ class BlockV1(Block):
 class PatchMergingV1(PatchMerging):
     """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C), normalised over 4C first."""
 
-    def __init__(self, channels, dtype):
+    def __init__(self, channels, dtype, backend=None):
         nn.Cell.__init__(self)
-        self.norm = LayerNorm(4 * channels)
-        self.reduction = Linear(4 * channels, 2 * channels, has_bias=False, dtype=dtype)
+        self.norm = LayerNorm(4 * channels, backend=backend)
+        self.reduction = Linear(4 * channels, 2 * channels, has_bias=False, dtype=dtype, backend=backend)
 
     def construct(self, x):
-        return self.reduction(self.norm(self.gather(x)))
+        x = pad_grid(x, x.shape[1] % 2, x.shape[2] % 2)
+        height, width, channels = x.shape[1:]
+        # Official order: (even row, even column), (odd, even), (even, odd), (odd, odd).
+        x = x.reshape(-1, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(-1, height // 2, width // 2, 4 * channels)))
 
 
 class SwinTransformer(SwinTransformerV2):

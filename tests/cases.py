@@ -2,10 +2,11 @@
 """The cases every back end of window attention is held to."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import oracle
-from oracle import pair
+from oracle import Expected, pair
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,40 @@ CASES = [
     case(1, 16, 8, 2, 2, cosine=False),
     case(1, 14, 7, 3, 2, 20, cosine=False, valid_size=(12, 14)),
 ]
+
+
+class Golden:
+    """A file of official float64 results (float32 inputs); plain NumPy's error is the tolerance."""
+
+    def __init__(self, path):
+        self.name, given = path.stem, np.load(path)
+        self.qkv, self.dout, self.logit_scale = (given[name] for name in ("qkv", "dout", "logit_scale"))
+        self.how = {name: pair(given[name]) for name in ("window_size", "shift_size")}
+        window = self.how["window_size"]
+        self.bias_table = oracle.table_of_bias(given["relative_position_bias"], window)
+        self.scale = oracle.effective_scale(self.logit_scale).astype(np.float32)
+        exact = {
+            "out": given["out"],
+            "dqkv": given["dqkv"],
+            "dbias_table": oracle.table_grad_of_bias_grad(given["drelative_position_bias"], window),
+            "dlogit_scale": given["dlogit_scale"].reshape(-1),
+        }
+        self.exact = {name: value.astype(np.float64) for name, value in exact.items()}
+
+    def __str__(self):
+        return self.name
+
+    def check(self, out, dqkv, dbias_table, dlogit_scale):
+        expected = Expected("float32", self.qkv, self.bias_table, self.scale, self.dout, **self.how)
+        rounded = dict(
+            expected.rounded, dlogit_scale=oracle.dlogit_scale(self.logit_scale, expected.rounded["dscale"])
+        )
+        actual = {"out": out, "dqkv": dqkv, "dbias_table": dbias_table, "dlogit_scale": dlogit_scale}
+        for name, value in actual.items():
+            size = expected.size["dscale"] * self.scale.max() if name == "dlogit_scale" else None
+            oracle.assert_close(name, value, self.exact[name], rounded[name], "float32", size)
+        clamped = self.logit_scale.reshape(-1) > oracle.LN_100
+        assert (np.asarray(dlogit_scale).reshape(-1)[clamped] == 0).all()
+
+
+GOLDENS = [Golden(path) for path in sorted((Path(__file__).parent / "golden").glob("op_*.npz"))]

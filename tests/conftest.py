@@ -10,3 +10,13 @@ os.environ.setdefault("GLOG_v", "4")  # MindSpore logs failed compilations that 
 def _in_an_empty_directory(tmp_path, monkeypatch):
     """MindSpore drops rank_0/ and kernel_meta/ where it runs."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["pynative", "graph"])
+def mode(request):
+    import mindspore as ms
+
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
+    yield request.param
+    ms.set_context(mode=before)

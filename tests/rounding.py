@@ -55,8 +55,9 @@ class Rounding:
         sizes = (self.dim + 2 * self.unit + 6) * terms + 4 * (bias + mask)
         delta = np.where(seen, U * (sizes + 3 * np.abs(logits) + 3 * np.abs(row_top) + EXP), 0)
         total = np.where(seen, np.exp(logits - row_top), 0).sum(-1, keepdims=True)
-        self.lse = row_top + np.log(np.where(total == 0, 1, total))
-        self.log_p = np.where(seen, logits - self.lse, -np.inf)
+        log_total = np.log(np.where(total == 0, 1, total))
+        self.lse = row_top + log_total
+        self.log_p = np.where(seen, logits - row_top - log_total, -np.inf)  # lse of 1e17 has no digits left
         p = np.exp(self.log_p)
         lift = (p * delta).sum(-1, keepdims=True)
         drop = np.log((p * np.exp(np.minimum(delta, 600))).sum(-1, keepdims=True).clip(1))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random cases and random bad calls (tests/fuzz.py, tests/fuzz_bad.py); a failure prints how to run it again."""
+"""Random cases and random bad calls (fuzz.py, fuzz_rows.py, fuzz_bad.py); a failure prints how to run it again."""
 
 import fuzz
 import fuzz_bad
+import fuzz_rows
 import numpy as np
 import oracle
 import pytest
@@ -13,34 +14,35 @@ CASES, BLOCK, EXHAUSTIVE = 300, 25, 10_000
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BLOCK))
-def test_random_cases(first):
+@pytest.mark.parametrize("kind", [fuzz.Fuzz, fuzz_rows.FuzzRows])
+def test_random_cases(kind, first):
     for seed in range(first, first + BLOCK):
-        fuzz.Fuzz(seed).check()
+        kind(seed).check()
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("first", range(CASES, EXHAUSTIVE, 100))
-def test_many_random_cases(first):
+@pytest.mark.parametrize("kind", [fuzz.Fuzz, fuzz_rows.FuzzRows])
+def test_many_random_cases(kind, first):
     for seed in range(first, first + 100):
-        fuzz.Fuzz(seed).check()
+        kind(seed).check()
 
 
 @pytest.fixture(scope="module")
-def good():
-    call = fuzz_bad.valid_call(backward=True)
-    return call, call.run()
+def checker():
+    return fuzz_bad.Checker()
 
 
 @pytest.mark.parametrize("first", range(0, CASES, 100))
-def test_random_bad_calls(good, first):
+def test_random_bad_calls(checker, first):
     for seed in range(first, first + 100):
-        fuzz_bad.check(seed, *good)
+        checker.check(seed)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("first", range(CASES, EXHAUSTIVE, 100))
-def test_many_random_bad_calls(good, first):
-    test_random_bad_calls(good, first)
+def test_many_random_bad_calls(checker, first):
+    test_random_bad_calls(checker, first)
 
 
 # ---- the fuzzer itself ----
@@ -69,10 +71,31 @@ def test_nearly_everything_is_promised():
     assert np.mean([c.check() for c in cases]) > 0.9
 
 
-@pytest.mark.parametrize("result", ["out", "dqkv", "dbias_table", "dscale"])
-def test_a_wrong_digit_is_found(monkeypatch, result):
+def test_the_seeds_of_every_run_reach_every_row_operator():
+    cases = [fuzz_rows.FuzzRows(seed) for seed in range(CASES)]
+    assert {(c.norm, c.isa, c.dtype) for c in cases} == {
+        (norm, isa, dtype) for norm in (True, False) for isa in _native.isas() for dtype in oracle.DTYPES
+    }
+    assert {c.y_dtype for c in cases if c.norm and c.dtype == "float32"} == set(oracle.DTYPES)
+    assert {c.option for c in cases if not c.norm} == {"none", "tanh"}
+    for part in ("x", "y", "dout", "gamma", "beta", "keep", "bias", "stats"):
+        having = [c for c in cases if part in c.layouts]
+        assert {c.layouts[part] for c in having} == set(fuzz.LAYOUTS)
+        if part in ("x", "y", "dout"):
+            assert {c.kinds[part] for c in having} == {"normal", *fuzz_rows.KINDS}
+    assert np.mean([c.check() for c in cases[:30]]) > 0.9
+
+
+WRONG = [(fuzz.Fuzz, name) for name in ("out", "dqkv", "dbias_table", "dscale")]
+WRONG += [(fuzz_rows.FuzzRows, name) for name in ("out", "dy", "dgamma", "dbeta", "dkeep", "dx", "dbias")]
+
+
+@pytest.mark.parametrize("kind, result", WRONG)
+def test_a_wrong_digit_is_found(monkeypatch, kind, result):
     case = next(
-        c for c in map(fuzz.Fuzz, range(100)) if set(c.kinds.values()) <= {"normal"} and c.dtype == "float32"
+        c
+        for c in map(kind, range(100))
+        if set(c.kinds.values()) <= {"normal"} and c.dtype == "float32" and result in c.run()
     )
     right = case.run()
     case.check()
@@ -80,7 +103,7 @@ def test_a_wrong_digit_is_found(monkeypatch, result):
     at = np.unravel_index(np.abs(wrong[result]).argmax(), wrong[result].shape)
     wrong[result][at] *= 1.1 if result == "dscale" else 1.001
     monkeypatch.setattr(case, "run", lambda: wrong)
-    with pytest.raises(AssertionError, match=f"(?s)seed {case.seed}: B.*{result}: 1 of .*reproduce: python"):
+    with pytest.raises(AssertionError, match=f"(?s)seed {case.seed}: .*{result}: 1 of .*reproduce: python"):
         case.check()
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels on NumPy arrays: every instruction set of this CPU, any number of threads, native errors."""
 
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, case
+from cases import CASES, GOLDENS, case
 from oracle import Expected
 
 from swinv2_kernels import _native
@@ -52,6 +54,16 @@ def test_parity(isa, case, dtype):
     expected.check(**actual)
 
 
+@pytest.mark.parametrize("golden", GOLDENS, ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_official_results(isa, golden):
+    _native.set_isa(isa)
+    inputs, shift = (golden.qkv, golden.bias_table, golden.scale), golden.how["shift_size"]
+    out, stats = _native.window_attention_forward(*inputs, shift_size=shift)
+    *gradients, dscale = _native.window_attention_backward(*inputs, out, stats, golden.dout, shift_size=shift)
+    golden.check(out, *gradients, oracle.dlogit_scale(golden.logit_scale, dscale))
+
+
 @pytest.mark.parametrize("isa", _native.isas())
 def test_same_bits_for_any_number_of_threads(isa):
     _native.set_isa(isa)
@@ -64,6 +76,38 @@ def test_same_bits_for_any_number_of_threads(isa):
     for other in results[1:]:
         for name, value in other.items():
             np.testing.assert_array_equal(value, results[0][name], err_msg=name)
+
+
+def some_gelu(rows):
+    x = np.linspace(-3, 3, rows * 96, dtype=np.float32).reshape(rows, 96)
+    return _native.bias_gelu_forward(x, np.zeros(96, np.float32))
+
+
+def test_threads_are_the_cores_whatever_mindspore_sets():
+    import mindspore as ms
+
+    tensor = ms.Tensor([1.0])
+    (tensor + tensor).asnumpy()  # sets OMP_NUM_THREADS=1
+    assert _native.num_threads() == len(os.sched_getaffinity(0))
+
+
+def test_callers_share_the_threads():
+    _native.set_num_threads(3)
+    expected = [some_gelu(rows) for rows in (1, 700, 3000)]
+    with ThreadPoolExecutor(6) as callers:
+        for rows, actual in [
+            (i, callers.submit(some_gelu, rows)) for _ in range(50) for i, rows in enumerate((1, 700, 3000))
+        ]:
+            np.testing.assert_array_equal(actual.result(timeout=60), expected[rows])
+
+
+def test_a_forked_child_has_threads_of_its_own():
+    _native.set_num_threads(2)
+    expected = some_gelu(3000)
+    child = os.fork()
+    if child == 0:  # pytest must not run on in the child
+        os._exit(0 if np.array_equal(some_gelu(3000), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def special(kind, shape):

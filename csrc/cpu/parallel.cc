@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/parallel.h"
 
-#if defined(SWINV2_STD_THREADS)
-#include <thread>
-#include <vector>
-#else
-#include <omp.h>
-#endif
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "core/error.h"
 
 namespace swinv2 {
 namespace {
 
-constexpr int kMaxThreads = 1024;  // libgomp ends the process when the system refuses a thread
+constexpr int kMaxThreads = 1024;
+constexpr int kSpins = 400;  // looks before a thread sleeps: some 10 us, what waking it would cost
 
 std::atomic<int> requested{0};
 
@@ -41,30 +42,113 @@ int threads_from_environment() {
   return checked(*end ? -1 : n, kName, std::string("'") + value + "'");
 }
 
-int default_threads() {
-#if defined(SWINV2_STD_THREADS)
+// The cores that this process may use.
+int available_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-#else
-  return omp_get_max_threads();
+}
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 
-// Calls piece(i) for i in 0 .. pieces - 1.
-template <class F>
-void share(int64_t pieces, int threads, F&& piece) {
-#if defined(SWINV2_STD_THREADS)
+// A loop that is being shared out; it lives on its caller's stack.
+struct Loop {
+  const std::function<void(int64_t)>& piece;  // throws nothing
+  int64_t pieces;
+  int wanted;  // threads that may still join; guarded by the pool's mutex
   std::atomic<int64_t> next{0};
-  const auto work = [&] {
+  std::atomic<int> helpers{0};
+
+  void work() {
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) piece(i);
-  };
-  std::vector<std::thread> others;
-  for (int t = 1; t < threads; ++t) others.emplace_back(work);
-  work();
-  for (std::thread& other : others) other.join();
-#else
-#pragma omp parallel for schedule(dynamic, 1) num_threads(std::max(1, threads)) if (threads > 1)
-  for (int64_t i = 0; i < pieces; ++i) piece(i);
-#endif
+  }
+};
+
+// Not OpenMP: its idle threads spin for milliseconds on the cores that MindSpore's own threads, which share
+// out matrix products, need next. These look for work for a moment, then sleep.
+class Pool {
+ public:
+  void run(Loop& loop) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      grow(loop.wanted);
+      loops_.push_back(&loop);
+      posted_.fetch_add(1, std::memory_order_relaxed);
+    }
+    wake_.notify_all();
+    loop.work();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      loops_.erase(std::find(loops_.begin(), loops_.end(), &loop));
+    }
+    for (int i = 0; i < kSpins; ++i, pause())
+      if (loop.helpers.load(std::memory_order_acquire) == 0) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [&] { return loop.helpers.load(std::memory_order_acquire) == 0; });
+  }
+
+ private:
+  void grow(int threads) {
+    for (; threads_ < threads; ++threads_) try {
+        std::thread([this] { help(); }).detach();
+      } catch (const std::system_error&) {
+        return;  // the system refuses: those there are do the work
+      }
+  }
+
+  [[noreturn]] void help() {
+    unsigned seen = 0;
+    for (;;) {
+      for (int i = 0; i < kSpins && posted_.load(std::memory_order_relaxed) == seen; ++i) pause();
+      std::unique_lock<std::mutex> lock(mutex_);
+      Loop* loop = nullptr;
+      wake_.wait(lock, [&] {
+        seen = posted_.load(std::memory_order_relaxed);
+        return (loop = join()) != nullptr;
+      });
+      lock.unlock();
+      loop->work();
+      lock.lock();
+      loop->helpers.fetch_sub(1, std::memory_order_release);  // the last touch: its caller may now return
+      lock.unlock();
+      done_.notify_all();
+    }
+  }
+
+  Loop* join() {
+    for (Loop* loop : loops_)
+      if (loop->wanted > 0 && loop->next.load(std::memory_order_relaxed) < loop->pieces) {
+        --loop->wanted;
+        loop->helpers.fetch_add(1, std::memory_order_relaxed);
+        return loop;
+      }
+    return nullptr;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::vector<Loop*> loops_;
+  std::atomic<unsigned> posted_{0};  // loops so far
+  int threads_ = 0;
+};
+
+// Never destroyed: its threads outlive main. A forked child has none of them and starts a pool of its own.
+Pool* the_pool = nullptr;
+
+Pool& pool() {
+  static const bool once = [] {
+    the_pool = new Pool;
+    pthread_atfork(nullptr, nullptr, [] { the_pool = new Pool; });
+    return true;
+  }();
+  (void)once;
+  return *the_pool;
 }
 
 struct Free {
@@ -76,7 +160,7 @@ struct Free {
 int num_threads() {
   if (const int n = requested.load()) return n;
   if (const int n = threads_from_environment()) return n;
-  return default_threads();
+  return available_cores();  // not OMP_NUM_THREADS: MindSpore sets it to 1 at its first operator
 }
 
 void set_num_threads(int n) {
@@ -87,14 +171,19 @@ void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, in
   const int64_t pieces = (n + grain - 1) / grain;
   std::mutex mutex;
   std::exception_ptr failure;  // an exception may not leave a thread
-  share(pieces, static_cast<int>(std::min<int64_t>(num_threads(), pieces)), [&](int64_t i) {
+  const std::function<void(int64_t)> piece = [&](int64_t i) {
     try {
       body(i * grain, std::min(n, (i + 1) * grain));
     } catch (...) {
       const std::lock_guard<std::mutex> lock(mutex);
       failure = std::current_exception();
     }
-  });
+  };
+  Loop loop{piece, pieces, static_cast<int>(std::min<int64_t>(num_threads(), pieces)) - 1};
+  if (loop.wanted > 0)
+    pool().run(loop);
+  else
+    loop.work();
   if (failure) std::rethrow_exception(failure);
 }
 

@@ -7,8 +7,7 @@
 
 namespace swinv2 {
 
-// Threads the next kernel uses: set_num_threads, else SWINV2_KERNELS_NUM_THREADS, else OpenMP's own default
-// (with CMake's SWINV2_THREADS=std, which ThreadSanitizer can follow: the machine's). Both throw
+// Threads the next kernel uses: set_num_threads, else SWINV2_KERNELS_NUM_THREADS, else one a core.
 // InvalidArgument outside 0 .. 1024; 0 is the default.
 int num_threads();
 void set_num_threads(int n);

@@ -64,8 +64,7 @@ SWINV2_INLINE Vec vmax(Vec a, Vec b) {
 #endif
 }
 
-// ---- float16 and bfloat16 storage
-// -----------------------------------------------------------------------------
+// ---- float16 and bfloat16 storage ----
 
 SWINV2_INLINE float as_float(uint32_t bits) {
   float x;
@@ -310,8 +309,7 @@ SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
   return r[0];
 }
 
-// ---- exp2 and log2
-// --------------------------------------------------------------------------------------------
+// ---- exp2 and log2 ----
 
 // 2^x for x <= 127, |relative error| < 1e-7; exactly 0 below -126 (so 2^-Inf = 0, and no subnormal ever slows
 // a product down); NaN stays NaN. x = n + f with n nearest: 2^f by the degree-6 minimax polynomial on [-1/2,

@@ -6,12 +6,15 @@
 #include "cpu/isa.h"
 #include "cpu/parallel.h"
 #include "cpu/peak.h"
+#include "linear/linear_host.h"
 #include "native/arrays.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
 
 namespace swinv2 {
 
+#if defined(SWINV2_TWIN)
 void register_twin(py::module_ native);  // twin.cc
+#endif
 
 namespace {
 
@@ -112,6 +115,64 @@ py::tuple layer_norm_backward(const py::object& y_in, const py::object& gamma_in
   return py::make_tuple(dy, dgamma, dbeta, dkeep);
 }
 
+View view_named(const py::object& object) {
+  const auto name = read_as<std::string>(object, "view", "a name");
+  if (name == "tokens") return View::kTokens;
+  if (name == "merging") return View::kMerging;
+  if (name == "embedding") return View::kEmbedding;
+  throw InvalidArgument("view: expected 'tokens', 'merging' or 'embedding', got '" + name + "'");
+}
+
+Gelu gelu_named(const py::object& object) {
+  if (object.is_none()) return Gelu::kNone;
+  const auto name = read_as<std::string>(object, "gelu", "None, 'none' or 'tanh'");
+  if (name == "none") return Gelu::kExact;
+  if (name == "tanh") return Gelu::kTanh;
+  throw InvalidArgument("gelu: expected None, 'none' or 'tanh', got '" + name + "'");
+}
+
+py::array linear(const py::object& x_in, const py::object& weight_in, const py::object& bias_in,
+                 const py::object& gelu, const py::object& view_in, const py::object& patch_size_in) {
+  py::array x = array(x_in, "x"), weight = array(weight_in, "weight"), bias = array(bias_in, "bias");
+  const View view = view_named(view_in);
+  const auto patch_size = read_as<int64_t>(patch_size_in, "patch_size", "an int");
+  const DType dtype = dtype_of(x, "x");
+  expect_float32(weight, "weight");
+  expect_float32(bias, "bias");
+  const Linear op = check_linear(shape_of(x), dtype, shape_of(weight), view, patch_size, gelu_named(gelu));
+  check_linear_bias(op, shape_of(bias));
+  make_contiguous({&x, &weight, &bias});
+  py::array out(x.dtype(), linear_out_shape(shape_of(x), shape_of(weight), view, patch_size));
+  {
+    const LinearForward io{x.data(), float_data(weight), float_data(bias), out.mutable_data()};
+    py::gil_scoped_release release;
+    linear_forward(op, io);
+  }
+  return out;
+}
+
+py::tuple linear_gradients(const py::object& x_in, const py::object& weight_in, const py::object& dout_in,
+                           const py::object& view_in, const py::object& patch_size_in) {
+  py::array x = array(x_in, "x"), weight = array(weight_in, "weight"), dout = array(dout_in, "dout");
+  const View view = view_named(view_in);
+  const auto patch_size = read_as<int64_t>(patch_size_in, "patch_size", "an int");
+  const DType dtype = dtype_of(x, "x");
+  expect_float32(weight, "weight");
+  const Linear op = check_linear(shape_of(x), dtype, shape_of(weight), view, patch_size, Gelu::kNone);
+  expect("dout", dout, x.dtype(), linear_out_shape(shape_of(x), shape_of(weight), view, patch_size));
+  make_contiguous({&x, &weight, &dout});
+  py::array dx = empty_like(x);
+  Floats dweight(shape_of(weight)), dbias(Shape{op.out});
+  const LinearBackward io{x.data(),          float_data(weight),     dout.data(),
+                          dx.mutable_data(), dweight.mutable_data(), dbias.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    linear_input_gradient(op, io);
+    linear_weight_gradient(op, io);
+  }
+  return py::make_tuple(dx, dweight, dbias);
+}
+
 BiasGelu check(const py::array& x, const py::array& bias, const py::object& approximate) {
   const DType dtype = dtype_of(x, "x");
   expect_float32(bias, "bias");
@@ -199,7 +260,20 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("bias_gelu_backward", &gelu_backward, py::arg("x"), py::arg("bias"), py::arg("dout"), approximate,
         "The gradients (dx, dbias) for the cotangent dout.");
 
+  const py::arg_v view("view", "tokens"), patch_size("patch_size", 0);
+  m.def("linear_forward", &linear, py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("gelu") = py::none(), py::kw_only(), view, patch_size,
+        R"(g(a W^T + b): weight (N, K), bias (N,), g None, 'none' (exact GELU) or 'tanh'.
+
+view 'tokens': x (..., K); 'merging': x (B, H, W, C), K = 4C; 'embedding': x (B, C, H, W), K = C * patch_size^2.
+Formula: csrc/linear/linear.h.)");
+  m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("dout"), py::kw_only(),
+        view, patch_size,
+        "The gradients (dx, dweight, dbias) of linear_forward without g for the cotangent dout.");
+
+#if defined(SWINV2_TWIN)
   register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
+#endif
   m.def("last_error", &last_error, "Text of the last kernel that failed inside MindSpore, or ''.");
   m.def("cpu_features", &cpu_features, "Instruction set extensions of this CPU.");
   m.def("isas", &isas, "Instruction sets compiled in that this CPU runs, slowest first.");

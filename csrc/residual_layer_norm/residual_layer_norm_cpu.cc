@@ -22,7 +22,7 @@ void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
       const X* x = static_cast<const X*>(io.x) + row * C;
       const Y* y = static_cast<const Y*>(io.y) + row * C;
       X* out = static_cast<X*>(io.out) + row * C;
-      const float keep = io.keep[row / op.rows];
+      const float keep = io.keep ? io.keep[row / op.rows] : 1.f;
 
       Vec sum{}, squares{};
       for (int64_t c = 0; c < C; c += kLanes) sum += load_first(y + c, C - c);
@@ -42,7 +42,7 @@ void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
         const int64_t n = C - c;
         const Vec norm = (load_first(y + c, n) - mean) * rstd;
         const Vec scaled = norm * load_first(io.gamma + c, n) + load_first(io.beta + c, n);
-        store_first(out + c, load_first(x + c, n) + keep * scaled, n);
+        store_first(out + c, io.x ? load_first(x + c, n) + keep * scaled : scaled, n);
       }
     }
   });
@@ -62,7 +62,8 @@ void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) 
         const Y* y = static_cast<const Y*>(io.y) + row * C;
         const X* dout = static_cast<const X*>(io.dout) + row * C;
         Y* dy = static_cast<Y*>(io.dy) + row * C;
-        const float keep = io.keep[row / op.rows], mean = io.stats[2 * row], rstd = io.stats[2 * row + 1];
+        const float keep = io.keep ? io.keep[row / op.rows] : 1.f;
+        const float mean = io.stats[2 * row], rstd = io.stats[2 * row + 1];
 
         Vec g_sum{}, gn_sum{}, beta_sum{};  // of do * gamma, do * gamma * n, do * beta
         for (int64_t c = 0; c < C; c += kLanes) {
@@ -88,7 +89,7 @@ void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) 
   });
   sum_partials(io.dgamma, partials.get(), chunks.count, 2 * padded, C);
   sum_partials(io.dbeta, partials.get() + padded, chunks.count, 2 * padded, C);
-  for (int64_t sample = 0; sample < op.samples; ++sample) {
+  for (int64_t sample = 0; io.dkeep && sample < op.samples; ++sample) {
     double sum = 0;
     for (int64_t row = 0; row < op.rows; ++row) sum += dkeep[sample * op.rows + row];
     io.dkeep[sample] = float(sum);

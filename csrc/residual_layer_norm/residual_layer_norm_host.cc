@@ -26,6 +26,15 @@ ResidualLayerNorm check_residual_layer_norm(const Shape& x, DType x_dtype, const
   return {x[0], product_of(x, 1) / channels, channels, epsilon, x_dtype, y_dtype};
 }
 
+ResidualLayerNorm check_layer_norm(const Shape& y, DType y_dtype, const Shape& gamma, const Shape& beta,
+                                   float epsilon) {
+  if (y.empty()) fail("y: expected at least 1 dimension (..., C), got shape ()");
+  for (int64_t n : y)
+    if (n < 1) fail("y: expected every dimension to be at least 1, got shape ", text(y));
+  const Shape rows{1, product_of(y) / y.back(), y.back()};
+  return check_residual_layer_norm(rows, DType::kFloat32, rows, y_dtype, gamma, beta, {1}, epsilon);
+}
+
 void residual_layer_norm_forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
   SWINV2_DISPATCH(residual_layer_norm_forward(op, io));
 }

@@ -24,6 +24,7 @@
 #include "tests/check.h"
 #include "tests/formula.h"
 #include "window_attention/window_attention_host.h"
+#include "window_attention/window_attention_twin_host.h"
 
 namespace swinv2 {
 namespace {
@@ -138,6 +139,14 @@ void expect_same(const std::string& name, int threads, const void* a, const void
         name << " changes with " << threads << " threads, " << isa_name(active_isa()));
 }
 
+// results: of one number of threads; first: of the first, taken over where empty.
+void expect_same(const std::string& name, int threads, std::vector<Stored> results,
+                 std::vector<Stored>& first) {
+  if (first.empty()) first = results;
+  for (size_t i = 0; i < first.size(); ++i)
+    expect_same(name, threads, results[i].data(), first[i].data(), first[i].bytes.size());
+}
+
 template <class F>
 void with_isas(F&& f) {
   for (Isa isa : supported_isas()) {
@@ -197,31 +206,48 @@ const Geometry kGeometries[] = {
     {"tiny vectors", 1, 1, 2, 4, 4, 2, 2, 1, 8, 0, 0, -100, true, 1e-4},
 };
 
+struct AttentionProblem {
+  WindowAttention op;
+  formula::AttentionInputs in;
+};
+
+AttentionProblem problem(const Geometry& g, DType dtype, std::mt19937& generator) {
+  const int64_t height = g.rows * g.window_h, width = g.cols * g.window_w, C = g.heads * g.head_dim;
+  const int64_t tokens = g.batch * height * width;
+  const WindowAttention op = check_window_attention(
+      {g.batch, height, width, 3 * C}, dtype, {g.heads, 2 * g.window_h - 1, 2 * g.window_w - 1}, {g.heads},
+      {g.shift_h, g.shift_w, height - g.cut_h, width - g.cut_w, g.mask_value, g.cosine});
+  formula::AttentionInputs in{normal(generator, tokens * 3 * C, 1, dtype),
+                              normal(generator, g.heads * op.table_size(), 2), Array<float>(g.heads),
+                              normal(generator, tokens * C, 1, dtype)};
+  for (int64_t i = 0; i < tokens * 3 * C; ++i)
+    if (i % (3 * C) < 2 * C) in.qkv[i] = float(formula::round_to(dtype, g.factor * in.qkv[i]));
+  for (int64_t head = 0; head < g.heads; ++head)
+    in.scale[head] = g.cosine ? 5.f + 10.f * head : 1.f / std::sqrt(float(g.head_dim));
+  return {op, in};
+}
+
+// Padding is never read: NaN there changes nothing.
+void poison_padding(AttentionProblem& p) {
+  const WindowGeometry& g = p.op.geometry;
+  const int64_t C = p.op.num_heads * p.op.head_dim;
+  for (int64_t t = 0; t < g.batch * g.height * g.width; ++t)
+    if (t / g.width % g.height >= g.valid_h || t % g.width >= g.valid_w) {
+      std::fill_n(p.in.qkv.begin() + t * 3 * C, 3 * C, NAN);
+      std::fill_n(p.in.dout.begin() + t * C, C, NAN);
+    }
+}
+
 void attention_tests() {
   std::mt19937 generator(1);
   for (const Geometry& g : kGeometries)
     for (DType dtype : kDTypes) {
-      const int64_t height = g.rows * g.window_h, width = g.cols * g.window_w, C = g.heads * g.head_dim;
-      const int64_t tokens = g.batch * height * width;
-      const WindowAttention op = check_window_attention(
-          {g.batch, height, width, 3 * C}, dtype, {g.heads, 2 * g.window_h - 1, 2 * g.window_w - 1},
-          {g.heads}, {g.shift_h, g.shift_w, height - g.cut_h, width - g.cut_w, g.mask_value, g.cosine});
-      formula::AttentionInputs in{normal(generator, tokens * 3 * C, 1, dtype),
-                                  normal(generator, g.heads * op.table_size(), 2), Array<float>(g.heads),
-                                  normal(generator, tokens * C, 1, dtype)};
-      for (int64_t i = 0; i < tokens * 3 * C; ++i)
-        if (i % (3 * C) < 2 * C) in.qkv[i] = float(formula::round_to(dtype, g.factor * in.qkv[i]));
-      for (int64_t head = 0; head < g.heads; ++head)
-        in.scale[head] = g.cosine ? 5.f + 10.f * head : 1.f / std::sqrt(float(g.head_dim));
+      AttentionProblem given = problem(g, dtype, generator);
+      const WindowAttention& op = given.op;
+      const formula::AttentionInputs& in = given.in;
       const auto exact = formula::attention<double>(op, in, false);
       const auto plain = formula::attention<float>(op, in, true);
-
-      // Padding is never read: NaN there changes nothing.
-      for (int64_t t = 0; t < tokens; ++t)
-        if (t / width % height >= op.geometry.valid_h || t % width >= op.geometry.valid_w) {
-          std::fill_n(in.qkv.begin() + t * 3 * C, 3 * C, NAN);
-          std::fill_n(in.dout.begin() + t * C, C, NAN);
-        }
+      poison_padding(given);
       with_isas([&] {
         std::vector<AttentionRun> first;
         with_threads([&](int threads) {
@@ -245,6 +271,29 @@ void attention_tests() {
       });
     }
 }
+
+#if defined(SWINV2_TWIN)
+// The Ascend 910 kernel on the twin, where the chip takes the geometry.
+void twin_tests() {
+  std::mt19937 generator(5);
+  int ran = 0;
+  for (const Geometry& g : kGeometries) {
+    if (g.head_dim % 16 || g.head_dim > 64 || g.factor != 1) continue;
+    AttentionProblem given = problem(g, DType::kFloat16, generator);
+    const auto exact = formula::attention<double>(given.op, given.in, false);
+    const auto plain = formula::attention<float>(given.op, given.in, true);
+    poison_padding(given);
+    const Stored qkv(DType::kFloat16, given.in.qkv);
+    Stored out(DType::kFloat16, given.in.dout.size());
+    Array<float> stats(product_of(stats_shape(given.op)));
+    window_attention_forward_twin_910(
+        given.op, {qkv.data(), given.in.table.data(), given.in.scale.data(), out.data(), stats.data()});
+    expect_close(g.name + std::string(", twin: out"), DType::kFloat16, out, exact.out, plain.out);
+    ++ran;
+  }
+  CHECK(ran > 3, "the twin runs " << ran << " geometries");
+}
+#endif
 
 // A NaN stays in its window and head.
 void isolation_tests() {
@@ -333,8 +382,8 @@ void layer_norm_tests() {
   constexpr DType kFloat = DType::kFloat32, kHalf = DType::kFloat16, kBrain = DType::kBFloat16;
   const std::pair<DType, DType> pairs[] = {
       {kFloat, kFloat}, {kHalf, kHalf}, {kBrain, kBrain}, {kFloat, kHalf}, {kFloat, kBrain}};
-  const int64_t shapes[][3] = {
-      {2, 30, 96}, {3, 5, 2}, {2, 1, 7}, {1, 3, 37}, {2, 9, 200}};  // samples, rows, C
+  const int64_t shapes[][3] = {{2, 30, 96}, {3, 5, 2},    {2, 1, 7}, {1, 3, 37},
+                               {2, 9, 200}, {3, 250, 100}};  // samples, rows, C: the last in parts
   for (const auto& shape : shapes)
     for (const auto& pair : pairs) {
       const DType x_dtype = pair.first, dtype = pair.second;
@@ -350,7 +399,7 @@ void layer_norm_tests() {
       const auto plain = formula::residual_layer_norm<float>(op, in);
       const Stored x(x_dtype, in.x), y(dtype, in.y), dout(x_dtype, in.dout);
       with_isas([&] {
-        std::vector<Stored> firsts;
+        std::vector<Stored> first;
         with_threads([&](int threads) {
           Stored out(x_dtype, n), dy(dtype, n);
           Array<float> stats(2 * samples * rows), dgamma(C), dbeta(C), dkeep(samples);
@@ -368,11 +417,10 @@ void layer_norm_tests() {
                        4 * root(samples * rows));
           expect_close("layer norm: dkeep", DType::kFloat32, dkeep, exact.dkeep, plain.dkeep,
                        16 * root(rows * C));
-          firsts.push_back(std::move(dy));
-          firsts.push_back(Stored(DType::kFloat32, dgamma));
-          for (int i : {0, 1})
-            expect_same("layer norm", threads, firsts[firsts.size() - 2 + i].data(), firsts[i].data(),
-                        firsts[i].bytes.size());
+          std::vector<Stored> results{std::move(out), std::move(dy)};
+          for (const Array<float>* sums : {&dgamma, &dbeta, &dkeep})
+            results.emplace_back(DType::kFloat32, *sums);
+          expect_same("layer norm", threads, results, first);
         });
       });
     }
@@ -380,7 +428,7 @@ void layer_norm_tests() {
 
 void gelu_tests() {
   std::mt19937 generator(4);
-  const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}};  // rows, C
+  const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}, {750, 100}};  // rows, C: the last in parts
   for (const auto& shape : shapes)
     for (DType dtype : kDTypes)
       for (bool tanh : {false, true}) {
@@ -393,7 +441,7 @@ void gelu_tests() {
         const auto plain = formula::bias_gelu<float>(op, in);
         const Stored x(dtype, in.x), dout(dtype, in.dout);
         with_isas([&] {
-          std::vector<Stored> firsts;
+          std::vector<Stored> first;
           with_threads([&](int threads) {
             Stored out(dtype, n), dx(dtype, n);
             Array<float> dbias(C);
@@ -402,11 +450,8 @@ void gelu_tests() {
             expect_close("gelu: out", dtype, out, exact.out, plain.out);
             expect_close("gelu: dx", dtype, dx, exact.dx, plain.dx);
             expect_close("gelu: dbias", DType::kFloat32, dbias, exact.dbeta, plain.dbeta, 2 * root(rows));
-            firsts.push_back(std::move(dx));
-            firsts.push_back(Stored(DType::kFloat32, dbias));
-            for (int i : {0, 1})
-              expect_same("gelu", threads, firsts[firsts.size() - 2 + i].data(), firsts[i].data(),
-                          firsts[i].bytes.size());
+            expect_same("gelu", threads, {std::move(out), std::move(dx), Stored(DType::kFloat32, dbias)},
+                        first);
           });
         });
       }
@@ -492,6 +537,9 @@ int main(int count, char** arguments) {
   parallel_tests();
   error_tests();
   attention_tests();
+#if defined(SWINV2_TWIN)
+  twin_tests();
+#endif
   isolation_tests();
   layer_norm_tests();
   gelu_tests();

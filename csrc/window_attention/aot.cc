@@ -35,6 +35,8 @@ WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
   return check_window_attention(a.shape(0), a.dtype(0, "qkv"), a.shape(1), a.shape(2), options(extra));
 }
 
+#if defined(SWINV2_TWIN)
+
 // What the chip cannot run is an error with its text, as soon as every dimension is known.
 std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), int* ndims,
                                                  int64_t** shapes, aot::Extra* extra) {
@@ -50,6 +52,8 @@ std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::ve
          "; cast qkv to float16 (bias_table and scale stay float32)");
   return {types[0], aot::kFloat32};
 }
+
+#endif  // SWINV2_TWIN
 
 }  // namespace
 }  // namespace swinv2
@@ -88,6 +92,8 @@ int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, 
   });
 }
 
+#if defined(SWINV2_TWIN)
+
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
                                                                          aot::Extra* extra) {
   return infer_shape_on(check_twin_910, ndims, shapes, extra);
@@ -123,6 +129,8 @@ int SwinV2WindowAttentionTwin910B(int count, void** data, int* ndims, int64_t** 
     window_attention_forward_twin_910b(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
   });
 }
+
+#endif  // SWINV2_TWIN
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradInferShape(int* ndims, int64_t** shapes,
                                                                       aot::Extra*) {

@@ -17,7 +17,7 @@ from swinv2_model import registry
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.randomness import drop_path_factors, permutation
 from swinv2_model.training import digits
-from swinv2_model.training.config import RunConfig
+from swinv2_model.training.config import RunConfig, parse
 from swinv2_model.training.optimizer import AdamW, learning_rates
 from swinv2_model.training.step import TrainStep
 from swinv2_model.weights.describe import Description
@@ -138,6 +138,10 @@ class Trainer:
         trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
         texts = Description(model.image_size, model.window_size, tuple(trained)).text()
         write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
+
+
+def main(argv, prog):
+    train(parse(argv, prog), Console(highlight=False))
 
 
 def train(config: RunConfig, console: Console):

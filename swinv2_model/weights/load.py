@@ -239,7 +239,7 @@ def read_official(
 
 
 def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, report: Report) -> None:
-    """Put an official state dict into a model, in the precision of its parameters.
+    """Put an official state dict into a model, in the precision of its parameters; compiled graphs see it.
 
     A head of another size is set to zero, learned bias tables of V1 are resampled, a patch embedding of 3
     channels is summed for 1; each adds a note to `report`.
@@ -247,7 +247,7 @@ def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, repor
     Raises:
         CheckpointError: the checkpoint belongs to another model; nothing of it is loaded.
     """
-    from mindspore import Tensor
+    from mindspore import Tensor, ops
 
     ours = {name: parameter for name, parameter in model.parameters_and_names()}
     official = {keys.to_official_name(name): name for name in ours}
@@ -255,7 +255,7 @@ def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, repor
     fitted = fit_to(arrays, shapes, file, report)
     for name, array in fitted.items():
         parameter = ours[official[name]]
-        parameter.set_data(Tensor(array, parameter.dtype))
+        ops.assign(parameter, Tensor(array, parameter.dtype))
 
 
 def fit_to(

@@ -23,7 +23,7 @@ from swinv2_model.registry import (
 from swinv2_model.weights import keys
 from swinv2_model.weights.convert import convert
 from swinv2_model.weights.errors import CheckpointError
-from swinv2_model.weights.load import read_official
+from swinv2_model.weights.load import load_into, read_official
 from swinv2_model.weights.pth import read_pth, write_pth
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
@@ -195,6 +195,22 @@ def test_golden_logits_from_every_dialect(golden, tmp_path, dialect):
     convert(GOLDEN, tmp_path / "a.safetensors", to=dialect)
     model = create_model(GOLDEN_CONFIG, checkpoint_path=tmp_path / "a.safetensors")
     assert np.abs(logits(model, x) - expected).max() <= 1e-5 * np.ptp(expected)
+
+
+def test_a_compiled_model_sees_what_is_loaded(golden):
+    import mindspore as ms
+
+    x, expected = ms.Tensor(golden[0]), golden[1]
+    model = create_model(GOLDEN_CONFIG, seed=1).set_train(False)
+
+    @ms.jit
+    def compiled(images):
+        return model(images)
+
+    assert np.abs(compiled(x).asnumpy() - expected).max() > 0.1 * np.ptp(expected)
+    arrays, _, report = read_official(GOLDEN)
+    load_into(model, arrays, str(GOLDEN), report)
+    assert np.abs(compiled(x).asnumpy() - expected).max() <= 1e-5 * np.ptp(expected)
 
 
 def test_a_model_from_the_checkpoint_alone(golden, tmp_path):

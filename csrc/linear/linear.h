@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A Linear over tokens, with what SwinV2 has around it in its prologue and epilogue:
+//
+//   out (rows, N) = g(a W^T + b)        a (rows, K), W (N, K), b (N), g the identity or a GELU (bias_gelu.h)
+//
+// Row r of a is a view of x: `segments` runs of `length` channels, K = segments * length. Row (b, i, j) of the grid
+// begins at b * image + i * down + j * right; its run s lies `offset(s)` further on. So
+//
+//   tokens            x (..., K)            one run of K channels
+//   patch merging     x (B, H, W, C)        4 runs of C: (even row, even column), (odd, even), (even, odd), (odd, odd)
+//   patch embedding   x (B, C, H, W)        C * p runs of p pixels: the order (c, row) of a convolution's weight
+//
+// Backward of the Linear without g: da = do W, scattered back to x (every element is in one row);
+// dW = do^T a; db = sum over rows of do.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace swinv2 {
+
+enum class Gelu : int { kNone, kExact, kTanh };
+
+struct PatchView {
+  int64_t grid_h, grid_w;      // rows of a: (image, grid_h, grid_w)
+  int64_t image, down, right;  // strides of x from one row to the next along each
+  int64_t segments, length;
+  int64_t inner, inner_stride,
+      outer_stride;  // offset of run s: s / inner * outer_stride + s % inner * inner_stride
+
+  int64_t base(int64_t row) const {
+    const int64_t j = row % grid_w, i = row / grid_w % grid_h, b = row / grid_w / grid_h;
+    return b * image + i * down + j * right;
+  }
+  int64_t offset(int64_t s) const { return s / inner * outer_stride + s % inner * inner_stride; }
+};
+
+struct Linear {
+  int64_t rows, in, out;  // a (rows, in), W (out, in)
+  PatchView view;
+  Gelu gelu;
+  DType dtype;  // of x, out and their gradients
+};
+
+struct LinearForward {
+  const void* x;
+  const float* weight;  // (out, in)
+  const float* bias;    // (out)
+  void* out;
+};
+
+struct LinearBackward {
+  const void* x;
+  const float* weight;
+  const void* dout;
+  void* dx;
+  float* dweight;
+  float* dbias;
+};
+
+}  // namespace swinv2

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Forward: W^T lies in panels of kPanel vectors of outputs that stay in L2 while rows of a go by, kRowBlock at a time;
+// a tile of kRowBlock x kPanel vectors is summed over all of K in registers, so an output is written once, with bias
+// and GELU, and the order of its sum depends on nothing else.
+#include <memory>
+
+#include "cpu/gelu.h"
+#include "cpu/matmul.h"
+#include "cpu/parallel.h"
+#include "linear/linear.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+namespace {
+
+constexpr int kPanel = 3;
+constexpr int64_t kWidth = kPanel * kLanes;
+constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
+
+struct Identity {
+  SWINV2_INLINE Vec value(Vec z) { return z; }
+};
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Units of row_chunk rows by column_chunk columns of a product with `reduced` terms, a few for each thread.
+struct Units {
+  int64_t row_chunk, column_chunk, row_chunks, column_chunks;
+
+  Units(int64_t rows, int64_t reduced, int64_t columns) {
+    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
+    int64_t fit = kPanelFloats / (reduced * kWidth);
+    if (fit < 1) fit = 1;
+    column_chunks = ceil_div(panels, fit);
+    row_chunks = ceil_div(rows, 1024);
+    if (row_chunks * column_chunks <
+        target) {  // columns first: panels are packed once for each chunk of rows
+      const int64_t wanted = ceil_div(target, row_chunks);
+      column_chunks = wanted < panels ? wanted : panels;
+    }
+    if (row_chunks * column_chunks < target) {
+      const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
+      row_chunks = wanted < most ? wanted : most;
+    }
+    column_chunk = ceil_div(panels, column_chunks) * kWidth;
+    column_chunks = ceil_div(columns, column_chunk);
+    row_chunk = round_up(ceil_div(rows, row_chunks), kRowBlock);
+    row_chunks = ceil_div(rows, row_chunk);
+  }
+};
+
+// Rows of a as they lie in x, when they can be read there.
+template <class T>
+bool in_place(const Linear& op) {
+  return sizeof(T) == sizeof(float) && op.view.segments == 1;
+}
+
+// Rows `row` .. `row + count` of a, (count, K).
+template <class T>
+void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t count) {
+  for (int64_t m = 0; m < count; ++m) {
+    const T* from = x + op.view.base(row + m);
+    for (int64_t s = 0; s < op.view.segments; ++s, a += op.view.length) {
+      const T* run = from + op.view.offset(s);
+      for (int64_t c = 0; c < op.view.length; c += kLanes) {
+        const int64_t left = op.view.length - c;
+        store_first(a + c, load_first(run + c, left), left);
+      }
+    }
+  }
+}
+
+// The first `count` columns from c on of row `row` of da, into dx.
+template <class T>
+SWINV2_INLINE void store_in_row(T* dx, const Linear& op, int64_t row, int64_t c, Vec v, int64_t count) {
+  const PatchView& view = op.view;
+  T* to = dx + view.base(row);
+  if (view.segments == 1) return store_first(to + c, v, count);
+  if (view.length % kLanes == 0) return store(to + view.offset(c / view.length) + c % view.length, v);
+  for (int64_t i = 0; i < kLanes && i < count; ++i)
+    to[view.offset((c + i) / view.length) + (c + i) % view.length] = from_float<T>(v[i]);
+}
+
+// The vectors that `columns` fill of a panel.
+int64_t vectors_of(int64_t columns) {
+  return columns > 2 * kLanes ? 3 : columns > kLanes ? 2 : 1;
+}
+
+// Calls f(Rows<V>) for them.
+template <class F>
+SWINV2_INLINE void with_panel(int64_t columns, F&& f) {
+  switch (vectors_of(columns)) {
+    case 1:
+      return f(Rows<1>{});
+    case 2:
+      return f(Rows<2>{});
+    default:
+      return f(Rows<3>{});
+  }
+}
+
+// tile (rows, kWidth) = a (rows, K) times panel (K, vectors), summed in registers.
+void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K) {
+  with_panel(vectors * kLanes, [&](auto columns) {
+    with_rows(rows, [&](auto block) {
+      constexpr int M = decltype(block)::value, V = decltype(columns)::value;
+      block_product<M, V>(tile, kWidth, nullptr, a, panel, V * kLanes, K);
+    });
+  });
+}
+
+// panel (K, V * kLanes) = rows n0 .. of W, transposed; zeros beyond its last row.
+template <int V>
+void pack_transposed(float* panel, const Linear& op, const float* weight, int64_t n0) {
+  constexpr int64_t kAhead = 64;  // floats: the hardware follows fewer streams than there are rows
+  for (int v = 0; v < V; ++v)
+    for (int64_t k = 0; k < op.in; k += kLanes) {
+      const int64_t n = n0 + v * kLanes, left = op.in - k;
+      Vec r[kLanes];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(weight + (n + i) * op.in + k + kAhead);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i)
+        r[i] = n + i < op.out ? load_first(weight + (n + i) * op.in + k, left) : Vec{};
+      transpose(r);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i)
+        if (i < left) store(panel + (k + i) * (V * kLanes) + v * kLanes, r[i]);
+    }
+}
+
+// panel (rows, V * kLanes) = V vectors of each row; zeros beyond `columns`.
+template <int V>
+void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      store(panel + r * (V * kLanes) + v * kLanes,
+            v * kLanes < columns ? load_first(from + r * stride + v * kLanes, columns - v * kLanes) : Vec{});
+}
+
+// (rows, reduced) times (reduced, columns), both loaded by the caller:
+//   pack_panel(panel, V, c)         the panel of V vectors from column c on
+//   fetch(packed, row, count)   -> (count, reduced), `packed` being room for it
+//   put(row, c, vector, left)   takes a vector of the result; `left` columns of it and beyond are real
+template <class Pack, class Fetch, class Put>
+SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t columns, Pack&& pack_panel,
+                                     Fetch&& fetch, Put&& put) {
+  const Units units(rows, reduced, columns);
+  parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
+    const int64_t c0 = unit % units.column_chunks * units.column_chunk;
+    const int64_t c1 = c0 + units.column_chunk < columns ? c0 + units.column_chunk : columns;
+    const int64_t row0 = unit / units.column_chunks * units.row_chunk;
+    const int64_t row1 = row0 + units.row_chunk < rows ? row0 + units.row_chunk : rows;
+
+    float* panels =
+        static_cast<float*>(thread_scratch((units.column_chunk + kRowBlock) * reduced * sizeof(float)));
+    float* packed = panels + units.column_chunk * reduced;
+    for (int64_t c = c0; c < c1; c += kWidth)
+      with_panel(c1 - c, [&](auto v) { pack_panel(panels + (c - c0) * reduced, v, c); });
+
+    for (int64_t row = row0; row < row1; row += kRowBlock) {
+      const int64_t count = row1 - row < kRowBlock ? row1 - row : kRowBlock;
+      const float* a = fetch(packed, row, count);
+      for (int64_t c = c0; c < c1; c += kWidth) {
+        const int64_t vectors = vectors_of(c1 - c);
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply(tile, count, vectors, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, reduced);
+        for (int64_t m = 0; m < count; ++m)
+          for (int64_t v = 0; v < vectors; ++v)
+            put(row + m, c + v * kLanes, load(tile + m * kWidth + v * kLanes), c1 - c - v * kLanes);
+      }
+    }
+  });
+}
+
+template <class T, class G>
+void forward(const Linear& op, const LinearForward& io) {
+  const T* x = static_cast<const T*>(io.x);
+  rows_times_panels(
+      op.rows, op.in, op.out,
+      [&](float* panel, auto v, int64_t n) { pack_transposed<decltype(v)::value>(panel, op, io.weight, n); },
+      [&](float* packed, int64_t row, int64_t count) -> const float* {
+        if (in_place<T>(op)) return reinterpret_cast<const float*>(x) + row * op.in;
+        load_rows(packed, op, x, row, count);
+        return packed;
+      },
+      [&](int64_t row, int64_t n, Vec v, int64_t left) {
+        const Vec bias = load_first(io.bias + n, left);
+        store_first(static_cast<T*>(io.out) + row * op.out + n, G::value(v + bias), left);
+      });
+}
+
+template <class T>
+void forward(const Linear& op, const LinearForward& io) {
+  switch (op.gelu) {
+    case Gelu::kNone:
+      return forward<T, Identity>(op, io);
+    case Gelu::kExact:
+      return forward<T, Exact>(op, io);
+    case Gelu::kTanh:
+      return forward<T, Tanh>(op, io);
+  }
+}
+
+template <class T>
+void input_gradient(const Linear& op, const LinearBackward& io) {
+  const T* dout = static_cast<const T*>(io.dout);
+  rows_times_panels(
+      op.rows, op.out, op.in,
+      [&](float* panel, auto v, int64_t k) {
+        pack<decltype(v)::value>(panel, io.weight + k, op.in, op.out, op.in - k);
+      },
+      [&](float* packed, int64_t row, int64_t count) -> const float* {
+        if (sizeof(T) == sizeof(float)) return reinterpret_cast<const float*>(dout) + row * op.out;
+        for (int64_t i = 0; i < count * op.out; i += kLanes)
+          store_first(packed + i, load_first(dout + row * op.out + i, count * op.out - i),
+                      count * op.out - i);
+        return packed;
+      },
+      [&](int64_t row, int64_t k, Vec v, int64_t left) {
+        store_in_row(static_cast<T*>(io.dx), op, row, k, v, left);
+      });
+}
+
+// dW = do^T a by chunks of rows of a and of W; the chunks depend on the shape alone, and so does the result.
+struct WeightUnits {
+  int64_t outputs, output_chunks, rows, row_chunks;
+
+  explicit WeightUnits(const Linear& op) {
+    output_chunks = ceil_div(op.out, 384);
+    outputs = round_up(ceil_div(op.out, output_chunks), kRowBlock);
+    output_chunks = ceil_div(op.out, outputs);
+    row_chunks = ceil_div(32, output_chunks);
+    const int64_t of_512 = ceil_div(op.rows, 512), of_memory = (int64_t{4} << 20) / (op.in * op.out);
+    if (row_chunks > of_512) row_chunks = of_512;
+    if (row_chunks > of_memory) row_chunks = of_memory < 1 ? 1 : of_memory;
+    rows = ceil_div(op.rows, row_chunks);
+    row_chunks = ceil_div(op.rows, rows);
+  }
+};
+
+constexpr int64_t kSumRows = 128;  // rows of a and do that are packed at a time
+
+// (N, K) += do^T a over the rows [row0, row1), outputs [n0, n1); dbias (n1 - n0) += do's sums.
+template <class T>
+void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const LinearBackward& io, int64_t n0,
+                         int64_t n1, int64_t row0, int64_t row1) {
+  const T* x = static_cast<const T*>(io.x);
+  const int64_t K = op.in, N = op.out, count = n1 - n0, blocks = ceil_div(count, kRowBlock);
+  const bool direct = in_place<T>(op);
+  float* packed = static_cast<float*>(
+      thread_scratch((blocks * kRowBlock * (kSumRows + 1) + kSumRows * (kWidth + (direct ? 0 : K)) + kLanes) *
+                     sizeof(float)));
+  float* panel = packed + blocks * kRowBlock * kSumRows;
+  float* line = panel + kSumRows * kWidth;  // (outputs)
+  float* copied = line + round_up(blocks * kRowBlock, kLanes);
+  for (int64_t row = row0; row < row1; row += kSumRows) {
+    const int64_t rows = row1 - row < kSumRows ? row1 - row : kSumRows;
+    for (int64_t r = 0; r < rows; ++r) {  // packed (blocks, rows, kRowBlock)
+      const T* from = static_cast<const T*>(io.dout) + (row + r) * N + n0;
+      for (int64_t n = 0; n < blocks * kRowBlock; n += kLanes) {
+        const Vec v = n < count ? load_first(from + n, count - n) : Vec{};
+        store(line + n, v);
+        if (n < count) store_first(dbias + n, load_first(dbias + n, count - n) + v, count - n);
+      }
+      for (int64_t block = 0; block < blocks; ++block)
+        __builtin_memcpy(packed + (block * rows + r) * kRowBlock, line + block * kRowBlock,
+                         kRowBlock * sizeof(float));
+    }
+    const float* a = reinterpret_cast<const float*>(x) + row * K;
+    if (!direct) {
+      load_rows(copied, op, x, row, rows);
+      a = copied;
+    }
+    for (int64_t k = 0; k < K; k += kWidth) {
+      const int64_t vectors = vectors_of(K - k);
+      with_panel(K - k, [&](auto v) { pack<decltype(v)::value>(panel, a + k, K, rows, K - k); });
+      for (int64_t n = 0; n < count; n += kRowBlock) {
+        const int64_t outputs = count - n < kRowBlock ? count - n : kRowBlock;
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply(tile, outputs, vectors, Broadcast{packed + n * rows, 1, kRowBlock}, panel, rows);
+        for (int64_t m = 0; m < outputs; ++m)
+          for (int64_t v = 0; v < vectors; ++v) {
+            float* p = dweight + (n0 + n + m) * K + k + v * kLanes;
+            const int64_t left = K - k - v * kLanes;
+            store_first(p, load_first(p, left) + load(tile + m * kWidth + v * kLanes), left);
+          }
+      }
+    }
+  }
+}
+
+template <class T>
+void weight_gradient(const Linear& op, const LinearBackward& io) {
+  const WeightUnits units(op);
+  const int64_t size = op.out * op.in, each = size + op.out;
+  std::unique_ptr<float[]> partials;  // (row_chunks - 1, N * K + N): the first chunk sums in place
+  if (units.row_chunks > 1) partials.reset(new float[(units.row_chunks - 1) * each]);
+  parallel_for(units.row_chunks * units.output_chunks, 1, [&](int64_t unit, int64_t) {
+    const int64_t chunk = unit / units.output_chunks, n0 = unit % units.output_chunks * units.outputs;
+    const int64_t n1 = n0 + units.outputs < op.out ? n0 + units.outputs : op.out;
+    const int64_t row0 = chunk * units.rows;
+    const int64_t row1 = row0 + units.rows < op.rows ? row0 + units.rows : op.rows;
+    float* dweight = chunk ? partials.get() + (chunk - 1) * each : io.dweight;
+    float* dbias = (chunk ? dweight + size : io.dbias) + n0;
+    __builtin_memset(dweight + n0 * op.in, 0, (n1 - n0) * op.in * sizeof(float));
+    __builtin_memset(dbias, 0, (n1 - n0) * sizeof(float));
+    add_weight_gradient<T>(dweight, dbias, op, io, n0, n1, row0, row1);
+  });
+  if (units.row_chunks == 1) return;
+  const auto add = [&](float* to, int64_t at, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += kLanes) {
+      Vec sum = load_first(to + i, end - i);
+      for (int64_t chunk = 0; chunk < units.row_chunks - 1; ++chunk)
+        sum += load_first(partials.get() + chunk * each + at + i, end - i);
+      store_first(to + i, sum, end - i);
+    }
+  };
+  parallel_for(size, 4096, [&](int64_t begin, int64_t end) { add(io.dweight, 0, begin, end); });
+  add(io.dbias, size, 0, op.out);
+}
+
+template <class F>
+void with_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return f(float{});
+    case DType::kFloat16:
+      return f(Half{});
+    case DType::kBFloat16:
+      return f(BFloat16{});
+  }
+}
+
+}  // namespace
+
+void linear_forward(const Linear& op, const LinearForward& io) {
+  with_type(op.dtype, [&](auto x) { forward<decltype(x)>(op, io); });
+}
+
+void linear_input_gradient(const Linear& op, const LinearBackward& io) {
+  with_type(op.dtype, [&](auto x) { input_gradient<decltype(x)>(op, io); });
+}
+
+void linear_weight_gradient(const Linear& op, const LinearBackward& io) {
+  with_type(op.dtype, [&](auto x) { weight_gradient<decltype(x)>(op, io); });
+}
+
+}  // namespace SWINV2_ISA
+}  // namespace swinv2

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix products of SwinV2: a Linear over tokens, patch merging and patch embedding as Linears on strided views.
+
+The formula, forward and backward, is in csrc/linear/linear.h, and as MindSpore operators in swinv2_kernels.reference.
+Arithmetic is float32 on the CPU whatever the storage. On Ascend a product of matrices is CANN's own: back end "ascend"
+runs the MindSpore operators of the reference.
+"""
+
+from functools import cache
+from typing import Optional
+
+import mindspore as ms
+from mindspore import Tensor, ops
+from mindspore.ops import constexpr
+
+from swinv2_kernels import reference
+from swinv2_kernels.backend import device_target, resolve_row_in_graph
+from swinv2_kernels.checks import check_float32, check_not_empty, check_rank, check_shape, check_storage_dtype
+from swinv2_kernels.custom import custom_operator
+
+VIEWS = {"tokens": 0, "merging": 1, "embedding": 2}  # csrc/linear/linear_host.h
+GELUS = {None: 0, "none": 1, "tanh": 2}  # csrc/linear/linear.h
+
+
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor] = None,
+    gelu: Optional[str] = None,
+    *,
+    backend: Optional[str] = None,
+) -> Tensor:
+    """g(x W^T + b), g the identity or a GELU.
+
+    Formula: csrc/linear/linear.h. Differentiable in every tensor, deterministic. With a GELU the backward computes
+    the product again: in training `linear` and then `bias_gelu` is the faster pair.
+
+    Args:
+        x: (..., K) float32, float16 or bfloat16.
+        weight: (N, K) float32.
+        bias: (N,) float32; None for none.
+        gelu: None for none, "none" for the exact form, "tanh" for the approximation.
+        backend: as in `window_attention`.
+
+    Returns:
+        (..., N) in x's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name = resolve_row_in_graph(backend)
+    _check_gelu(gelu)
+    _check_tensors(x, weight)
+    check_rank("weight", weight.shape, 2, "(N, K)")
+    if not ops.is_sequence_value_unknown(x.shape):
+        check_not_empty("x", x.shape, 1, "(..., K)")
+        check_shape("weight", weight.shape, (weight.shape[0], x.shape[-1]), "K the channels of x")
+    _check_bias(bias, weight.shape)
+    if name != "cpu":
+        return reference.linear(x, weight, bias, gelu)
+    return _operator("tokens", 0, gelu, name)(x, weight, _or_zeros(bias, weight))
+
+
+def patch_merging(
+    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, backend: Optional[str] = None
+) -> Tensor:
+    """2 x 2 tokens become one, and a Linear: no gathered copy is made.
+
+    Formula: csrc/linear/linear.h. Differentiable in every tensor, deterministic.
+
+    Args:
+        x: (B, H, W, C) float32, float16 or bfloat16, H and W even.
+        weight: (N, 4C) float32, its columns for (even row, even column), (odd, even), (even, odd), (odd, odd).
+        bias: (N,) float32; None for none.
+        backend: as in `window_attention`.
+
+    Returns:
+        (B, H/2, W/2, N) in x's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name = resolve_row_in_graph(backend)
+    _check_tensors(x, weight)
+    check_rank("weight", weight.shape, 2, "(N, 4C)")
+    if not ops.is_sequence_value_unknown(x.shape):
+        check_rank("x", x.shape, 4, "(B, H, W, C)")
+        check_not_empty("x", x.shape, 4, "(B, H, W, C)")
+        _check_multiples("x", x.shape[1:3], 2)
+        check_shape("weight", weight.shape, (weight.shape[0], 4 * x.shape[3]), "4C columns")
+    _check_bias(bias, weight.shape)
+    if name != "cpu":
+        return reference.patch_merging(x, weight, bias)
+    return _operator("merging", 0, None, name)(x, weight, _or_zeros(bias, weight))
+
+
+def patch_embedding(
+    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, backend: Optional[str] = None
+) -> Tensor:
+    """A convolution whose stride is its kernel, from images to tokens: no patches are copied.
+
+    Formula: csrc/linear/linear.h. Differentiable in every tensor, deterministic.
+
+    Args:
+        x: images (B, C, H, W) float32, float16 or bfloat16, H and W multiples of the patch size p.
+        weight: (N, C, p, p) float32.
+        bias: (N,) float32; None for none.
+        backend: as in `window_attention`.
+
+    Returns:
+        (B, H/p, W/p, N) in x's dtype.
+
+    Raises:
+        ValueError, TypeError: an argument of the wrong shape or dtype, named in the text.
+        RuntimeError: the back end cannot run here.
+    """
+    name = resolve_row_in_graph(backend)
+    _check_tensors(x, weight)
+    check_rank("weight", weight.shape, 4, "(N, C, p, p)")
+    outputs, channels, patch_size = weight.shape[:3]
+    check_shape("weight", weight.shape, (outputs, channels, patch_size, patch_size), "square patches")
+    if not ops.is_sequence_value_unknown(x.shape):
+        check_rank("x", x.shape, 4, "(B, C, H, W)")
+        check_not_empty("x", x.shape, 4, "(B, C, H, W)")
+        check_shape("x", x.shape, (x.shape[0], channels, *x.shape[2:]), "the channels of weight")
+        _check_multiples("x", x.shape[2:], patch_size)
+    _check_bias(bias, weight.shape)
+    if name != "cpu":
+        return reference.patch_embedding(x, weight, bias)
+    weight = weight.reshape(outputs, channels * patch_size * patch_size)
+    return _operator("embedding", patch_size, None, name)(x, weight, _or_zeros(bias, weight))
+
+
+def _check_tensors(x, weight):
+    check_storage_dtype("x", x)
+    check_float32("weight", weight)
+
+
+def _check_bias(bias, weight_shape):
+    if bias is not None:
+        check_float32("bias", bias)
+        check_shape("bias", bias.shape, weight_shape[:1], "one a row of weight")
+
+
+def _or_zeros(bias, weight):
+    return ops.zeros((weight.shape[0],), ms.float32) if bias is None else bias
+
+
+@constexpr
+def _check_gelu(gelu):
+    if gelu not in GELUS:
+        raise ValueError(f"gelu: expected None, 'none' or 'tanh', got {gelu!r}")
+
+
+@constexpr
+def _check_multiples(name, size, of):
+    if size[0] % of or size[1] % of:
+        raise ValueError(
+            f"{name}: expected H and W to be multiples of {of}, got {size[0]} x {size[1]}; pad with zeros at the "
+            "bottom and the right"
+        )
+
+
+@constexpr
+def _operator(view, patch_size, gelu, backend):
+    return _build(view, patch_size, gelu, backend, device_target())
+
+
+@cache
+def _build(view, patch_size, gelu, backend, device):
+    how = {"view": VIEWS[view], "patch_size": patch_size, "gelu": GELUS[gelu]}
+    input_gradient = custom_operator("SwinV2LinearGradInput", backend, 1, **how)
+    weight_gradient = custom_operator("SwinV2LinearGradWeight", backend, 2, **how)
+    if gelu is None:
+
+        def bprop(x, weight, bias, out, dout):
+            dweight, dbias = weight_gradient(x, dout)
+            return input_gradient(weight, dout), dweight, dbias
+
+    else:
+        product = _build(view, patch_size, None, backend, device)
+        gelu_gradient = custom_operator("SwinV2BiasGeluGrad", backend, 2, tanh=gelu == "tanh")
+
+        def bprop(x, weight, bias, out, dout):
+            dz, dbias = gelu_gradient(product(x, weight, ops.zeros_like(bias)), bias, dout)
+            dweight, _ = weight_gradient(x, dz)
+            return input_gradient(weight, dz), dweight, dbias
+
+    return custom_operator("SwinV2Linear", backend, 1, bprop, **how)

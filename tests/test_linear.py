@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linear, patch_merging and patch_embedding against float64, on every back end and instruction set."""
+
+import math
+
+import mindspore as ms
+import numpy as np
+import oracle
+import pytest
+from mindspore import Tensor, nn, ops
+from test_row_operators import MS, gelu, layer_norm, run, stored_as, values
+
+import swinv2_kernels as sk
+from swinv2_kernels import _native
+
+BACKENDS = ("cpu", "reference")
+
+
+@pytest.fixture(autouse=True)
+def _defaults():
+    yield
+    _native.set_isa("")
+    _native.set_num_threads(0)
+
+
+def gather(x, view, patch):
+    """Rows a (..., K) of a view of x."""
+    if view == "merging":
+        return np.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], -1)
+    if view == "embedding":
+        b, c, h, w = x.shape
+        x = x.reshape(b, c, h // patch, patch, w // patch, patch)
+        return x.transpose(0, 2, 4, 1, 3, 5).reshape(b, h // patch, w // patch, -1)
+    return x
+
+
+def scatter(da, shape, view, patch):
+    """The transpose of `gather`."""
+    dx = np.zeros(shape, da.dtype)
+    if view == "merging":
+        parts = np.split(da, 4, -1)
+        for part, (j, i) in zip(parts, [(0, 0), (0, 1), (1, 0), (1, 1)]):
+            dx[:, i::2, j::2] = part
+        return dx
+    if view == "embedding":
+        b, c, h, w = shape
+        da = da.reshape(b, h // patch, w // patch, c, patch, patch)
+        return da.transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+    return da
+
+
+def linear(x, weight, bias, dout, view, patch):
+    """(out, dx, dweight, dbias)"""
+    a = gather(x, view, patch)
+    rows, do = a.reshape(-1, a.shape[-1]), dout.reshape(-1, dout.shape[-1])
+    return (
+        a @ weight.T + bias,
+        scatter(dout @ weight, x.shape, view, patch),
+        do.T @ rows,
+        do.sum(0),
+    )
+
+
+class Case:
+    """View, shape of x, N, patch size; inputs drawn from a seed, rounded to a dtype."""
+
+    def __init__(self, view, shape, outputs, patch=0):
+        self.view, self.shape, self.outputs, self.patch = view, shape, outputs, patch
+
+    def __str__(self):
+        return f"{self.view}-{'x'.join(map(str, self.shape))}-{self.outputs}"
+
+    def inputs(self, dtype, seed=0):
+        rng = np.random.default_rng(seed)
+        x = oracle.round_to(rng.standard_normal(self.shape, np.float32), dtype)
+        a = gather(x, self.view, self.patch)
+        weight = rng.standard_normal((self.outputs, a.shape[-1]), np.float32)
+        bias = rng.standard_normal(self.outputs, np.float32)
+        dout = oracle.round_to(rng.standard_normal((*a.shape[:-1], self.outputs), np.float32), dtype)
+        return x, weight, bias, dout
+
+    def check(self, dtype, actual, x, weight, bias, dout):
+        exact = linear(*(a.astype(np.float64) for a in (x, weight, bias, dout)), self.view, self.patch)
+        plain = linear(x, weight, bias, dout, self.view, self.patch)
+        rows = dout.size // self.outputs
+        # Each result measured against its terms: sums of K, N and rows products.
+        sizes = [4 * math.sqrt(n) for n in (weight.shape[1], self.outputs, rows, rows)]
+        for i, name in enumerate(("out", "dx", "dweight", "dbias")):
+            kind = dtype if i < 2 else "float32"
+            oracle.assert_close(name, actual[i], exact[i], oracle.round_to(plain[i], kind), kind, sizes[i])
+
+
+# Rows and outputs that straddle blocks of rows, vectors, panels and chunks.
+CASES = [
+    Case("tokens", (5,), 3),
+    Case("tokens", (1, 1), 1),
+    Case("tokens", (9, 33), 17),
+    Case("tokens", (2, 7, 3, 96), 288),
+    Case("tokens", (1300, 96), 100),
+    Case("tokens", (7, 1537), 49),
+    Case("tokens", (700, 50), 801),
+    Case("merging", (2, 4, 6, 96), 192),
+    Case("merging", (1, 2, 2, 5), 7),
+    Case("embedding", (2, 3, 16, 24), 96, 4),
+    Case("embedding", (1, 1, 6, 4), 5, 2),
+    Case("embedding", (1, 2, 32, 16), 9, 16),
+]
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_native(isa, case, dtype):
+    _native.set_isa(isa)
+    x, weight, bias, dout = case.inputs(dtype)
+    how = {"view": case.view, "patch_size": case.patch}
+    stored, cotangent = stored_as(x, dtype), stored_as(dout, dtype)
+    out = _native.linear_forward(stored, weight, bias, **how)
+    gradients = _native.linear_backward(stored, weight, cotangent, **how)
+    case.check(dtype, [values(a) for a in (out, *gradients)], x, weight, bias, dout)
+
+
+@pytest.mark.parametrize("form", ["none", "tanh"])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_native_gelu(isa, form):
+    _native.set_isa(isa)
+    x, weight, bias, dout = Case("tokens", (50, 24), 70).inputs("float32")
+    weight /= 4
+    z = _native.linear_forward(x, weight, bias)
+    out = _native.linear_forward(x, weight, bias, form)
+    zero = np.zeros_like(bias)
+    exact, rounded = (
+        gelu(z.astype(t), zero.astype(t), dout.astype(t), form)[0] for t in (np.float64, np.float32)
+    )
+    oracle.assert_close("out", out, exact, rounded, "float32")
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_same_bits_for_any_number_of_threads(isa):
+    _native.set_isa(isa)
+    x, weight, bias, dout = Case("tokens", (1500, 96), 200).inputs("float32")
+    results = []
+    for threads in (1, 2, 3, 7):
+        _native.set_num_threads(threads)
+        results.append([_native.linear_forward(x, weight, bias), *_native.linear_backward(x, weight, dout)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_nan_stays_in_its_row():
+    x, weight, bias, dout = Case("tokens", (40, 24), 30).inputs("float32")
+    clean = _native.linear_forward(x, weight, bias)
+    x[11, 3] = np.nan
+    out = _native.linear_forward(x, weight, bias)
+    assert np.isnan(out[11]).all()
+    np.testing.assert_array_equal(np.delete(out, 11, 0), np.delete(clean, 11, 0))
+
+
+class Product(nn.Cell):
+    def __init__(self, case, backend, form=None):
+        super().__init__()
+        self.view, self.backend, self.form = case.view, backend, form
+
+    def construct(self, x, weight, bias):
+        if self.view == "merging":
+            return sk.patch_merging(x, weight, bias, backend=self.backend)
+        if self.view == "embedding":
+            return sk.patch_embedding(x, weight, bias, backend=self.backend)
+        return sk.linear(x, weight, bias, self.form, backend=self.backend)
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("view", ["tokens", "merging", "embedding"])
+def test_in_mindspore(mode, view, dtype):
+    case = {"tokens": CASES[3], "merging": CASES[7], "embedding": CASES[9]}[view]
+    x, weight, bias, dout = case.inputs(dtype)
+    given = weight.reshape(case.outputs, -1, case.patch, case.patch) if case.patch else weight
+    tensors = [Tensor(x).astype(MS[dtype]), Tensor(given), Tensor(bias)]
+    actual = run(Product(case, "cpu"), Tensor(dout).astype(MS[dtype]), *tensors)
+    actual[2] = actual[2].reshape(weight.shape)
+    case.check(dtype, actual, x, weight, bias, dout)
+    if dtype == "float32":
+        reference = run(Product(case, "reference"), Tensor(dout), *tensors)
+        reference[2] = reference[2].reshape(weight.shape)
+        case.check(dtype, reference, x, weight, bias, dout)
+
+
+@pytest.mark.parametrize("form", ["none", "tanh"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gelu_and_its_gradients(mode, backend, form):
+    case = Case("tokens", (2, 9, 24), 40)
+    x, weight, bias, dout = case.inputs("float32")
+    weight /= 4
+    actual = run(Product(case, backend, form), Tensor(dout), *map(Tensor, (x, weight, bias)))
+
+    def formula(x, weight, bias, dout):
+        out, dz, _ = gelu(x @ weight.T, bias, dout, form)
+        return out, *linear(x, weight, bias, dz, "tokens", 0)[1:]
+
+    exact = formula(*(a.astype(np.float64) for a in (x, weight, bias, dout)))
+    plain = formula(x, weight, bias, dout)
+    for name, a, e, p, size in zip(("out", "dx", "dweight", "dbias"), actual, exact, plain, (20, 25, 20, 20)):
+        oracle.assert_close(name, a, e, p, "float32", size)
+
+
+@pytest.mark.parametrize("view", ["tokens", "merging", "embedding"])
+def test_dynamic_batch(mode, view):
+    case = {"tokens": CASES[3], "merging": CASES[7], "embedding": CASES[9]}[view]
+    x, weight, bias, _ = case.inputs("float32")
+    weight = weight.reshape(case.outputs, -1, case.patch, case.patch) if case.patch else weight
+    tensors = [Tensor(x), Tensor(weight), Tensor(bias)]
+    cell = Product(case, "cpu")
+    cell.set_inputs(Tensor(shape=[None, *x.shape[1:]], dtype=ms.float32), *tensors[1:])
+    np.testing.assert_array_equal(cell(*tensors).asnumpy(), Product(case, "cpu")(*tensors).asnumpy())
+    tensors[0] = Tensor(x[:1])
+    np.testing.assert_array_equal(cell(*tensors).asnumpy(), Product(case, "cpu")(*tensors).asnumpy())
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+def test_layer_norm(mode, dtype):
+    class Norm(nn.Cell):
+        def construct(self, y, gamma, beta):
+            return sk.layer_norm(y, gamma, beta, backend="cpu")
+
+    rng = np.random.default_rng(0)
+    y = oracle.round_to(rng.standard_normal((2, 4, 6, 40), np.float32) * 3 + 2, dtype)
+    gamma, beta = (rng.standard_normal(40, np.float32) for _ in range(2))
+    dout = rng.standard_normal(y.shape, np.float32)
+
+    def formula(t):
+        zero, one = np.zeros_like(y, t), np.ones(2, t)
+        out, _, *gradients, _ = layer_norm(
+            zero, *(a.astype(t) for a in (y, gamma, beta)), one, dout.astype(t)
+        )
+        return out, *gradients
+
+    exact, plain = formula(np.float64), formula(np.float32)
+    plain = (plain[0], oracle.round_to(plain[1], dtype), *plain[2:])
+    actual = run(Norm(), Tensor(dout), Tensor(y).astype(MS[dtype]), Tensor(gamma), Tensor(beta))
+    kinds, sizes = ("float32", dtype, "float32", "float32"), (None, None, 28, 28)
+    for name, a, e, p, kind, size in zip(
+        ("out", "dy", "dgamma", "dbeta"), actual, exact, plain, kinds, sizes
+    ):
+        oracle.assert_close(name, a, e, p, kind, size)
+    reference = sk.layer_norm(Tensor(y), Tensor(gamma), Tensor(beta), backend="reference")
+    np.testing.assert_allclose(reference.asnumpy(), exact[0], atol=2e-5)
+
+
+X, W, B = ops.zeros((2, 4, 6, 8), ms.float32), ops.zeros((5, 8), ms.float32), ops.zeros((5,), ms.float32)
+P = ops.zeros((5, 4, 2, 2), ms.float32)
+MERGE = ops.zeros((5, 32), ms.float32)
+BAD = {
+    "x-dtype": (lambda: sk.linear(X.astype(ms.int32), W), TypeError, "x: expected float32, float16"),
+    "weight-dtype": (lambda: sk.linear(X, W.astype(ms.float16)), TypeError, "weight: expected float32"),
+    "weight": (lambda: sk.linear(X, W[:, :7]), ValueError, r"weight: expected shape \(5, 8\).* got \(5, 7\)"),
+    "weight-rank": (lambda: sk.linear(X, B), ValueError, r"weight: expected 2 dimensions \(N, K\)"),
+    "bias": (lambda: sk.linear(X, W, B[:4]), ValueError, r"bias: expected shape \(5,\)"),
+    "bias-dtype": (lambda: sk.linear(X, W, B.astype(ms.float16)), TypeError, "bias: expected float32"),
+    "gelu": (
+        lambda: sk.linear(X, W, B, "erf"),
+        ValueError,
+        "gelu: expected None, 'none' or 'tanh', got 'erf'",
+    ),
+    "empty": (lambda: sk.linear(X[:0], W), ValueError, "x: expected every dimension"),
+    "odd": (
+        lambda: sk.patch_merging(X[:, :3], MERGE),
+        ValueError,
+        "x: expected H and W to be multiples of 2, .* pad",
+    ),
+    "merge": (lambda: sk.patch_merging(X, W), ValueError, r"weight: expected shape \(5, 32\), 4C"),
+    "merge-rank": (lambda: sk.patch_merging(X[0], MERGE), ValueError, "x: expected 4 dimensions"),
+    "patch": (
+        lambda: sk.patch_embedding(X, P[..., :1]),
+        ValueError,
+        "weight: expected shape .* square patches",
+    ),
+    "channels": (
+        lambda: sk.patch_embedding(X, P[:, :3]),
+        ValueError,
+        "x: expected shape .* the channels of weight",
+    ),
+    "size": (
+        lambda: sk.patch_embedding(X[..., :7], P),
+        ValueError,
+        "H and W to be multiples of 2, got 6 x 7",
+    ),
+    "gamma": (lambda: sk.layer_norm(X, B, B), ValueError, r"gamma: expected shape \(8,\)"),
+    "native-weight": (
+        lambda: _native.linear_forward(
+            np.zeros((3, 8), np.float32), np.zeros((5, 7), np.float32), np.zeros(5, np.float32)
+        ),
+        ValueError,
+        r"weight: expected shape \(N, 8\).* got \(5, 7\)",
+    ),
+    "native-view": (
+        lambda: _native.linear_forward(X.asnumpy(), W.asnumpy(), B.asnumpy(), view="rows"),
+        ValueError,
+        "view: expected 'tokens', 'merging' or 'embedding', got 'rows'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    call, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        call()
