@@ -257,4 +257,49 @@ TWIN_TEST(blocks_in_order) {
   }
 }
 
+TWIN_TEST(group_barrier) {
+  // Blocks 0 and 1 fill their halves, past the data cache or not; blocks 2 to 4 read both.
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    LaunchOptions o;
+    o.seed = static_cast<uint64_t>(seed);
+    o.block_dim = 5;
+    o.kernel_type = KernelType::kAivOnly;
+    std::vector<float> out;
+    const auto kernel = [](Tensors t, bool wait) {
+      TPipe pipe;
+      TBuf<TPosition::VECCALC> buffer;
+      pipe.InitBuffer(buffer, 1024);
+      GlobalTensor<float> shared, result;
+      shared.SetGlobalBuffer((__gm__ float*)t.workspace, 128);
+      result.SetGlobalBuffer((__gm__ float*)t.out, 1024);
+      const uint32_t me = static_cast<uint32_t>(GetBlockIdx());
+      GroupBarrier<PipeMode::MTE3_MODE> barrier(t.zeroed, 2, 3);
+      if (me < 2) {
+        Fill(shared[me * 64], 60, float(me + 1));
+        WriteGmByPassDCache((__gm__ float*)t.workspace + me * 64 + 63, 7.f);
+        barrier.Arrive(me);
+      } else {
+        if (wait) barrier.Wait(me - 2);
+        const LocalTensor<float> x = buffer.Get<float>();
+        DataCopy(x, shared, 56);
+        DataCopy(x[64], shared[64], 56);
+        const float last = ReadGmByPassDCache((__gm__ float*)t.workspace + 127);
+        SetFlag<HardEvent::MTE2_V>(0);
+        WaitFlag<HardEvent::MTE2_V>(0);
+        Add(x, x, x[64], 56);
+        PipeBarrier<PIPE_V>();
+        Adds(x, x, last, 56);
+        SetFlag<HardEvent::V_MTE3>(0);
+        WaitFlag<HardEvent::V_MTE3>(0);
+        DataCopy(result[me * 64], x, 56);
+      }
+    };
+    Report r = RunOnce([&](Tensors t) { kernel(t, true); }, o, &out);
+    CHECK(r.ok(), "seed %d: %s", seed, r.errors[0].ToString().c_str());
+    for (int i = 128; i < 320; ++i) CHECK(i % 64 > 55 || out[i] == 10.f, "element %d is %g", i, out[i]);
+    r = RunOnce([&](Tensors t) { kernel(t, false); }, o);
+    CHECK(!r.ok(), "seed %d: nobody waited, nobody complained", seed);
+  }
+}
+
 #endif
