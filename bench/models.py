@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole SwinV2-T: inference and a training step, compiled by `ms.jit`, fused against reference."""
+"""Whole SwinV2-T: inference and a training step, in graph mode, fused against reference."""
 
 import mindspore as ms
 import numpy as np
@@ -8,6 +8,7 @@ from mindspore import Tensor
 from bench.measure import interleave
 from bench.operators import IMPLEMENTATIONS, compare, finish
 from swinv2_model.model import SwinTransformerV2
+from swinv2_model.ranks import graph_mode
 
 IMAGE = 256
 CLASSES = 1000
@@ -51,6 +52,7 @@ def model(window, backend, values, **options):
 
 def inference(window, backend, values, x, **options):
     """() -> [logits]. The position bias depends on parameters only: computed once, as in evaluation."""
+    graph_mode()
     built = model(window, backend, values, **options).set_train(False)
     tables = tuple(Tensor(table.asnumpy()) for table in built.bias_tables())
     x = Tensor(x)
@@ -67,6 +69,7 @@ def training_step(window, backend, values, x, y, **options):
     from swinv2_model.training.optimizer import AdamW
     from swinv2_model.training.step import TrainStep
 
+    graph_mode()
     built = model(window, backend, values, **options)
     optimizer = AdamW(built.trainable_params(), weight_decay=WEIGHT_DECAY)
     step = TrainStep(built, optimizer)

@@ -334,6 +334,7 @@ def _run_digits(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    group.graph_mode()
     rank, count = group.start(args.device_target, args.device_id)
     model, config, preprocess = load_model(args)
     classes = 0 if model.head is None else model.head.weight.shape[0]

@@ -58,9 +58,12 @@ def watch(model: nn.Cell, x: np.ndarray) -> tuple[np.ndarray, list[Seen]]:
     for stage, layer in enumerate(model.layers):
         attention = layer.blocks[0].attn
         handles.append(attention.window_attention.register_forward_pre_hook(remember(stage, attention)))
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # graphs have no hooks
     try:
         logits = model.set_train(False)(ms.Tensor(x[None])).asnumpy()[0]
     finally:
+        ms.set_context(mode=mode)
         for handle in handles:
             handle.remove()
     return logits, seen

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import sys
 
 import pytest
 
@@ -12,11 +13,19 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _in_pynative_mode():
+    """Commands run in this process choose graph mode."""
+    yield
+    if "mindspore" in sys.modules:
+        import mindspore as ms
+
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
 @pytest.fixture(params=["pynative", "graph"])
 def mode(request):
     import mindspore as ms
 
-    before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
-    yield request.param
-    ms.set_context(mode=before)
+    return request.param

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from swinv2_model import registry
+from swinv2_model import ranks, registry
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.randomness import drop_path_factors, permutation
 from swinv2_model.training import digits
@@ -141,6 +141,7 @@ class Trainer:
 
 
 def main(argv, prog):
+    ranks.graph_mode()
     train(parse(argv, prog), Console(highlight=False))
 
 
