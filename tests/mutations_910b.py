@@ -71,6 +71,12 @@ MUTATIONS = {
         "BrcbRepeatParams(1, 8));\n    PipeBarrier<PIPE_V>();\n",
         "BrcbRepeatParams(1, 8));\n",
     ),
+    "bias-of-other-heads-overwritten": (
+        "      if (task >= 0) bias_ready.Release();\n      bias_ready.Acquire();\n",
+        "",
+    ),
+    "bias-read-before-fetched": ("      bias_ready.Await();\n", ""),
+    "bias-of-the-first-heads-kept": ("index / this->windows != task / this->windows)", "false)"),
     # memory
     "too-few-units-in-the-workspace": ("unit.index % kUnitsInFlight", "unit.index % 2"),
     "weights-over-scores": (
@@ -121,8 +127,8 @@ MUTATIONS = {
         "out_gm[run.first * channels], o[",
     ),
     "output-rows": ("o[i * kSide],", "o[0],"),
-    "bias-of-the-first-head": ("bias_gm[(head * n + unit.first) * row]", "bias_gm[unit.first * row]"),
-    "bias-of-the-first-tile": ("bias_gm[(head * n + unit.first) * row]", "bias_gm[head * n * row]"),
+    "bias-of-the-first-head": ("windows * g + head) * n + first;", "windows * g) * n + first;"),
+    "bias-of-the-first-tile": ("windows * g + head) * n + first;", "windows * g + head) * n;"),
     "stats-of-the-first-head": ("window.head + unit.head) * padded", "window.head) * padded"),
     "mask-of-the-first-chunk": ("mask[region * t.pitch + chunk * kLanes]", "mask[region * t.pitch]"),
     "mask-region": (

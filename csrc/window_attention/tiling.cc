@@ -40,10 +40,11 @@ int64_t ub_bytes(const WindowAttentionTiling910& t) {
   const int64_t scores = int64_t{t.tile_blocks} * s.n1 * 1024;
   const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 1) * t.tile_blocks * 1024);
   return scores + folds + t.weight_slots * scores / 2 + t.panel_slots * t.panel_rows * 64  // weights, panels
-         + s.n1 * (1024 + 256 + 256)                                              // key and query scales, lse
+         + s.n1 * (t.norm_units * 1024 + (t.norm_units > 1 ? t.norm_units * 512 : 256) +
+                   256)                                                           // key scales, norms, lse
          + t.tile_blocks * (2 * 256 + s.d1 * kFractal)                            // maxima, outputs
          + 2 * t.stage_tokens * s.token_bytes() + t.stage_tokens * s.g * s.d * 2  // staging in and out
-         + 1024 + 1024 + 2 * 256 +
+         + 1024 + 1024 + 256 +
          std::max<int64_t>(s.g * s.d * 2, kFractal);  // identity, mask, constants, zeros
 }
 
@@ -71,6 +72,7 @@ void cut_bias(WindowAttentionTiling910& t) {
 // Two slots of panels and weights before one, then the largest tile, then long staging.
 bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
   const Sizes s(t);
+  t.norm_units = std::min<int64_t>(s.n1 <= 4 ? 4 : s.n1 <= 9 ? 2 : 1, s.g * t.strip);
   const int64_t chunk = std::min(kOperandBytes / (s.d1 * kFractal), kOnesBytes / kFractal);
   for (int32_t slots = 3; slots >= 0; --slots)
     for (int32_t target : {4, 3, 2, 1}) {
@@ -184,7 +186,8 @@ MemoryUse memory_use(const WindowAttentionTiling910& t) {
   const int64_t keys = int64_t{t.key_blocks} * s.d1 * kFractal;
   return {ub_bytes(t), l1_bytes(t, t.qkv_slots), keys + int64_t{t.tile_blocks} * t.key_blocks * kFractal,
           t.tile_blocks * s.d1 * kFractal + keys + t.key_blocks * kFractal,
-          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 1) * t.tile_blocks * 1024 + 2 * s.n1 * 1024};
+          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 1) * t.tile_blocks * 1024 +
+              2 * t.norm_units * s.n1 * 1024};
 }
 
 Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
@@ -242,15 +245,15 @@ std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling91
   {                        \
     #name, double(t.name)  \
   }
-  return {SWINV2_FIELD(batch),       SWINV2_FIELD(height),       SWINV2_FIELD(width),
-          SWINV2_FIELD(window_h),    SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
-          SWINV2_FIELD(shift_w),     SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
-          SWINV2_FIELD(heads),       SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
-          SWINV2_FIELD(mask_value),  SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
-          SWINV2_FIELD(strip),       SWINV2_FIELD(tasks),        SWINV2_FIELD(cores),
-          SWINV2_FIELD(classes),     SWINV2_FIELD(panel_rows),   SWINV2_FIELD(tile_blocks),
-          SWINV2_FIELD(key_blocks),  SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots),
-          SWINV2_FIELD(panel_slots), SWINV2_FIELD(qkv_slots)};
+  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),      SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),    SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),     SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
+          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),      SWINV2_FIELD(head_group),
+          SWINV2_FIELD(strip),        SWINV2_FIELD(tasks),       SWINV2_FIELD(cores),
+          SWINV2_FIELD(classes),      SWINV2_FIELD(panel_rows),  SWINV2_FIELD(norm_units),
+          SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),  SWINV2_FIELD(stage_tokens),
+          SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots), SWINV2_FIELD(qkv_slots)};
 #undef SWINV2_FIELD
 }
 

@@ -39,6 +39,7 @@ struct WindowAttentionTiling910 {
   // Tiles.
   int32_t classes;
   int32_t panel_rows;
+  int32_t norm_units;  // units whose q and k are measured together
   int32_t tile_blocks;
   int32_t key_blocks;
   // Buffers.
@@ -48,7 +49,7 @@ struct WindowAttentionTiling910 {
   int32_t qkv_slots;     // tasks whose q, k, v L1 holds
 };
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910>::value, "travels as bytes");
-static_assert(sizeof(WindowAttentionTiling910) == 26 * 4, "no padding: host and device agree");
+static_assert(sizeof(WindowAttentionTiling910) == 27 * 4, "no padding: host and device agree");
 
 constexpr float kForbidden = -1e30f;  // added to a logit; -Inf would make NaN of two of them
 

@@ -20,7 +20,7 @@ int64_t divide_up(int64_t a, int64_t b) {
 // Buffers as the kernel's constructors make them.
 int64_t ub_bytes(const WindowAttentionTiling910B& t) {
   const int64_t scores = int64_t{t.tile_rows} * t.pitch * 4, rows = divide_up(t.tile_rows, 64) * 64;
-  return 2 * t.score_slots * scores +
+  return (t.score_slots + (t.bias_resident ? t.head_group : t.score_slots)) * scores +
          int64_t{t.tile_rows} * t.blocks * 32 * kWeightParts             // scores and bias, weights
          + t.tile_rows * (256 + 2 * 32) + 4 * rows * 4                   // folds, copies of rows; per row
          + (t.head_group + 4) * int64_t{t.pitch} * 4                     // key scales, mask
@@ -45,7 +45,8 @@ bool cut(WindowAttentionTiling910B& t, const ChipLimits& chip) {
   t.qkv_slots = units == 1 ? 4 : 2;
   if (l1_bytes(t) > chip.l1) return false;
   for (t.score_slots = 2; t.score_slots > 0; --t.score_slots)
-    if (ub_bytes(t) <= chip.ub) return true;
+    for (t.bias_resident = t.tiles == 1 && t.pitch == 64; t.bias_resident >= 0; --t.bias_resident)
+      if (ub_bytes(t) <= chip.ub) return true;
   return false;
 }
 
@@ -136,13 +137,15 @@ std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling91
   {                        \
     #name, double(t.name)  \
   }
-  return {
-      SWINV2_FIELD(batch),      SWINV2_FIELD(height),     SWINV2_FIELD(width),       SWINV2_FIELD(window_h),
-      SWINV2_FIELD(window_w),   SWINV2_FIELD(shift_h),    SWINV2_FIELD(shift_w),     SWINV2_FIELD(valid_h),
-      SWINV2_FIELD(valid_w),    SWINV2_FIELD(heads),      SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
-      SWINV2_FIELD(bfloat16),   SWINV2_FIELD(mask_value), SWINV2_FIELD(blocks),      SWINV2_FIELD(head_group),
-      SWINV2_FIELD(tasks),      SWINV2_FIELD(cores),      SWINV2_FIELD(tile_rows),   SWINV2_FIELD(tiles),
-      SWINV2_FIELD(key_blocks), SWINV2_FIELD(pitch),      SWINV2_FIELD(score_slots), SWINV2_FIELD(qkv_slots)};
+  return {SWINV2_FIELD(batch),      SWINV2_FIELD(height),      SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),   SWINV2_FIELD(window_w),    SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),    SWINV2_FIELD(valid_h),     SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),      SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
+          SWINV2_FIELD(bfloat16),   SWINV2_FIELD(mask_value),  SWINV2_FIELD(blocks),
+          SWINV2_FIELD(head_group), SWINV2_FIELD(tasks),       SWINV2_FIELD(cores),
+          SWINV2_FIELD(tile_rows),  SWINV2_FIELD(tiles),       SWINV2_FIELD(key_blocks),
+          SWINV2_FIELD(pitch),      SWINV2_FIELD(score_slots), SWINV2_FIELD(bias_resident),
+          SWINV2_FIELD(qkv_slots)};
 #undef SWINV2_FIELD
 }
 

@@ -39,12 +39,13 @@ struct WindowAttentionTiling910B {
   int32_t tiles;       // of a window
   int32_t key_blocks;  // of a product
   // Buffers.
-  int32_t pitch;        // floats of a row of scores in UB: a multiple of 64
-  int32_t score_slots;  // scores and bias in UB
-  int32_t qkv_slots;    // tasks whose q, k, v L1 holds
+  int32_t pitch;          // floats of a row of scores in UB: a multiple of 64
+  int32_t score_slots;    // scores and bias in UB
+  int32_t bias_resident;  // the bias of all heads of a task stays in UB
+  int32_t qkv_slots;      // tasks whose q, k, v L1 holds
 };
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910B>::value, "travels as bytes");
-static_assert(sizeof(WindowAttentionTiling910B) == 24 * 4, "no padding: host and device agree");
+static_assert(sizeof(WindowAttentionTiling910B) == 25 * 4, "no padding: host and device agree");
 
 constexpr int32_t kNormTokens = 64;  // of which an AIV measures q or k at a time
 constexpr int32_t kUnitsInFlight = 4;

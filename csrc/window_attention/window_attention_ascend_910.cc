@@ -75,8 +75,8 @@ class WindowAttentionForward910 {
     folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 1) * t.tile_blocks * kFractal));
     weights = Buffer<half>(pipe, weights_buffer, t.weight_slots * tile);
     panel = Buffer<float>(pipe, panel_buffer, t.panel_slots * t.panel_rows * kSide);
-    key_scale = Buffer<float>(pipe, key_scale_buffer, n1 * kFractal);
-    query_scale = Buffer<float>(pipe, query_scale_buffer, n1 * kLanes);
+    key_scale = Buffer<float>(pipe, key_scale_buffer, t.norm_units * n1 * kFractal);
+    norms = Buffer<float>(pipe, norms_buffer, (t.norm_units > 1 ? 2 * t.norm_units : 1) * n1 * kLanes);
     lse = Buffer<float>(pipe, lse_buffer, n1 * kLanes);
     maxima = Buffer<float>(pipe, maxima_buffer, 2 * t.tile_blocks * kLanes);
     outputs = Buffer<half>(pipe, outputs_buffer, t.tile_blocks * d1 * kFractal);
@@ -85,7 +85,6 @@ class WindowAttentionForward910 {
     identity = Buffer<float>(pipe, identity_buffer, kFractal);
     mask = Buffer<float>(pipe, mask_buffer, 4 * kLanes);
     one = Buffer<float>(pipe, one_buffer, kLanes);
-    head_scale = Buffer<float>(pipe, head_scale_buffer, kLanes);
     zeros = Buffer<half>(pipe, zeros_buffer, Max(g * d, kFractal));
 
     l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, t.qkv_slots * units * 3 * d1 * n1 * kFractal);
@@ -97,7 +96,7 @@ class WindowAttentionForward910 {
     b_ones = Buffer<half>(pipe, b_ones_buffer, t.key_blocks * kFractal);
     c_scores = Buffer<float>(pipe, c_scores_buffer, 2 * tile);
     c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 1) * t.tile_blocks * kFractal);
-    c_gram = Buffer<float>(pipe, c_gram_buffer, 2 * n1 * kFractal);
+    c_gram = Buffer<float>(pipe, c_gram_buffer, 2 * t.norm_units * n1 * kFractal);
   }
 
   __aicore__ inline void Run() {
@@ -293,22 +292,22 @@ class WindowAttentionForward910 {
     laid[qkv_slot].Await();
     Tile tile = TileAt(0, 0), before = tile;
     bool any_before = false;
-    Measure(tile);
+    Measure(0);
     Score(tile);
-    Normalise(tile);
+    Normalise(0);
     for (;;) {
       const int32_t unit = UnitOf(tile);
       const bool last = tile.closes_unit && unit + 1 == units;
       Tile next = tile;
       if (!last) {
         next = NextTile(tile);
-        if (tile.closes_unit) Measure(next);
+        if (tile.closes_unit && (unit + 1) % t.norm_units == 0) Measure(unit + 1);
         Score(next);
       }
       Softmax(tile, index);
       if (any_before) Output(before);
       Weigh(tile);
-      if (tile.closes_unit && !last) Normalise(next);
+      if (tile.closes_unit && !last && (unit + 1) % t.norm_units == 0) Normalise(unit + 1);
       if (tile.closes_unit && ahead) Feed((unit + 1) * chunks / units);
       before = tile;
       any_before = true;
@@ -341,18 +340,20 @@ class WindowAttentionForward910 {
     return tile;
   }
 
-  // |x|^2 of q and k: the diagonals of x x^T, block by block.
-  __aicore__ inline void Measure(const Tile& tile) {
+  // |x|^2 of q and k of the units from `first` on: the diagonals of x x^T, block by block.
+  __aicore__ inline void Measure(int32_t first) {
     if (!t.cosine) return;
+    const int32_t count = Measured(first);
     c_gram_ready.Acquire();
-    for (int32_t part = kQ; part <= kK; ++part)
+    for (int32_t at = 0; at < 2 * count; ++at) {
+      const LocalTensor<half> all = InL1(TileAt(first + at % count, 0), at < count ? kQ : kK);
       for (int32_t j = 0; j < n1; j += t.key_blocks) {
         const int32_t blocks = Min(t.key_blocks, n1 - j);
         gram_operands.Acquire();
         score_operands.Acquire();
         weigh_operands.Acquire();
         for (int32_t i = 0; i < blocks; ++i) {
-          const LocalTensor<half> x = InL1(tile, part)[(j + i) * kFractal];
+          const LocalTensor<half> x = all[(j + i) * kFractal];
           const LoadData2DParams row(0, d1, n1, 0, 0, false, 0);
           LoadData(a_keys[i * d1 * kFractal], x, row);
           LoadData(b_values[i * d1 * kFractal], x, row);
@@ -360,40 +361,48 @@ class WindowAttentionForward910 {
         gram_operands.Publish();
         gram_operands.Await();
         for (int32_t i = 0; i < blocks; ++i)
-          Multiply(c_gram[(part * n1 + j + i) * kFractal], a_keys[i * d1 * kFractal],
+          Multiply(c_gram[(at * n1 + j + i) * kFractal], a_keys[i * d1 * kFractal],
                    b_values[i * d1 * kFractal], kSide, kSide, d, true);
         gram_operands.Release();
         score_operands.Release();
         weigh_operands.Release();
       }
+    }
     c_gram_ready.Publish();
   }
+  __aicore__ inline int32_t Measured(int32_t first) const { return Min(t.norm_units, units - first); }
 
-  // query_scale = scale / |q|, key_scale = 1 / |k|.
-  __aicore__ inline void Normalise(const Tile& tile) {
-    scale = scale_gm.GetValue(task.head + tile.head);
+  // norms = scale / max(|q|, 1e-12), key_scale = 1 / max(|k|, 1e-12), of the units from `first` on.
+  __aicore__ inline void Normalise(int32_t first) {
     if (!t.cosine) return;
+    const int32_t count = Measured(first), blocks = count * n1;
+    const LocalTensor<float> keys = t.norm_units > 1 ? norms[blocks * kLanes] : scores;
     c_gram_ready.Await();
-    Duplicate(head_scale, scale, kLanes);
-    InverseNorms(query_scale, kQ, head_scale);
-    InverseNorms(scores, kK, one);
-    SpreadToRows(key_scale, scores);
+    InverseNorms(norms, 0, blocks);
+    InverseNorms(keys, blocks, blocks);
     c_gram_ready.Release();
+    for (int32_t i = 0; i < count; ++i)
+      Muls(norms[i * n1 * kLanes], norms[i * n1 * kLanes], ScaleOf(first + i), n1 * kLanes);
+    SpreadToRows(key_scale, keys, blocks);
   }
 
-  // to (blocks, 64) = factor / max(|x|, 1e-12)
-  __aicore__ inline void InverseNorms(const LocalTensor<float>& to, int32_t part,
-                                      const LocalTensor<float>& factor) {
-    FromCube(scores, c_gram[part * n1 * kFractal], n1);
+  // to (blocks, 64) = 1 / max(|x|, 1e-12) of the gram blocks from `first` on; to may be scores.
+  __aicore__ inline void InverseNorms(const LocalTensor<float>& to, int32_t first, int32_t blocks) {
+    const int32_t room = t.tile_blocks * n1;
+    for (int32_t at = 0; at < blocks; at += room) {
+      const int32_t some = Min(room, blocks - at);
+      FromCube(scores, c_gram[(first + at) * kFractal], some);
+      PipeBarrier<PIPE_V>();
+      Diagonal(to[at * kLanes], scores, some);
+    }
+    Adds(to, to, kTiny, blocks * kLanes);
     PipeBarrier<PIPE_V>();
-    Diagonal(to, scores, n1);
-    Adds(to, to, kTiny, n1 * kLanes);
+    Sqrt(to, to, blocks * kLanes);
     PipeBarrier<PIPE_V>();
-    Sqrt(to, to, n1 * kLanes);
-    PipeBarrier<PIPE_V>();
-    Div(to, factor, to, kLanes, n1, BinaryRepeatParams(1, 1, 1, 8, 0, 8));
+    Div(to, one, to, kLanes, blocks, BinaryRepeatParams(1, 1, 1, 8, 0, 8));
     PipeBarrier<PIPE_V>();
   }
+  __aicore__ inline float ScaleOf(int32_t unit) { return scale_gm.GetValue(task.head + unit / t.strip); }
 
   // s^T = k q^T
   __aicore__ inline void Score(const Tile& tile) {
@@ -439,15 +448,17 @@ class WindowAttentionForward910 {
     c_scores_ready[slot].Release();
     PipeBarrier<PIPE_V>();
 
+    const int32_t measured = UnitOf(tile) % t.norm_units * n1;
     if (!t.cosine) {
-      Muls(scores, scores, scale, all);
+      Muls(scores, scores, ScaleOf(UnitOf(tile)), all);
       PipeBarrier<PIPE_V>();
     } else {
-      for (int32_t i = 0; i < tile.blocks; ++i) Mul(scores[i * block], scores[i * block], key_scale, block);
+      for (int32_t i = 0; i < tile.blocks; ++i)
+        Mul(scores[i * block], scores[i * block], key_scale[measured * kFractal], block);
       PipeBarrier<PIPE_V>();
       for (int32_t i = 0; i < tile.blocks; ++i)
-        Mul(scores[i * block], scores[i * block], query_scale[(tile.first + i * t.classes) * kLanes], kLanes,
-            n1 * 4, by_query);
+        Mul(scores[i * block], scores[i * block], norms[(measured + tile.first + i * t.classes) * kLanes],
+            kLanes, n1 * 4, by_query);
       PipeBarrier<PIPE_V>();
     }
     for (int32_t i = 0; i < tile.blocks; ++i) {
@@ -592,9 +603,8 @@ class WindowAttentionForward910 {
     Diagonal(work, work, tile.blocks);
     Ln(work, work, tile.blocks * kLanes);
     PipeBarrier<PIPE_V>();
-    for (int32_t i = 0; i < tile.blocks; ++i)
-      Add(lse[(tile.first + i * t.classes) * kLanes], work[i * kLanes],
-          maxima[(slot * t.tile_blocks + i) * kLanes], kLanes);
+    Add(lse[tile.first * kLanes], work, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
+        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 8, 8));
     PipeBarrier<PIPE_V>();
 
     const LocalTensor<half> to = InL1(tile, kQ);
@@ -730,7 +740,8 @@ class WindowAttentionForward910 {
   // to (keys, 16 equal lanes) = x (blocks, 64). There is no broadcast of an element on this chip: transposing
   // sixteen copies of eight floats, taken as 16-bit halves, gives blocks of low and of high halves in turn,
   // to be merged.
-  __aicore__ inline void SpreadToRows(const LocalTensor<float>& to, const LocalTensor<float>& x) {
+  __aicore__ inline void SpreadToRows(const LocalTensor<float>& to, const LocalTensor<float>& x,
+                                      int32_t blocks) {
     const LocalTensor<int16_t> from = x.ReinterpretCast<int16_t>(), rows16 = to.ReinterpretCast<int16_t>();
     for (int32_t eight = 0; eight < 2; ++eight) {
       LocalTensor<int16_t> sources[16], targets[16];
@@ -738,15 +749,15 @@ class WindowAttentionForward910 {
         sources[i] = from[eight * kSide];
         targets[i] = rows16[(eight * 16 + i) * kSide];
       }
-      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, n1, 32, 8));
+      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, blocks, 32, 8));
     }
     PipeBarrier<PIPE_V>();
     uint64_t high[2] = {0xaaaaaaaaaaaaaaaa, 0xaaaaaaaaaaaaaaaa},
              low[2] = {0x5555555555555555, 0x5555555555555555};
     const BinaryRepeatParams every_other(2, 2, 2, 16, 16, 16);
-    Or(rows16, rows16[kSide], rows16[kSide], high, 2 * n1, every_other);
+    Or(rows16, rows16[kSide], rows16[kSide], high, 2 * blocks, every_other);
     PipeBarrier<PIPE_V>();
-    Or(rows16[kSide], rows16, rows16, low, 2 * n1, every_other);
+    Or(rows16[kSide], rows16, rows16, low, 2 * blocks, every_other);
     PipeBarrier<PIPE_V>();
   }
 
@@ -754,7 +765,6 @@ class WindowAttentionForward910 {
 
   const WindowAttentionTiling910 t;
   int32_t n, n1, d, d1, g, units, width, channels, rows, cols, chunks, first_task, last_task;
-  float scale = 0;
   Task task, coming;
   int32_t qkv_slot = 0, coming_slot = 0, panel_slot = 0;
   int32_t chunks_fetched = 0, chunks_laid = 0, stage_fetched = 0, stage_laid = 0, panels_fetched = 0;
@@ -774,8 +784,8 @@ class WindowAttentionForward910 {
   GlobalTensor<half> qkv_gm, out_gm;
   GlobalTensor<float> panels_gm, scale_gm, stats_gm;
   TBuf<TPosition::VECCALC> scores_buffer, folds_buffer, weights_buffer, panel_buffer, key_scale_buffer,
-      query_scale_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
-      identity_buffer, mask_buffer, one_buffer, head_scale_buffer, zeros_buffer;
+      norms_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
+      identity_buffer, mask_buffer, one_buffer, zeros_buffer;
   TBuf<TPosition::A1> l1_qkv_buffer, l1_weights_buffer;
   TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer;
   TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_ones_buffer;
@@ -784,12 +794,12 @@ class WindowAttentionForward910 {
   LocalTensor<float> scores, folds;       // (tile blocks, keys, 16)
   LocalTensor<half> weights, l1_weights;  // (tile blocks, keys, 16)
   LocalTensor<float> panel;               // (panel rows, 16)
-  LocalTensor<float> key_scale;           // (keys, 16 equal lanes)
-  LocalTensor<float> query_scale, lse;    // (blocks, 64)
+  LocalTensor<float> key_scale;           // (units, keys, 16 equal lanes)
+  LocalTensor<float> norms, lse;          // ([q|k], units, blocks, 64): q alone of one unit; (blocks, 64)
   LocalTensor<float> maxima;              // (2, tile blocks, 64)
   LocalTensor<half> outputs;              // (d/16, tile blocks, 16, 16)
   LocalTensor<half> stage, out_stage;     // (tokens, [q|k|v], group, d), (tokens, group, d)
-  LocalTensor<float> identity, mask, one, head_scale;
+  LocalTensor<float> identity, mask, one;
   LocalTensor<half> zeros;
   LocalTensor<half> l1_qkv;             // (slots, strip, [q|k|v], group, d/16, tokens, 16); o replaces q
   LocalTensor<half> a_keys, a_weights;  // Zz

@@ -342,7 +342,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     stats_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(stats));
     const int32_t tile = t.tile_rows * t.pitch, rows = DivideUp(t.tile_rows, kLanes) * kLanes;
     scores = Buffer<float>(pipe, scores_buffer, t.score_slots * tile);
-    bias_rows = Buffer<float>(pipe, bias_buffer, t.score_slots * tile);
+    bias_rows = Buffer<float>(pipe, bias_buffer, (t.bias_resident ? g : t.score_slots) * tile);
     weights = Buffer<T>(pipe, weights_buffer, kWeightParts * t.tile_rows * row);
     folds = Buffer<float>(pipe, folds_buffer, t.tile_rows * kLanes);
     eighths = Buffer<float>(pipe, eighths_buffer, t.tile_rows * 8);
@@ -383,7 +383,8 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   // Lanes beyond N and rows beyond a tile's are computed on like others.
   __aicore__ inline void Open() {
     Duplicate(scores, 0.f, t.score_slots * t.tile_rows * t.pitch);
-    Duplicate(bias_rows, 0.f, t.score_slots * t.tile_rows * t.pitch);
+    Duplicate(bias_rows, 0.f, (t.bias_resident ? g : t.score_slots) * t.tile_rows * t.pitch);
+    if (t.bias_resident) Duplicate(folds, 0.f, t.tile_rows * kLanes);
     Duplicate(eighths, 1.f, t.tile_rows * 8);
     const int32_t rows = DivideUp(t.tile_rows, kLanes) * kLanes;
     Duplicate(query_scale, 1.f, rows);
@@ -398,12 +399,15 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     PipeBarrier<PIPE_ALL>();
     for (int32_t slot = 0; slot < t.score_slots; ++slot) scores_ready[slot].Open();
     staged.Open();
+    bias_ready.Open();
     weights_ready.Open();
     lse_ready.Open();
   }
   __aicore__ inline void Close() {
     for (int32_t slot = 0; slot < t.score_slots; ++slot) scores_ready[slot].Close();
     staged.Close();
+    if (t.bias_resident && task >= 0) bias_ready.Release();
+    bias_ready.Close();
     weights_ready.Close();
     lse_ready.Close();
   }
@@ -416,12 +420,19 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     if (2 * step + side >= units) return;
     const Unit unit = this->UnitAt(2 * step + side);
     const int32_t slot = SlotOf(step), tile = t.tile_rows * t.pitch;
-    const int64_t head = unit.task / this->windows * g + unit.head;
-    const DataCopyParams lines(unit.rows, row * 4 / kBlockBytes, 0, (t.pitch - row) * 4 / kBlockBytes);
     scores_ready[slot].Acquire();
-    DataCopy(scores[slot * tile], scores_gm[this->InWorkspace(unit)], lines);
-    DataCopy(bias_rows[slot * tile], bias_gm[(head * n + unit.first) * row], lines);
+    DataCopy(scores[slot * tile], scores_gm[this->InWorkspace(unit)], Lines(unit.rows));
+    if (!t.bias_resident) FetchBias(bias_rows[slot * tile], unit.task, unit.head, unit.first, unit.rows);
     scores_ready[slot].Publish();
+  }
+
+  __aicore__ inline DataCopyParams Lines(int32_t rows) const {
+    return DataCopyParams(rows, row * 4 / kBlockBytes, 0, (t.pitch - row) * 4 / kBlockBytes);
+  }
+  __aicore__ inline void FetchBias(const LocalTensor<float>& to, int32_t of_task, int32_t head, int32_t first,
+                                   int32_t rows) const {
+    const int64_t at = static_cast<int64_t>(of_task / this->windows * g + head) * n + first;
+    DataCopy(to, bias_gm[at * row], Lines(rows));
   }
 
   // p = exp(s - max) / sum, s = scale q^ . k^ + bias + mask
@@ -429,7 +440,9 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     if (unit.task != task) Enter(unit.task);
     const int32_t slot = SlotOf(unit.index / 2), rows = unit.rows, tile = t.tile_rows * t.pitch;
     const float scale = scale_gm.GetValue(window.head + unit.head);
-    const LocalTensor<float> s = scores[slot * tile], bias = bias_rows[slot * tile];
+    const LocalTensor<float> s = scores[slot * tile],
+                             bias = bias_rows[(t.bias_resident ? unit.head : slot) * tile],
+                             scratch = t.bias_resident ? folds : bias;
     if (t.cosine) {
       MeasureKeys(unit.head);
       Measure(query_scale, kQ, unit.head, unit.first, unit.first + rows);
@@ -471,11 +484,11 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     Part(0, s, rows);
     PipeBarrier<PIPE_V>();
     for (int32_t i = 0; i < chunks; ++i)
-      Cast(bias[i * kLanes], weights[i * kLanes], RoundMode::CAST_NONE, Lanes(i), rows,
+      Cast(scratch[i * kLanes], weights[i * kLanes], RoundMode::CAST_NONE, Lanes(i), rows,
            UnaryRepeatParams(1, 1, t.pitch / 8, kWeightParts * t.blocks));
     PipeBarrier<PIPE_V>();
     for (int32_t i = 0; i < chunks; ++i)
-      Sub(s[i * kLanes], s[i * kLanes], bias[i * kLanes], Lanes(i), rows, Rows(1, t.pitch / 8));
+      Sub(s[i * kLanes], s[i * kLanes], scratch[i * kLanes], Lanes(i), rows, Rows(1, t.pitch / 8));
     PipeBarrier<PIPE_V>();
     Part(1, s, rows);
     scores_ready[slot].Release();
@@ -501,8 +514,16 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     return BinaryRepeatParams(1, 1, block, pitch, pitch, repeat);
   }
 
-  // A task's window: which keys are no keys, which see which.
+  // A task's window: which keys are no keys, which see which; the bias of its heads, if they are others.
   __aicore__ inline void Enter(int32_t index) {
+    if (t.bias_resident && (task < 0 || index / this->windows != task / this->windows)) {
+      if (task >= 0) bias_ready.Release();
+      bias_ready.Acquire();
+      for (int32_t head = 0; head < g; ++head)
+        FetchBias(bias_rows[head * t.tile_rows * t.pitch], index, head, 0, n);
+      bias_ready.Publish();
+      bias_ready.Await();
+    }
     task = index;
     window = this->WindowOf(index);
     keys_measured = 0;
@@ -682,7 +703,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     }
   }
 
-  const Mte2ToVector scores_ready[2] = {{0}, {1}}, staged = {2};
+  const Mte2ToVector scores_ready[2] = {{0}, {1}}, staged = {2}, bias_ready = {4};
   const VectorToMte3 weights_ready = {0}, lse_ready = {1};
 
   int32_t side, chunks, task = -1;
@@ -692,9 +713,9 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   TBuf<TPosition::VECCALC> scores_buffer, bias_buffer, weights_buffer, folds_buffer, eighths_buffer,
       copies_buffer, query_scale_buffer, maxima_buffer, sums_buffer, lse_buffer, key_scale_buffer,
       mask_buffer, stage_buffer, squares_buffer, halves_buffer, quarters_buffer, one_buffer, zeros_buffer;
-  LocalTensor<float> scores, bias_rows;               // (slots, rows, pitch)
-  LocalTensor<T> weights;                             // (rows, parts, keys)
-  LocalTensor<float> folds, eighths, copies;          // (rows, 64), (rows, 8), (rows, 8)
+  LocalTensor<float> scores, bias_rows;       // (slots, rows, pitch); a resident bias (group, rows, pitch)
+  LocalTensor<T> weights;                     // (rows, parts, keys)
+  LocalTensor<float> folds, eighths, copies;  // (rows, 64), (rows, 8), (rows, 8)
   LocalTensor<float> query_scale, maxima, sums, lse;  // (rows)
   LocalTensor<float> key_scale, mask;                 // (group, pitch), (regions, pitch)
   LocalTensor<T> stage, zeros;                        // (tokens, d), (group, d)

@@ -294,4 +294,24 @@ TWIN_TEST(data_copy_pad) {
   CHECK(r.Tensor("in")->bytes_read == 60, "only what was asked for is read");
 }
 
+TWIN_TEST(transpose_of_images) {
+  constexpr int n = 2, c = 3, pixels = 8;
+  const std::vector<float> in = Ramp(n * c * pixels);
+  const auto there = OnVector(in, n * c * pixels, [] {
+    const LocalTensor<uint8_t> scratch(TPosition::VECCALC, 65536, 8192);
+    const TransposeParamsExt params(n, c, 2, 4, TransposeType::TRANSPOSE_NCHW2NHWC);
+    Transpose(Ub(32768, n * c * pixels), Ub(0, n * c * pixels), scratch, params);
+  });
+  const auto back = OnVector(there, n * c * pixels, [] {
+    const LocalTensor<uint8_t> scratch(TPosition::VECCALC, 65536, 8192);
+    const TransposeParamsExt params(n, c, 2, 4, TransposeType::TRANSPOSE_NHWC2NCHW);
+    Transpose(Ub(32768, n * c * pixels), Ub(0, n * c * pixels), scratch, params);
+  });
+  for (int i = 0; i < n * c * pixels; ++i) {
+    const int image = i / (c * pixels), pixel = i / c % pixels, channel = i % c;
+    CHECK(there[i] == (image * c + channel) * pixels + pixel, "element %d is %g", i, there[i]);
+    CHECK(back[i] == in[i], "element %d came back as %g", i, back[i]);
+  }
+}
+
 #endif

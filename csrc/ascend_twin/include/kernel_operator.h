@@ -4,6 +4,7 @@
 
 #include "ascend_twin/cube.h"
 #include "ascend_twin/data_copy.h"
+#include "ascend_twin/fill.h"
 #include "ascend_twin/launch.h"
 #include "ascend_twin/queue.h"
 #include "ascend_twin/sync.h"

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks shared by the files of the cube unit.
+// What is shared by the files of the cube unit.
 #pragma once
 
+#include <cstring>
 #include <string>
 
 #include "ascend_twin/copy_ops.h"
+#include "ascend_twin/half.h"
 
 namespace ascend_twin {
 
@@ -12,6 +14,28 @@ constexpr uint32_t kFractal = 512;  // bytes, in L0A, L0B and L1
 
 inline std::string N(int64_t v) {
   return std::to_string(v);
+}
+
+inline float Load(const uint8_t* p, DType type) {
+  switch (type) {
+    case DType::kHalf: {
+      uint16_t h;
+      std::memcpy(&h, p, 2);
+      return HalfBitsToFloat(h);
+    }
+    case DType::kBf16: {
+      uint16_t h;
+      std::memcpy(&h, p, 2);
+      return Bfloat16BitsToFloat(h);
+    }
+    case DType::kI8:
+      return static_cast<float>(static_cast<int8_t>(*p));
+    default: {
+      float f;
+      std::memcpy(&f, p, 4);
+      return f;
+    }
+  }
 }
 
 inline bool CheckAddress(Core& core, const char* name, const Where& where, Pipe pipe, const Place& p,

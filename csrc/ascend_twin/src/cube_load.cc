@@ -180,8 +180,10 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
               pipe);
     return;
   }
-  const uint32_t bytes = p.m_extension * p.k_extension * size;
-  if (!CheckEnd(core, name, where, pipe, dst, dst.addr + bytes)) return;
+  // Transposed, lines come in sixteens; those beyond kExtension are blank.
+  const uint32_t lines = dst.mem == Mem::kL0B || p.transpose ? (p.k_extension + 15) / 16 * 16 : p.k_extension;
+  const uint32_t bytes = p.m_extension * lines * size;
+  if (!CheckEnd(core, name, where, pipe, dst, dst.addr + p.m_extension * p.k_extension * size)) return;
   const int64_t plane = static_cast<int64_t>(p.h) * p.w * kBlock;
   const uint32_t window = p.filter_w * p.filter_h;
   const uint32_t c1_first = p.k_start / c0 / window,
@@ -204,9 +206,9 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
   struct Job {
     Place dst, src;
     Load3DCall p;
-    uint32_t size, c0, window;
+    uint32_t size, c0, window, lines;
     int64_t plane;
-  } job = {dst, src, p, size, c0, window, plane};
+  } job = {dst, src, p, size, c0, window, lines, plane};
   instr.run.Set([job](Core& k) {
     const Load3DCall& p = job.p;
     const uint32_t k_blocks = p.k_extension / job.c0;
@@ -217,15 +219,15 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
     uint8_t* out = k.At(job.dst.mem, job.dst.addr);
     for (uint32_t i = 0; i < p.m_extension; ++i) {
       const int m = static_cast<int>(p.m_start + i), oy = m / std::max(out_w, 1), ox = m % std::max(out_w, 1);
-      for (uint32_t j = 0; j < p.k_extension; ++j) {
+      for (uint32_t j = 0; j < job.lines; ++j) {
         const uint32_t kk = (p.k_start + j) / job.c0, c1 = kk / job.window, f = kk % job.window;
         const int y =
             oy * static_cast<int>(p.stride_h) - p.pad[2] + static_cast<int>(f / p.filter_w * p.dilation_h);
         const int x =
             ox * static_cast<int>(p.stride_w) - p.pad[0] + static_cast<int>(f % p.filter_w * p.dilation_w);
         const uint8_t* value = reinterpret_cast<const uint8_t*>(&p.pad_bits);
-        bool written = true;
-        if (y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w)) {
+        bool written = j < p.k_extension;
+        if (written && y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w)) {
           const int64_t from = job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock +
                                j % job.c0 * job.size;
           value = k.At(Mem::kL1, from);
@@ -233,8 +235,8 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
         }
         size_t at;
         if (job.dst.mem == Mem::kL0B)  // Zn: fractals (m, k), their lines along k
-          at = (static_cast<size_t>(i / job.c0) * (p.k_extension / 16) + j / 16) * kFractal +
-               j % 16 * kBlock + i % job.c0 * job.size;
+          at = (static_cast<size_t>(i / job.c0) * (job.lines / 16) + j / 16) * kFractal + j % 16 * kBlock +
+               i % job.c0 * job.size;
         else if (p.transpose)  // Zz of the transposed matrix
           at = (static_cast<size_t>(j / 16) * (p.m_extension / job.c0) + i / job.c0) * kFractal +
                j % 16 * kBlock + i % job.c0 * job.size;

@@ -373,4 +373,10 @@ bool FindGm(Core& core, const void* pointer, uint16_t* index, int64_t* offset) {
   return core.machine.GmFind(pointer, index, offset);
 }
 
+uint32_t FreeUb(Core& core, uint32_t* bytes) {
+  const uint32_t used = core.tpipe ? core.tpipe->used[static_cast<int>(Mem::kUB)] : 0;
+  *bytes = core.memory[static_cast<int>(Mem::kUB)].usable - used;
+  return used;
+}
+
 }  // namespace ascend_twin

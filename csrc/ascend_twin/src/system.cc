@@ -138,6 +138,24 @@ void BlockFlagWait(Core& core, int64_t workspace, int block, int event, const Wh
                  where);
 }
 
+namespace {
+constexpr int kTurns = 0x8000;  // events of turns, apart from those of IBSet
+}
+void WaitPreBlock(Core& core, int64_t workspace, const Where& where) {
+  const int block = static_cast<int>(BlockIdx(core)), turn = static_cast<int>(core.block_turn);
+  core.CheckStop();
+  if (core.stopped()) return;
+  core.BarrierAll(where);
+  if (block > 0)
+    BlockFlagWait(core, workspace, block - 1, kTurns | turn, where);
+  else if (turn > 0)
+    BlockFlagWait(core, workspace, static_cast<int>(BlockNum(core)) - 1, kTurns | (turn - 1), where);
+}
+void NotifyNextBlock(Core& core, int64_t workspace, const Where& where) {
+  BlockFlagSet(core, workspace, static_cast<int>(BlockIdx(core)),
+               kTurns | static_cast<int>(core.block_turn++), where);
+}
+
 void SetVectorMask(Core& core, uint64_t high, uint64_t low, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;

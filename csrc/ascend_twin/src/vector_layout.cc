@@ -34,6 +34,57 @@ void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where
   core.Commit(instr);
 }
 
+// (n, c, pixels) to (n, pixels, c) or back. The headers make it of 16 x 16 transposes through scratch memory.
+void TransposeImage(Core& core, const Operand& dst, const Operand& src, const Operand& scratch,
+                    const ImageShape& shape, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const char* name = "Transpose";
+  const uint32_t size = static_cast<uint32_t>(SizeOf(src.type)), side = size == 1 ? 32 : 16;
+  if (shape.c > 4095 || shape.pixels > 4095 || shape.pixels * size % kBlock) {
+    core.Fail(Rule::kCountRange, name, where,
+              "cSize is " + std::to_string(shape.c) + ", hSize * wSize " + std::to_string(shape.pixels) +
+                  "; expected at most 4095 each, and whole blocks of 32 B of pixels",
+              Pipe::kV);
+    return;
+  }
+  if (!CheckOperand(core, name, where, dst, 32) || !CheckOperand(core, name, where, src, 32) ||
+      !CheckOperand(core, name, where, scratch, 32))
+    return;
+  const uint32_t bytes = shape.n * shape.c * shape.pixels * size;
+  const uint32_t tiles = shape.to_nhwc ? shape.c + 2u : 2 * shape.c + 1u;
+  if (bytes == 0) return;
+  const Access s = Bursts(src.mem, false, src.addr, 1, bytes, 0),
+               d = Bursts(dst.mem, true, dst.addr, 1, bytes, 0),
+               w = Bursts(scratch.mem, true, scratch.addr, 1, tiles * side * kBlock, 0);
+  if (!CheckEndOfBuffer(core, name, where, src, s) || !CheckEndOfBuffer(core, name, where, dst, d) ||
+      !CheckEndOfBuffer(core, name, where, scratch, w))
+    return;
+  Instr& instr = core.Begin(Pipe::kV, name, where);
+  instr.Touch(s).Touch(d).Touch(w);
+  instr.repeats = (bytes + 511) / 512 * 2;
+  instr.cycles = 30.0 * instr.repeats;
+  struct Job {
+    ImageShape shape;
+    uint32_t size;
+    int64_t from, to;
+  } job = {shape, size, src.addr, dst.addr};
+  instr.run.Set([job](Core& k) {
+    const size_t rows = job.shape.to_nhwc ? job.shape.c : job.shape.pixels;
+    const size_t columns = job.shape.to_nhwc ? job.shape.pixels : job.shape.c,
+                 image = rows * columns * job.size;
+    std::vector<uint8_t> in(image * job.shape.n);
+    std::memcpy(in.data(), k.At(Mem::kUB, job.from), in.size());
+    uint8_t* out = k.At(Mem::kUB, job.to);
+    for (size_t n = 0; n < job.shape.n; ++n)
+      for (size_t r = 0; r < rows; ++r)
+        for (size_t c = 0; c < columns; ++c)
+          std::memcpy(out + n * image + (c * rows + r) * job.size,
+                      &in[n * image + (r * columns + c) * job.size], job.size);
+  });
+  core.Commit(instr);
+}
+
 // 16 rows of a block become the 16 columns of 16 rows: (16, c0) to (c0, 16), repeat by repeat.
 void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
                     int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where) {

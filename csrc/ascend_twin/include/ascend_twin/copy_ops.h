@@ -107,7 +107,8 @@ void MmadOp(Core& core, const MmadCall& call, const Where& where);
 struct FixpipeCall {
   uint32_t n, m, src_stride, dst_stride;
   uint8_t quant = 0;
-  float scale = 1;
+  uint64_t factor = 0x3f800000;  // of quantisation, as the register holds it
+  Place table;                   // a factor a column, in L1 or the fixpipe's own buffer
   bool relu = false;
   bool row_major = true;
   uint32_t nd_num = 1, src_nd_stride = 0, dst_nd_stride = 0;
@@ -116,6 +117,7 @@ struct FixpipeCall {
 // Registers of the fixpipe that persist from call to call.
 void SetNz2Nd(Core& core, uint32_t nd_num, uint32_t src_nd_stride, uint32_t dst_nd_stride);
 void SetPreQuant(Core& core, uint64_t bits);
+void SetQuantTable(Core& core, const Place& table);
 FixpipeCall Nz2NdOf(Core& core);
 void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src, const FixpipeCall& call,
                const Where& where);

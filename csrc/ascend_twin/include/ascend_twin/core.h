@@ -214,8 +214,10 @@ class Core {
   std::unique_ptr<TPipeState> tpipe;
   double deq_scale = 1;
   uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
-  float pre_quant = 1;
-  uint64_t pad_value = 0;  // of DataCopyPad without a value of its own
+  uint64_t pre_quant = 0x3f800000;
+  uint32_t block_turn = 0;   // of WaitPreBlock
+  uint32_t quant_table = 0;  // address in the fixpipe's buffer
+  uint64_t pad_value = 0;    // of DataCopyPad without a value of its own
   bool pad_value_set = false;
   float reduce_value = 0;  // of the last whole reduction
   int reduce_index = 0;

@@ -126,8 +126,9 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
 
 namespace detail {
 template <typename T, typename U>
-constexpr bool FixpipePair = (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t>) ||
-                             (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
+constexpr bool FixpipePair =
+    (std::is_same<U, float>::value && OneOf<T, float, half, bfloat16_t, int8_t, uint8_t>) ||
+    (std::is_same<U, int32_t>::value && OneOf<T, int32_t, half, int8_t, uint8_t>);
 inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layout layout) {
   ::ascend_twin::FixpipeCall call;
   call.n = p.nSize;
@@ -135,8 +136,7 @@ inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layou
   call.src_stride = p.srcStride;
   call.dst_stride = p.dstStride;
   call.quant = static_cast<uint8_t>(p.quantPre);
-  const uint32_t bits = static_cast<uint32_t>(p.deqScalar);
-  std::memcpy(&call.scale, &bits, 4);
+  call.factor = p.deqScalar;
   call.relu = p.reluEn;
   call.row_major = layout == CO2Layout::ROW_MAJOR;
   call.nd_num = p.ndNum;
@@ -145,28 +145,50 @@ inline ::ascend_twin::FixpipeCall FixpipeOf(const FixpipeParamsV220& p, CO2Layou
   call.channel_split = p.isChannelSplit;
   return call;
 }
+template <typename T, typename U, typename D>
+void Fixpipe(const D& dst, const LocalTensor<U>& src, const ::ascend_twin::FixpipeCall& call,
+             const Where& where) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (FixpipePair<T, U>), "Fixpipe");
+  ::ascend_twin::FixpipeOp(Current(), "Fixpipe", At(dst), At(src), call, where);
+}
 }  // namespace detail
 
-// L0C to GM or L1, converting and untangling Nz on the way. dstStride: elements of a row (row-major), or 32
-// B.
+// L0C to GM or L1, converting, quantising (with one factor, or one a column: uint64 in C1) and untangling Nz
+// on the way. dstStride: elements of a row (row-major), or 32 B.
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
 void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const FixpipeParamsV220& params,
              ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (detail::FixpipePair<T, U>), "Fixpipe");
-  ::ascend_twin::FixpipeOp(detail::Current(), "Fixpipe", detail::At(dst), detail::At(src),
-                           detail::FixpipeOf(params, config.format), where);
+  detail::Fixpipe<T, U>(dst, src, detail::FixpipeOf(params, config.format), where);
+}
+template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
+void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const LocalTensor<uint64_t>& factors,
+             const FixpipeParamsV220& params, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::FixpipeCall call = detail::FixpipeOf(params, config.format);
+  call.table = detail::At(factors);
+  detail::Fixpipe<T, U>(dst, src, call, where);
 }
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
 void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const FixpipeParamsV220& params,
              ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (detail::FixpipePair<T, U>), "Fixpipe");
-  ::ascend_twin::FixpipeOp(detail::Current(), "Fixpipe", detail::At(dst), detail::At(src),
-                           detail::FixpipeOf(params, config.format), where);
+  detail::Fixpipe<T, U>(dst, src, detail::FixpipeOf(params, config.format), where);
+}
+template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
+void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const LocalTensor<uint64_t>& factors,
+             const FixpipeParamsV220& params, ASCEND_TWIN_WHERE) {
+  ::ascend_twin::FixpipeCall call = detail::FixpipeOf(params, config.format);
+  call.table = detail::At(factors);
+  detail::Fixpipe<T, U>(dst, src, call, where);
 }
 
 // The same copy under the name DataCopy. SetFixpipeNz2ndFlag gives the strides of several matrices.
 inline void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t dstNdStride) {
   ::ascend_twin::SetNz2Nd(detail::Current(), ndNum, srcNdStride, dstNdStride);
+}
+// The factors of the columns that follow, in C2PIPE2GM.
+template <typename T, bool setRelu = false>
+void SetFixPipeConfig(const LocalTensor<T>& preData, bool /*isUnitFlag*/ = false) {
+  ASCEND_TWIN_REQUIRE(kIs910B && !setRelu, "SetFixPipeConfig");
+  ::ascend_twin::SetQuantTable(detail::Current(), detail::At(preData));
 }
 inline void SetFixpipePreQuantFlag(uint64_t config) {
   ::ascend_twin::SetPreQuant(detail::Current(), config);

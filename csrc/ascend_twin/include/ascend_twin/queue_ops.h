@@ -57,4 +57,7 @@ int AllocEvent(Core& core, PipePair event, const Where& where);
 void ReleaseEvent(Core& core, PipePair event, int id, const Where& where);
 int FetchEvent(Core& core, PipePair event, const Where& where);
 
+// The UB that no buffer of the pipe has taken, where the headers put scratch of their own: its start; bytes: its size.
+uint32_t FreeUb(Core& core, uint32_t* bytes);
+
 }  // namespace ascend_twin

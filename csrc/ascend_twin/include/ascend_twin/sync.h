@@ -99,6 +99,48 @@ void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t
                              ubWorkspace.address_.bufferAddr, ubWorkspace.address_.dataLen, usedCores, where);
 }
 
+// Some blocks wait for all of others: each that arrives tells each that waits, in memory of the kernel's own.
+enum class PipeMode : uint8_t { SCALAR_MODE = 0, MTE3_MODE = 1, MAX };
+template <PipeMode pipeMode>
+class GroupBarrier {
+ public:
+  GroupBarrier(__gm__ uint8_t* groupWorkspace, uint32_t arriveSizeIn, uint32_t waitSizeIn)
+      : memory_(static_cast<int64_t>(reinterpret_cast<uintptr_t>(groupWorkspace) & 0x7fffffff)),
+        arrive_(static_cast<int>(arriveSizeIn)),
+        wait_(static_cast<int>(waitSizeIn)) {
+    ASCEND_TWIN_REQUIRE(kIs910B && pipeMode != PipeMode::MAX, "GroupBarrier");
+  }
+  void Arrive(uint32_t arriveIndex, ASCEND_TWIN_WHERE) {
+    for (int i = 0; i < wait_; ++i)
+      ::ascend_twin::BlockFlagSet(detail::Current(), memory_, static_cast<int>(arriveIndex), kEvents | i,
+                                  where);
+  }
+  void Wait(uint32_t waitIndex, ASCEND_TWIN_WHERE) {
+    for (int i = 0; i < arrive_; ++i)
+      ::ascend_twin::BlockFlagWait(detail::Current(), memory_, i, kEvents | static_cast<int>(waitIndex),
+                                   where);
+  }
+  uint64_t GetWorkspaceLen() const { return static_cast<uint64_t>(arrive_ > wait_ ? arrive_ : wait_) * 512; }
+
+ private:
+  static constexpr int kEvents = 0x4000;  // apart from those of IBSet
+  int64_t memory_;
+  int arrive_, wait_;
+};
+
+// Blocks one after the other: each waits for the one before, the first for the last one's previous turn.
+inline void InitDetermineComputeWorkspace(const GlobalTensor<int32_t>&, const LocalTensor<int32_t>&) {
+  detail::Current().block_turn = 0;
+}
+inline void WaitPreBlock(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&,
+                         ASCEND_TWIN_WHERE) {
+  ::ascend_twin::WaitPreBlock(detail::Current(), gmWorkspace.Offset(), where);
+}
+inline void NotifyNextBlock(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&,
+                            ASCEND_TWIN_WHERE) {
+  ::ascend_twin::NotifyNextBlock(detail::Current(), gmWorkspace.Offset(), where);
+}
+
 // Software flags between blocks: block `blockIdx` sets, another waits for it.
 template <bool isAIVOnly = true>
 void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
@@ -184,6 +226,24 @@ void DataCacheCleanAndInvalid(const GlobalTensor<T>& dst, ASCEND_TWIN_WHERE) {
                             entireType == CacheLine::ENTIRE_DATA_CACHE, where);
 }
 
+// One element of GM past the data cache.
+template <typename T>
+T ReadGmByPassDCache(__gm__ T* addr, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 8, "ReadGmByPassDCache");
+  GlobalTensor<T> one;
+  one.SetGlobalBuffer(addr, 1);
+  ::ascend_twin::CleanCache(detail::Current(), one.Tensor(), one.Offset(), false, where);
+  return one.GetValue(0, where);
+}
+template <typename T>
+void WriteGmByPassDCache(__gm__ T* addr, T value, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 8, "WriteGmByPassDCache");
+  GlobalTensor<T> one;
+  one.SetGlobalBuffer(addr, 1);
+  one.SetValue(0, value, where);
+  ::ascend_twin::CleanCache(detail::Current(), one.Tensor(), one.Offset(), false, where);
+}
+
 inline int64_t GetBlockNum() {
   return ::ascend_twin::BlockNum(detail::Current());
 }
@@ -208,6 +268,13 @@ inline void Trap() {
 }
 template <int count = 1>
 void Nop() {}
+// Between the tasks of a super kernel; without effect on these chips.
+inline void SetNextTaskStart() {}
+inline void WaitPreTaskEnd() {}
+// The toolkit's older name.
+inline int64_t GetTaskRation() {
+  return GetTaskRatio();
+}
 inline void InitSocState(ASCEND_TWIN_WHERE) {
   SetAtomicNone(where);
   SetMaskNorm(where);
@@ -219,6 +286,14 @@ inline __gm__ uint8_t* GetUserWorkspace(__gm__ uint8_t* workspace) {
 inline __gm__ uint8_t* GetSysWorkSpacePtr() {
   return nullptr;
 }
+
+// Dumps for the toolkit's debugger: accepted, nothing is written.
+template <typename Tensor>
+void DumpTensor(const Tensor&, uint32_t /*desc*/, uint32_t /*dumpSize*/) {}
+template <typename Tensor, typename Shape>
+void DumpTensor(const Tensor&, uint32_t /*desc*/, uint32_t /*dumpSize*/, const Shape&) {}
+template <typename Tensor>
+void DumpAccChkPoint(const Tensor&, uint32_t /*index*/, uint32_t /*countOff*/, uint32_t /*dumpSize*/) {}
 
 // Text from a kernel goes to the host's standard output.
 template <typename... Args>

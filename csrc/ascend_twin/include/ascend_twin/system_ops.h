@@ -13,6 +13,9 @@ void SyncAllSoft(Core& core, uint16_t gm, int64_t gm_offset, uint32_t ub_addr, u
                  int used_cores, const Where& where);
 void BlockFlagSet(Core& core, int64_t workspace, int block, int event, const Where& where);
 void BlockFlagWait(Core& core, int64_t workspace, int block, int event, const Where& where);
+// Blocks one after the other, turn by turn.
+void WaitPreBlock(Core& core, int64_t workspace, const Where& where);
+void NotifyNextBlock(Core& core, int64_t workspace, const Where& where);
 void SetVectorMask(Core& core, uint64_t high, uint64_t low, const Where& where);
 void SetMaskMode(Core& core, bool counter, const Where& where);
 void SetAtomic(Core& core, AtomicOp op, int type, const Where& where);

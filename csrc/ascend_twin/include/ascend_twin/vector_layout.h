@@ -14,6 +14,56 @@ void Transpose(const LocalTensor<T>& dst, const LocalTensor<T>& src, ASCEND_TWIN
   ::ascend_twin::Transpose16(detail::Current(), dst.AsOperand(), src.AsOperand(), where);
 }
 
+enum class TransposeType : uint8_t {
+  TRANSPOSE_TYPE_NONE,
+  TRANSPOSE_NZ2ND_0213,
+  TRANSPOSE_NZ2NZ_0213,
+  TRANSPOSE_NZ2NZ_012_WITH_N,
+  TRANSPOSE_NZ2ND_012_WITH_N,
+  TRANSPOSE_NZ2ND_012_WITHOUT_N,
+  TRANSPOSE_NZ2NZ_012_WITHOUT_N,
+  TRANSPOSE_ND2ND_ONLY,
+  TRANSPOSE_ND_UB_GM,
+  TRANSPOSE_GRAD_ND_UB_GM,
+  TRANSPOSE_ND2ND_B16,
+  TRANSPOSE_NCHW2NHWC,
+  TRANSPOSE_NHWC2NCHW,
+};
+struct TransposeParamsExt {
+  constexpr TransposeParamsExt() = default;
+  constexpr TransposeParamsExt(const uint16_t nSizeIn, const uint16_t cSizeIn, const uint16_t hSizeIn,
+                               const uint16_t wSizeIn, const TransposeType transposeTypeIn)
+      : nSize(nSizeIn), cSize(cSizeIn), hSize(hSizeIn), wSize(wSizeIn), transposeType(transposeTypeIn) {}
+  uint16_t nSize = 0;
+  uint16_t cSize = 0;
+  uint16_t hSize = 0;
+  uint16_t wSize = 0;
+  TransposeType transposeType = TransposeType::TRANSPOSE_ND2ND_B16;
+};
+
+// 16 x 16, or (N, C, H, W) to (N, H, W, C) and back, with scratch memory.
+template <typename T>
+void Transpose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+               const LocalTensor<uint8_t>& sharedTmpBuffer, const TransposeParamsExt& p, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(sizeof(T) <= 4 && (kIs910B || sizeof(T) == 2), "Transpose with TransposeParamsExt");
+  if (p.transposeType == TransposeType::TRANSPOSE_TYPE_NONE) return;
+  if (p.transposeType == TransposeType::TRANSPOSE_ND2ND_B16) {
+    if constexpr (OneOf<T, half, int16_t, uint16_t>) return Transpose(dst, src, where);
+    detail::Current().Fail(detail::Rule::kNotOnChip, "Transpose", where,
+                           "TRANSPOSE_ND2ND_B16 is of 16-bit types", detail::Pipe::kV);
+    return;
+  }
+  const bool to_nhwc = p.transposeType == TransposeType::TRANSPOSE_NCHW2NHWC;
+  if (!to_nhwc && p.transposeType != TransposeType::TRANSPOSE_NHWC2NCHW) {
+    detail::Current().Fail(detail::Rule::kNotOnChip, "Transpose", where,
+                           "this transposeType is not supported", detail::Pipe::kV);
+    return;
+  }
+  ::ascend_twin::TransposeImage(detail::Current(), dst.AsOperand(), src.AsOperand(),
+                                sharedTmpBuffer.AsOperand(),
+                                {p.nSize, p.cSize, uint32_t(p.hSize) * p.wSize, to_nhwc}, where);
+}
+
 struct TransDataTo5HDParams {
   constexpr TransDataTo5HDParams() = default;
   constexpr TransDataTo5HDParams(const bool dstHighHalfIn, const bool srcHighHalfIn,

@@ -152,6 +152,12 @@ void Select(Core& core, const SelectCall& call, const Where& where);
 void SetCmpMask(Core& core, const Operand& src, const Where& where);
 void GetCmpMask(Core& core, const Operand& dst, const Where& where);
 
+struct ImageShape {
+  uint32_t n, c, pixels;
+  bool to_nhwc;  // else back
+};
+void TransposeImage(Core& core, const Operand& dst, const Operand& src, const Operand& scratch,
+                    const ImageShape& shape, const Where& where);
 void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where& where);
 void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
                     int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where);
