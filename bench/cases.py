@@ -142,6 +142,33 @@ def bias_gelu(stage, batch=8):
     return _elementwise("bias_gelu", stage, shape, inputs, function, 2, 3)
 
 
+def linear(stage, batch=8):
+    """The qkv projection of a stage."""
+    stage = Stage(stage)
+    channels, outputs, rows = stage.channels, 3 * stage.channels, batch * stage.size**2
+
+    def inputs():
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((batch, stage.size, stage.size, channels), np.float32)
+        weight = rng.standard_normal((outputs, channels), np.float32) / np.float32(channels**0.5)
+        return x, weight, rng.standard_normal(outputs, np.float32)
+
+    def function(backend):
+        from swinv2_kernels import linear as operator
+
+        def call(x, weight, bias):
+            return operator(x, weight, bias, backend=backend)
+
+        return call
+
+    product, read, written = 2.0 * rows * channels * outputs, 4.0 * rows * channels, 4.0 * rows * outputs
+    # Forward x -> out; backward x, dout -> dx, and the weight's gradient.
+    work = Work(product, read + written), Work(3 * product, 3 * read + 2 * written)
+    shape = (batch, stage.size, stage.size, outputs)
+    name = f"T stage {stage.number}"
+    return Case("linear", name, batch, inputs, shape, function, dict(zip(DIRECTIONS, work)), {})
+
+
 def _elementwise(operator, stage, shape, inputs, function, forward_arrays, backward_arrays):
     size = 4.0 * np.prod(shape)
     work = Work(0, forward_arrays * size), Work(0, (forward_arrays + backward_arrays) * size)
@@ -170,5 +197,5 @@ def operator_cases(quick=False):
     return [
         *(window_attention(stage, 8) for stage in (1, 2, 3, 4)),
         *(window_attention(stage, 16) for stage in (1, 2, 3)),
-        *(operator(stage) for operator in (residual_layer_norm, bias_gelu) for stage in (1, 3)),
+        *(operator(stage) for operator in (residual_layer_norm, bias_gelu, linear) for stage in (1, 3)),
     ]
