@@ -16,7 +16,8 @@ void set_num_threads(int n);
 // scheduler: a body must not depend on it. An exception of a body is thrown on, after the other pieces.
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
 
-// This thread's scratch: 64-byte aligned, kept between calls, contents undefined, at most kScratchLimit.
+// This thread's scratch: 64-byte aligned, kept between calls, contents undefined. Window attention takes at most
+// kScratchLimit, linear one panel of weights if that is more.
 constexpr size_t kScratchLimit = size_t{1} << 20;
 void* thread_scratch(size_t bytes);
 

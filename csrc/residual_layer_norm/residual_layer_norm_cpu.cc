@@ -19,7 +19,7 @@ void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
   const int64_t C = op.channels;
   parallel_rows(op.samples * op.rows, C, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const X* x = static_cast<const X*>(io.x) + row * C;
+      const X* x = io.x ? static_cast<const X*>(io.x) + row * C : nullptr;
       const Y* y = static_cast<const Y*>(io.y) + row * C;
       X* out = static_cast<X*>(io.out) + row * C;
       const float keep = io.keep ? io.keep[row / op.rows] : 1.f;
@@ -42,7 +42,7 @@ void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
         const int64_t n = C - c;
         const Vec norm = (load_first(y + c, n) - mean) * rstd;
         const Vec scaled = norm * load_first(io.gamma + c, n) + load_first(io.beta + c, n);
-        store_first(out + c, io.x ? load_first(x + c, n) + keep * scaled : scaled, n);
+        store_first(out + c, x ? load_first(x + c, n) + keep * scaled : scaled, n);
       }
     }
   });
