@@ -13,6 +13,7 @@ RUNS = [
     (Case(1, 8, 8, (8, 8), (0, 0), 8, 32), {"cores": 2}),
     (Case(1, 8, 8, (8, 8), (2, 2), 24, 32), {"cores": 1}),
     (Case(1, 8, 32, (8, 8), (4, 4), 3, 32), {"cores": 1, "seed": 5}),
+    (Case(1, 10, 20, (10, 10), (0, 3), 1, 16), {"cores": 1, "seed": 6}),
 ]
 
 MUTATIONS = {
@@ -94,8 +95,13 @@ MUTATIONS = {
         "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, true)",
     ),
     "panel-of-the-first-block": (
-        "(tile.top - row) * t.window_w) * kSide]",
-        "tile.top * t.window_w) * kSide]",
+        "return (tile.top - block * kSide / t.window_w) * t.window_w;",
+        "return tile.top * t.window_w;",
+    ),
+    "blocks-share-the-first-panel": ("t.classes > 1 ? 0 : block * n1 * kSide;", "0;"),
+    "blocks-with-panels-of-their-own-step": (
+        "t.classes > 1 ? 0 : block * n1 * kSide;",
+        "block * n1 * kSide;",
     ),
     "panel-of-the-first-class": ("(head * t.classes + cls) * count]", "(head * t.classes) * count]"),
     "query-scale-of-the-first-block": (

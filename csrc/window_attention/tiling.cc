@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
 constexpr int64_t kMaxBlocks =
     63;  // a pass over the scores of a block is one instruction of at most 255 repeats
+constexpr int32_t kMaxBlocksTogether = 5;
 constexpr int64_t kStageBytes = 32 * 1024;    // long enough bursts; two of them
 constexpr int64_t kOperandBytes = 32 * 1024;  // half of L0A, of L0B
 constexpr int64_t kOnesBytes = 24 * 1024;
@@ -59,14 +60,19 @@ int64_t l1_bytes(const WindowAttentionTiling910& t, int64_t slots) {
 
 void cut_bias(WindowAttentionTiling910& t) {
   const int32_t n = t.window_h * t.window_w;
-  // Blocks of one class start every Ww / gcd(16, Ww) blocks. With a partial last block every block has its
-  // own panel, whose rows beyond N forbid the keys there.
-  const int32_t period = t.window_w / std::gcd(t.window_w, 16);
-  t.classes = n % kBlock ? t.blocks : std::min(period, t.blocks);
+  if (n % kBlock) {
+    // Every block has rows of its own, those beyond N forbid the keys there; few of them make one panel.
+    const bool together = t.blocks <= kMaxBlocksTogether;
+    t.classes = together ? 1 : t.blocks;
+    t.panel_rows = t.blocks * 16 * (together ? t.blocks : 1);
+    return;
+  }
+  // Blocks of one class start every Ww / gcd(16, Ww) blocks.
+  t.classes = std::min(t.window_w / std::gcd(t.window_w, 16), t.blocks);
   const int32_t class_blocks = divide_up(t.blocks, t.classes);
   const int32_t rise =
       (class_blocks - 1) * t.classes * 16 / t.window_w;  // window rows from first to last block
-  t.panel_rows = n % kBlock ? t.blocks * 16 : (rise + t.window_h) * t.window_w;
+  t.panel_rows = (rise + t.window_h) * t.window_w;
 }
 
 // Two slots of panels and weights before one, then the largest tile, then long staging.
@@ -266,12 +272,15 @@ std::string to_string(const WindowAttentionTiling910& t) {
 std::vector<float> prepare_bias(const WindowAttentionTiling910& t, const float* table) {
   const int64_t n = int64_t{t.window_h} * t.window_w, rows = 2 * t.window_h - 1, width = 2 * t.window_w - 1;
   std::vector<float> panels(int64_t{t.heads} * t.classes * t.panel_rows * kBlock, 0.f);
+  // Where N is no multiple of 16, a class is a block, whether or not they share a panel.
+  const int64_t classes = n % kBlock ? t.blocks : t.classes,
+                class_rows = n % kBlock ? t.blocks * 16 : t.panel_rows;
   float* to = panels.data();
   for (int64_t head = 0; head < t.heads; ++head, table += rows * width)
-    for (int64_t c = 0; c < t.classes; ++c) {
-      const int64_t first = c * kBlock, last = first + (t.blocks - 1 - c) / t.classes * t.classes * kBlock;
+    for (int64_t c = 0; c < classes; ++c) {
+      const int64_t first = c * kBlock, last = first + (t.blocks - 1 - c) / classes * classes * kBlock;
       const int64_t top = last / t.window_w, column = first % t.window_w;
-      for (int64_t row = 0; row < t.panel_rows; ++row)
+      for (int64_t row = 0; row < class_rows; ++row)
         for (int64_t lane = 0; lane < kBlock; ++lane, ++to) {
           const int64_t dy = top - row / t.window_w + (column + lane) / t.window_w + t.window_h - 1;
           const int64_t dx = (column + lane) % t.window_w - row % t.window_w + t.window_w - 1;

@@ -13,7 +13,8 @@
 // A bias panel holds the bias of a class, transposed: row (key) by 16 lanes (queries of a block). Going from
 // one block of the class to the next, the relative rows shift, so the panel of block b starts at row
 // (panel_top(class) - b's window row) * Ww of (max - min window row + Wh) * Ww rows. The shared panels are
-// what `prepare_bias` makes of the table: (heads, classes, panel_rows, 16) float32.
+// what `prepare_bias` makes of the table: (heads, classes, panel_rows, 16) float32. Where N is no multiple of
+// 16, every block has 16 * N1 rows of its own: a panel each, or one panel of all of them.
 #pragma once
 
 #include <cstdint>

@@ -461,11 +461,9 @@ class WindowAttentionForward910 {
             kLanes, n1 * 4, by_query);
       PipeBarrier<PIPE_V>();
     }
-    for (int32_t i = 0; i < tile.blocks; ++i) {
-      const int32_t row = (tile.first + i * t.classes) * kSide / t.window_w;
+    for (int32_t i = 0; i < tile.blocks; ++i)
       Add(scores[i * block], scores[i * block],
-          panel[(panel_slot * t.panel_rows + (tile.top - row) * t.window_w) * kSide], block);
-    }
+          panel[(panel_slot * t.panel_rows + PanelRow(tile, tile.first + i * t.classes)) * kSide], block);
     PipeBarrier<PIPE_V>();
     if (tile.closes_panel) panel_ready[panel_slot].Release();
     const Axis x = ColumnsOf(tile.window);
@@ -485,6 +483,12 @@ class WindowAttentionForward910 {
     Cast(weights[weight_slot * t.tile_blocks * block], scores, RoundMode::CAST_NONE, all);
     weights_ready[weight_slot].Publish();
     PipeBarrier<PIPE_V>();
+  }
+
+  // Where the bias of a query block begins in its panel.
+  __aicore__ inline int32_t PanelRow(const Tile& tile, int32_t block) const {
+    if (n % kSide) return t.classes > 1 ? 0 : block * n1 * kSide;
+    return (tile.top - block * kSide / t.window_w) * t.window_w;
   }
 
   // The panel of a tile's class; with two slots the next one is on its way already.
