@@ -36,8 +36,8 @@ struct Units {
     if (fit < 1) fit = 1;
     column_chunks = ceil_div(panels, fit);
     row_chunks = ceil_div(rows, 1024);
-    if (row_chunks * column_chunks <
-        target) {  // columns first: panels are packed once for each chunk of rows
+    // Columns first: panels are packed once for each chunk of rows.
+    if (row_chunks * column_chunks < target) {
       const int64_t wanted = ceil_div(target, row_chunks);
       column_chunks = wanted < panels ? wanted : panels;
     }
@@ -143,9 +143,9 @@ void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t
 }
 
 // (rows, reduced) times (reduced, columns), both loaded by the caller:
-//   pack_panel(panel, V, c)         the panel of V vectors from column c on
+//   pack_panel(panel, V, c)     the panel of V vectors from column c on
 //   fetch(packed, row, count)   -> (count, reduced), `packed` being room for it
-//   put(row, c, vector, left)   takes a vector of the result; `left` columns of it and beyond are real
+//   put(row, c, vector, left)   takes a vector of the result, its first `left` lanes
 template <class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
