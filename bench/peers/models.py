@@ -98,7 +98,7 @@ def mindcv_inference(window, values, x):
 
     model = create_model(f"swinv2_tiny_window{window}", num_classes=models.CLASSES).set_train(False)
     theirs = from_official(to_official(values, "mindspore"), "mindcv")
-    own = {name: p for name, p in model.parameters_and_names() if p.requires_grad}
+    own = {p.name: p for p in model.get_parameters() if p.requires_grad}  # the names of its checkpoints
     if set(own) != set(theirs):
         raise RuntimeError(
             f"mindcv's parameters are others than expected: {sorted(set(own) ^ set(theirs))[:4]}"
