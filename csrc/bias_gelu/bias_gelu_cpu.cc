@@ -59,25 +59,11 @@ void backward(const BiasGelu& op, const BiasGeluBackward& io) {
 }  // namespace
 
 void bias_gelu_forward(const BiasGelu& op, const BiasGeluForward& io) {
-  switch (op.dtype) {
-    case DType::kFloat32:
-      return forward<float>(op, io);
-    case DType::kFloat16:
-      return forward<Half>(op, io);
-    case DType::kBFloat16:
-      return forward<BFloat16>(op, io);
-  }
+  with_storage(op.dtype, [&](auto x) { forward<decltype(x)>(op, io); });
 }
 
 void bias_gelu_backward(const BiasGelu& op, const BiasGeluBackward& io) {
-  switch (op.dtype) {
-    case DType::kFloat32:
-      return backward<float>(op, io);
-    case DType::kFloat16:
-      return backward<Half>(op, io);
-    case DType::kBFloat16:
-      return backward<BFloat16>(op, io);
-  }
+  with_storage(op.dtype, [&](auto x) { backward<decltype(x)>(op, io); });
 }
 
 }  // namespace SWINV2_ISA

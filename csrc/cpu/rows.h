@@ -20,8 +20,8 @@ struct RowChunks {
   int64_t rows, per_chunk, count;
   explicit RowChunks(int64_t rows) : rows(rows) {
     const int64_t wanted = rows < 64 ? rows : 64;
-    per_chunk = (rows + wanted - 1) / wanted;
-    count = (rows + per_chunk - 1) / per_chunk;
+    per_chunk = ceil_div(rows, wanted);
+    count = ceil_div(rows, per_chunk);
   }
   int64_t begin(int64_t chunk) const { return chunk * per_chunk; }
   int64_t end(int64_t chunk) const {

@@ -37,8 +37,11 @@ typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VecI __attribute__((vector_size(kLanes * 4)));
 typedef float VecUnaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 constexpr int64_t round_up(int64_t n, int64_t to) {
-  return (n + to - 1) / to * to;
+  return ceil_div(n, to) * to;
 }
 
 SWINV2_INLINE Vec splat(float x) {
@@ -87,6 +90,19 @@ SWINV2_INLINE float to_float(Half x) {
   const uint32_t sign = uint32_t(x.bits & 0x8000) << 16, magnitude = uint32_t(x.bits & 0x7fff) << 13;
   if (magnitude >= 0x0f800000u) return as_float(sign | magnitude | 0x7f800000u);  // Inf, NaN
   return as_float(as_bits(as_float(magnitude) * as_float(0x77800000u)) | sign);   // rebias by 2^112
+}
+
+// Calls f with a value of the storage type.
+template <class F>
+SWINV2_INLINE void with_storage(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return f(float{});
+    case DType::kFloat16:
+      return f(Half{});
+    case DType::kBFloat16:
+      return f(BFloat16{});
+  }
 }
 
 template <class T>

@@ -22,10 +22,6 @@ struct Identity {
   SWINV2_INLINE Vec value(Vec z) { return z; }
 };
 
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 // Units of row_chunk rows by column_chunk columns of a product with `reduced` terms, a few for each thread.
 struct Units {
   int64_t row_chunk, column_chunk, row_chunks, column_chunks;
@@ -324,30 +320,18 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
   add(io.dbias, size, 0, op.out);
 }
 
-template <class F>
-void with_type(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return f(float{});
-    case DType::kFloat16:
-      return f(Half{});
-    case DType::kBFloat16:
-      return f(BFloat16{});
-  }
-}
-
 }  // namespace
 
 void linear_forward(const Linear& op, const LinearForward& io) {
-  with_type(op.dtype, [&](auto x) { forward<decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto x) { forward<decltype(x)>(op, io); });
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  with_type(op.dtype, [&](auto x) { input_gradient<decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto x) { input_gradient<decltype(x)>(op, io); });
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {
-  with_type(op.dtype, [&](auto x) { weight_gradient<decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto x) { weight_gradient<decltype(x)>(op, io); });
 }
 
 }  // namespace SWINV2_ISA

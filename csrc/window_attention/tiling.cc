@@ -3,7 +3,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "core/error.h"
+#include "core/check.h"
 #include "window_attention/tiling_host.h"
 
 namespace swinv2 {
@@ -124,11 +124,6 @@ double vector_cycles(const Sizes& s) {
 
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip) {
   const WindowGeometry& g = op.geometry;
-  const auto fail = [&](const auto&... parts) {
-    std::ostringstream s;
-    (s << ... << parts);
-    throw InvalidArgument(s.str());
-  };
   if (op.dtype != DType::kFloat16)
     fail("qkv: expected float16 on ", chip.name, ", whose cube unit multiplies nothing else, got ",
          dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
@@ -239,11 +234,15 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
   return sum;
 }
 
+std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work) {
+  std::vector<int64_t> runs;
+  for (int64_t core = 0; core < cores; ++core)
+    runs.push_back(((core + 1) * tasks / cores - core * tasks / cores) * work);
+  return runs;
+}
+
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
-  std::vector<int64_t> work;
-  for (int64_t core = 0; core < t.cores; ++core)
-    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group * t.strip);
-  return work;
+  return runs_of_cores(t.tasks, t.cores, t.head_group * t.strip);
 }
 
 std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& t) {

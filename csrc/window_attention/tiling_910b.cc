@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <sstream>
 
-#include "core/error.h"
+#include "core/check.h"
 #include "window_attention/tiling_host.h"
 
 namespace swinv2 {
@@ -60,11 +59,6 @@ double vector_cycles(const WindowAttentionTiling910B& t) {
 
 WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip) {
   const WindowGeometry& g = op.geometry;
-  const auto fail = [&](const auto&... parts) {
-    std::ostringstream s;
-    (s << ... << parts);
-    throw InvalidArgument(s.str());
-  };
   if (op.dtype == DType::kFloat32)
     fail("qkv: expected float16 or bfloat16 on ", chip.name, ", whose cube unit is made for them, got ",
          dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
@@ -126,10 +120,7 @@ int64_t workspace_bytes(const WindowAttentionTiling910B& t) {
 }
 
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& t) {
-  std::vector<int64_t> work;
-  for (int64_t core = 0; core < t.cores; ++core)
-    work.push_back(((core + 1) * t.tasks / t.cores - core * t.tasks / t.cores) * t.head_group);
-  return work;
+  return runs_of_cores(t.tasks, t.cores, t.head_group);
 }
 
 std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910B& t) {

@@ -34,6 +34,8 @@ struct Traffic {
 };
 Traffic traffic(const WindowAttentionTiling910& tiling, const ChipLimits& chip);
 
+// Cores take contiguous runs of tasks: the work of each, `work` a task.
+std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work);
 // Heads of windows of each core.
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& tiling);

@@ -136,7 +136,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       __builtin_memset(static_cast<T*>(io.out) + begin * per_image, 0, (end - begin) * per_image * sizeof(T));
     });
 
-  const Units units(op, (256 + op.num_heads - 1) / op.num_heads);
+  const Units units(op, ceil_div(256, op.num_heads));
   parallel_for(units.count(), 1, [&](int64_t begin, int64_t end) {
     Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -158,14 +158,10 @@ size_t window_attention_forward_scratch(const WindowAttention& op) {
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {
-  switch (op.dtype) {
-    case DType::kFloat32:
-      return op.head_dim == 32 ? forward<float, 32>(op, io) : forward<float, 0>(op, io);
-    case DType::kFloat16:
-      return op.head_dim == 32 ? forward<Half, 32>(op, io) : forward<Half, 0>(op, io);
-    case DType::kBFloat16:
-      return op.head_dim == 32 ? forward<BFloat16, 32>(op, io) : forward<BFloat16, 0>(op, io);
-  }
+  with_storage(op.dtype, [&](auto x) {
+    using T = decltype(x);
+    op.head_dim == 32 ? forward<T, 32>(op, io) : forward<T, 0>(op, io);
+  });
 }
 
 }  // namespace SWINV2_ISA

@@ -62,7 +62,7 @@ struct Layout {
   explicit Layout(const WindowAttention& op) : op(op) {
     const WindowGeometry& g = op.geometry;
     N = g.tokens();
-    blocks = (N + kBlock - 1) / kBlock;
+    blocks = ceil_div(N, kBlock);
     queries = blocks * kBlock;
     slab = round_up((2 * g.window_h - 1) * g.window_w + kBlock, 16);
     tile_columns = g.window_h < kTileKeys ? kTileKeys / g.window_h : 1;
@@ -326,8 +326,8 @@ struct Units {
       : heads(op.num_heads), windows(op.geometry.windows()) {
     if (wanted_chunks > windows) wanted_chunks = windows;
     if (wanted_chunks < 1) wanted_chunks = 1;
-    per_chunk = (windows + wanted_chunks - 1) / wanted_chunks;
-    chunks = (windows + per_chunk - 1) / per_chunk;
+    per_chunk = ceil_div(windows, wanted_chunks);
+    chunks = ceil_div(windows, per_chunk);
   }
   int64_t count() const { return chunks * heads; }
   int64_t head(int64_t unit) const { return unit % heads; }

@@ -271,14 +271,10 @@ size_t window_attention_backward_scratch(const WindowAttention& op) {
 }
 
 void window_attention_backward(const WindowAttention& op, const WindowAttentionBackward& io) {
-  switch (op.dtype) {
-    case DType::kFloat32:
-      return op.head_dim == 32 ? backward<float, 32>(op, io) : backward<float, 0>(op, io);
-    case DType::kFloat16:
-      return op.head_dim == 32 ? backward<Half, 32>(op, io) : backward<Half, 0>(op, io);
-    case DType::kBFloat16:
-      return op.head_dim == 32 ? backward<BFloat16, 32>(op, io) : backward<BFloat16, 0>(op, io);
-  }
+  with_storage(op.dtype, [&](auto x) {
+    using T = decltype(x);
+    op.head_dim == 32 ? backward<T, 32>(op, io) : backward<T, 0>(op, io);
+  });
 }
 
 }  // namespace SWINV2_ISA
