@@ -16,7 +16,8 @@ class Inference:
     loading or hand: a stale table is never used.
 
     Args:
-        model: a `SwinTransformerV2`; its training flag is left alone, since nothing in it depends on that.
+        model: a `SwinTransformerV2`; its training flag is left alone. It chooses how the MLP computes (see
+            `layers.Mlp`), not what: logits differ by rounding at most.
         batch_size: smaller batches are filled up with zero images, so that one graph is compiled.
     """
 
