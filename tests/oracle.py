@@ -4,10 +4,12 @@
     out = softmax(scale * <q', k'> + bias_table[h, dy, dx] + mask) v      q' = q / max(|q|, 1e-12) (dot: q)
 
 Also the tolerance every back end is held to: its error against float64 is at most twice the error of the same
-formula in plain float32 NumPy rounded to the storage dtype at the operator's boundaries, plus a small floor.
+formula in plain float32 NumPy rounded to the storage dtype at the operator's boundaries, plus a small floor. Where
+that is passed, plain NumPy's error is the median over a few orders of tokens and channels: one order may be lucky.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -58,6 +60,11 @@ class Geometry:
     valid: np.ndarray  # image, not padding
     dy: np.ndarray  # (N, N) row of the bias table for query i, key j
     dx: np.ndarray  # (N, N) column
+
+    def reordered(self, order):
+        """The same with the tokens of every window listed in another order."""
+        per_token = (a[:, order] for a in (self.rows, self.cols, self.region, self.valid))
+        return Geometry(*per_token, *(a[np.ix_(order, order)] for a in (self.dy, self.dx)))
 
 
 def geometry(height, width, window_size, shift_size=0, valid_size=None):
@@ -133,11 +140,13 @@ class _Attention:
         valid_size=None,
         mask_value=-100.0,
         cosine=True,
+        shuffle=None,
     ):
         qkv, self.table, scale = (np.asarray(a).astype(real) for a in (qkv, bias_table, scale))
         self.heads, (self.height, self.width) = self.table.shape[0], qkv.shape[1:3]
         self.scale, self.cosine = scale.reshape(-1, 1, 1), cosine
-        self.geo = geo = geometry(self.height, self.width, window_size, shift_size, valid_size)
+        geo = geometry(self.height, self.width, window_size, shift_size, valid_size)
+        self.geo = geo = geo if shuffle is None else geo.reordered(shuffle.permutation(geo.rows.shape[1]))
         q, k, self.v = _gather(qkv, geo, 3, self.heads)
         self.q, self.k, self.q_norm, self.k_norm = q, k, None, None
         if cosine:
@@ -186,17 +195,28 @@ def backward(qkv, bias_table, scale, dout, **how):
     return attention.backward(dout, attention.out)
 
 
-def numpy_rounded(dtype, qkv, bias_table, scale, dout=None, **how):
+def numpy_rounded(dtype, qkv, bias_table, scale, dout=None, *, order=0, **how):
     """The same formula in plain float32 NumPy, rounded to `dtype` where the operator stores its results.
 
-    The backward reads the rounded `out`, as the operator's does. Returns {"out"} and, with dout, gradients.
+    The backward reads the rounded `out`, as the operator's does. Returns {"out"} and, with dout, gradients. `order`
+    draws another order of the channels of a head and of the tokens of a window: the same results but for rounding.
     """
-    attention = _Attention(round_to(qkv, dtype), bias_table, scale, np.float32, **how)
+    shuffle = np.random.default_rng(order) if order else None
+    heads = np.shape(bias_table)[0]
+    there = np.arange(np.shape(qkv)[-1] // 3 // heads)
+    there = there if shuffle is None else shuffle.permutation(there)
+
+    def channels(image, order):
+        image = np.asarray(image)
+        return image.reshape(*image.shape[:3], -1, order.size)[..., order].reshape(image.shape)
+
+    qkv, back = channels(round_to(qkv, dtype), there), np.argsort(there)
+    attention = _Attention(qkv, bias_table, scale, np.float32, shuffle=shuffle, **how)
     result = {"out": round_to(attention.out, dtype)}
     if dout is not None:
-        dqkv, dtable, dscale = attention.backward(round_to(dout, dtype), result["out"])
-        result.update(dqkv=round_to(dqkv, dtype), dbias_table=dtable, dscale=dscale)
-    return result
+        dqkv, dtable, dscale = attention.backward(channels(round_to(dout, dtype), there), result["out"])
+        result.update(dqkv=channels(round_to(dqkv, dtype), back), dbias_table=dtable, dscale=dscale)
+    return {**result, "out": channels(result["out"], back)}
 
 
 def effective_scale(logit_scale):
@@ -219,8 +239,11 @@ def tolerance(dtype, exact, rounded, size=None):
     return 2 * np.abs(rounded - exact).max() + FLOOR[dtype] * (np.abs(exact).max() if size is None else size)
 
 
-def assert_close(name, actual, exact, rounded, dtype, size=None):
-    """`actual` (array-like) within `tolerance` of `exact`; inf and NaN exactly where plain NumPy has them."""
+def assert_close(name, actual, exact, rounded, dtype, size=None, others=lambda: ()):
+    """`actual` (array-like) within `tolerance` of `exact`; inf and NaN exactly where plain NumPy has them.
+
+    others() gives further plain results, asked for only where `rounded` alone would not allow the error.
+    """
     actual = np.asarray(actual, np.float64).reshape(np.shape(exact))
     strange = ~np.isfinite(rounded)
     np.testing.assert_array_equal(~np.isfinite(actual), strange, err_msg=f"{name}: inf/NaN at other places")
@@ -229,6 +252,9 @@ def assert_close(name, actual, exact, rounded, dtype, size=None):
     if error.size == 0:
         return
     worst = np.unravel_index(error.argmax(), error.shape)
+    if error[worst] > allowed:
+        usual = np.median([allowed, *(tolerance(dtype, exact, other, size) for other in others())])
+        allowed = max(allowed, usual)
     assert error[worst] <= allowed, (
         f"{name} ({dtype}): error {error[worst]:.3g} at {[int(i) for i in worst]}, allowed {allowed:.3g}; "
         f"got {actual[worst]:.9g}, exact {np.asarray(exact)[worst]:.9g}"
@@ -248,12 +274,15 @@ class Expected:
             self.exact.update(zip(names, attention.backward(self.dout, attention.out)))
             # A few sums of millions of cancelling terms: luck, unless measured against the terms.
             self.size["dscale"] = attention.dscale_size
-        self.rounded = numpy_rounded(dtype, self.qkv, bias_table, scale, self.dout, **how)
+        self.plain = partial(numpy_rounded, dtype, self.qkv, bias_table, scale, self.dout, **how)
+        self.rounded = self.plain()
 
     def check(self, **actual):
         """check(out=..., dqkv=..., dbias_table=..., dscale=...): any subset."""
         for name, value in actual.items():
-            assert_close(name, value, self.exact[name], self.rounded[name], self.dtype, self.size.get(name))
+            exact, rounded, size = self.exact[name], self.rounded[name], self.size.get(name)
+            others = lambda name=name: (self.plain(order=order)[name] for order in range(1, 5))  # noqa: E731
+            assert_close(name, value, exact, rounded, self.dtype, size, others)
 
 
 def assert_close_to_oracle(dtype, qkv, bias_table, scale, dout=None, *, actual, **how):

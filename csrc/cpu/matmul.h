@@ -21,6 +21,14 @@ struct Broadcast {
   int64_t row, col;
 };
 
+template <int M, int V>
+SWINV2_INLINE void clear(Vec (&acc)[M][V]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
+}
+
 // acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes)
 template <int M, int V>
 SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
@@ -44,10 +52,7 @@ template <int M, int V>
 SWINV2_INLINE void block_product(float* c, int64_t ldc, const Vec* decay, Broadcast a, const float* b,
                                  int64_t ldb, int64_t K) {
   Vec acc[M][V];
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
+  clear(acc);
   multiply_add<M, V>(acc, a, b, ldb, K);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)

@@ -315,6 +315,48 @@ SWINV2_INLINE void transpose(Vec (&r)[kLanes]) {
   }
 }
 
+// Lanes A .. D of (a, b) in each group of four lanes; b's count from kLanes.
+#if defined(__AVX512F__)
+#define SWINV2_SHUFFLE4(a, b, A, B, C, D)                                                                  \
+  SWINV2_SHUFFLE(a, b, A, B, C, D, A + 4, B + 4, C + 4, D + 4, A + 8, B + 8, C + 8, D + 8, A + 12, B + 12, \
+                 C + 12, D + 12)
+#elif defined(__AVX2__)
+#define SWINV2_SHUFFLE4(a, b, A, B, C, D) SWINV2_SHUFFLE(a, b, A, B, C, D, A + 4, B + 4, C + 4, D + 4)
+#else
+#define SWINV2_SHUFFLE4(a, b, A, B, C, D) SWINV2_SHUFFLE(a, b, A, B, C, D)
+#endif
+
+// Four floats of every fourth row, row[0][c ..], row[4][c ..], ...: a group of lanes each.
+SWINV2_INLINE Vec load_groups(const float* const* row, int64_t c) {
+#if defined(__AVX512F__)
+  __m512 x = _mm512_castps128_ps512(_mm_loadu_ps(row[0] + c));
+  x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(row[4] + c));
+  x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(row[8] + c));
+  return (Vec)_mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(row[12] + c));
+#elif defined(__AVX2__)
+  return (Vec)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + c)), _mm_loadu_ps(row[4] + c),
+                                   1);
+#else
+  return load(row[0] + c);
+#endif
+}
+
+// Columns c .. c + 3 of kLanes rows: lane i of y[a] = row[i][c + a].
+SWINV2_INLINE void load_columns(Vec (&y)[4], const float* const* row, int64_t c) {
+  Vec x[4];
+#pragma GCC unroll 4
+  for (int a = 0; a < 4; ++a) x[a] = load_groups(row + a, c);
+  constexpr int n = kLanes;
+  const Vec low01 = SWINV2_SHUFFLE4(x[0], x[1], 0, n, 1, n + 1),
+            low23 = SWINV2_SHUFFLE4(x[2], x[3], 0, n, 1, n + 1),
+            high01 = SWINV2_SHUFFLE4(x[0], x[1], 2, n + 2, 3, n + 3),
+            high23 = SWINV2_SHUFFLE4(x[2], x[3], 2, n + 2, 3, n + 3);
+  y[0] = SWINV2_SHUFFLE4(low01, low23, 0, 1, n, n + 1);
+  y[1] = SWINV2_SHUFFLE4(low01, low23, 2, 3, n + 2, n + 3);
+  y[2] = SWINV2_SHUFFLE4(high01, high23, 0, 1, n, n + 1);
+  y[3] = SWINV2_SHUFFLE4(high01, high23, 2, 3, n + 2, n + 3);
+}
+
 // Lane i = the sum over the lanes of r[i]: each step halves the rows and the lanes still to be added.
 SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
 #pragma GCC unroll 4

@@ -12,35 +12,49 @@ namespace SWINV2_ISA {
 namespace {
 
 struct Scratch {
-  Window window;
-  float *table, *slabs, *keys, *values, *inverse, *p, *q, *o, *m, *l;
+  Window window, coming;
+  KeyTile* tile;
+  float *table, *slabs, *keys, *values, *inverse, *copies, *p, *q, *o, *m, *l, *decay, *inverse_l;
   bool resident;  // q^T of the whole window is kept between key tiles
   size_t bytes;
 
   template <class Layout>
   Scratch(const Layout& at, char* base) {
-    resident = 2 * at.queries * at.d() * sizeof(float) <= kScratchLimit * 3 / 4;
+    resident = at.single_tile || at.queries * (at.d() + at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
+    const int64_t kept = resident && !at.single_tile ? at.queries : kBlock;
     Arena arena{base};
-    window.token = arena.take<int32_t>(at.queries);
-    window.mask = arena.take<float>(4 * at.queries);
+    tile = arena.take<KeyTile>(1);
+    for (Window* w : {&window, &coming}) {
+      w->token = arena.take<int32_t>(at.queries);
+      w->mask = arena.take<float>(4 * at.queries);
+    }
     table = arena.take<float>(at.padded_table());
     slabs = arena.take<float>(at.tile_columns * at.slab);
-    keys = arena.take<float>(kTileKeys * at.d());
-    values = arena.take<float>(kTileKeys * at.d());
+    keys = arena.take<float>(kTileKeys * at.d_pad());
+    values = arena.take<float>(kTileKeys * at.d_pad());
     inverse = arena.take<float>(kBlock > kTileKeys ? kBlock : kTileKeys);
+    copies = arena.take<float>(kLanes * at.d_pad());
     p = arena.take<float>(kTileKeys * kBlock);
-    q = arena.take<float>((resident && !at.single_tile ? at.queries : kBlock) * at.d());
-    o = arena.take<float>((at.single_tile ? kBlock : at.queries) * at.d());
+    q = arena.take<float>(kept * at.d());
+    o = arena.take<float>(at.single_tile ? 0 : at.queries * at.d_pad());
     m = arena.take<float>(at.queries);
     l = arena.take<float>(at.queries);
+    decay = arena.take<float>(kBlock);
+    inverse_l = arena.take<float>(kBlock);
     bytes = arena.used;
   }
 };
 
-// One query block against one key tile.
+// Where a key tile stands among those of its window.
+struct Step {
+  bool first, last;
+};
+
+// p^T (keys, queries) = exp2(s^T - m) of one query block against one key tile, the running m and l of its
+// queries, and decay, which brings what earlier tiles gave to the new m.
 template <int V, class Layout>
-void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
-            const float* q, float* o) {
+void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
+            const float* q, Ahead& ahead) {
   const int64_t i = block * kBlock;
   Vec maximum[V];
   for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(s.m + i + v * kLanes);
@@ -59,71 +73,97 @@ void attend(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
         }
     });
 
-  Vec sum[V], decay[V];  // decay: what earlier tiles gave, brought to the new maximum
-  for (int v = 0; v < V; ++v) {
-    sum[v] = Vec{};
-    decay[v] = first ? Vec{} : exp2(load(s.m + i + v * kLanes) - maximum[v]);
-    store(s.m + i + v * kLanes, maximum[v]);
-  }
-  for (int64_t j = 0; j < tile.count; ++j)
+  Vec sum[V];
+  for (int v = 0; v < V; ++v) sum[v] = Vec{};
+  for (int64_t j = 0; j < tile.count; ++j) {
+    ahead.fetch(4);  // some 500 lines are to come, here in 128 steps at N = 64
     for (int v = 0; v < V; ++v) {
       float* p = s.p + j * kBlock + v * kLanes;
       const Vec e = exp2(load(p) - maximum[v]);
       sum[v] += e;
       store(p, e);
     }
-  for (int v = 0; v < V; ++v)
-    store(s.l + i + v * kLanes, first ? sum[v] : sum[v] + load(s.l + i + v * kLanes) * decay[v]);
-
-  // o^T (d, queries) = v^T p^T + decay o^T
-  product<V>(o, kBlock, first ? nullptr : decay, at.d(), Broadcast{s.values, 1, at.d()}, s.p, kBlock,
-             tile.count);
-}
-
-// out rows and stats of one query block: o / l, lse = m + log2(l).
-template <class T, class Layout>
-void finish(const Layout& at, const Scratch& s, int64_t block, float* o, T* out, float* stats) {
-  for (int v = 0; v < 2; ++v) {
-    const int64_t i = block * kBlock + v * kLanes;
-    if (i >= at.N) break;
-    const Vec l = load(s.l + i), inverse = 1.f / l, lse = load(s.m + i) + log2(l);
-    const int64_t left = at.op.stats_tokens() - i;
-    store_first(stats + i, lse, left < kLanes ? left : kLanes);
-    for (int64_t c = 0; c < at.d(); ++c) {
-      float* p = o + c * kBlock + v * kLanes;
-      store(p, load(p) * inverse);
-    }
   }
-  at.store_transposed(out, at.out_channels, s.window, block, o);
+  for (int v = 0; v < V; ++v) {
+    if (!first) {
+      const Vec decay = exp2(load(s.m + i + v * kLanes) - maximum[v]);
+      store(s.decay + v * kLanes, decay);
+      sum[v] += load(s.l + i + v * kLanes) * decay;
+    }
+    store(s.m + i + v * kLanes, maximum[v]);
+    store(s.l + i + v * kLanes, sum[v]);
+  }
+}
+
+// o (queries, d) = p v + decay o; with the last tile out rows = o / l. d is in lanes, p is broadcast.
+template <class T, class Layout>
+void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out) {
+  const int64_t i0 = block * kBlock, count = at.N - i0 < kBlock ? at.N - i0 : kBlock;
+  if (step.last)
+    for (int v = 0; v < 2; ++v) store(s.inverse_l + v * kLanes, 1.f / load(s.l + i0 + v * kLanes));
+  for (int64_t i = 0; i < count; i += kRowBlock)
+    with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) {
+      constexpr int M = decltype(rows)::value;
+      at.each_columns([&](int64_t c, auto vectors) {
+        constexpr int V = decltype(vectors)::value;
+        Vec acc[M][V];
+        clear(acc);
+        multiply_add<M, V>(acc, Broadcast{s.p + i, 1, kBlock}, s.values + c, at.d_pad(), tile.count);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+          const int64_t token = s.window.token[i0 + i + m];
+#pragma GCC unroll 2
+          for (int v = 0; v < V; ++v) {
+            const int64_t cv = c + v * kLanes;
+            float* o = s.o + (i0 + i + m) * at.d_pad() + cv;
+            Vec x = acc[m][v];
+            if (!step.first) x += load(o) * s.decay[i + m];
+            if (!step.last)
+              store(o, x);
+            else if (token >= 0)
+              store_first(out + token * at.out_channels + cv, x * s.inverse_l[i + m], at.d() - cv);
+          }
+        }
+      });
+    });
+}
+
+// lse = m + log2(l)
+template <class Layout>
+void store_stats(const Layout& at, const Scratch& s, float* stats) {
+  const int64_t size = at.op.stats_tokens();
+  for (int64_t i = 0; i < at.N; i += kLanes)
+    store_first(stats + i, load(s.m + i) + log2(load(s.l + i)), size - i);
 }
 
 template <class T, class Layout>
-void window_head(const Layout& at, const Scratch& s, int64_t head, bool new_head,
-                 const WindowAttentionForward& io, float* stats) {
+void window_head(const Layout& at, const Scratch& s, int64_t head, bool new_window,
+                 const WindowAttentionForward& io, float* stats, Ahead& ahead) {
   const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
   T* out = static_cast<T*>(io.out) + head * at.d();
 
-  KeyTile tile;
+  at.load_table(s.table, io.bias_table + head * at.op.table_size());
+  KeyTile& tile = *s.tile;
   int64_t column = 0, row = 0;
-  bool first = true, more = at.next(tile, s.window, column, row);
-  while (more) {
-    const bool last = column == at.op.geometry.window_w;
-    if (new_head || !at.single_tile) at.expand_bias(s.slabs, tile, s.table);
+  Step step{true, false};
+  for (; !step.last; step.first = false) {
+    if (new_window || !at.single_tile) at.next(tile, s.window, column, row);
+    step.last = at.single_tile || column == at.op.geometry.window_w;
+    at.expand_bias(s.slabs, tile, s.table);
     at.load_keys(s.keys, s.inverse, tile, k, io.scale[head] * kLog2E);
     at.load_values(s.values, tile, v);
     for (int64_t block = 0; block < at.blocks; ++block) {
       float* qt = s.q + (s.resident && !at.single_tile ? block * kBlock * at.d() : 0);
-      float* o = s.o + (at.single_tile ? 0 : block * kBlock * at.d());
-      if (first || !s.resident) at.load_queries(qt, s.inverse, s.window, block, q);
-      with_vectors(at.N - block * kBlock,
-                   [&](auto vectors) { attend<decltype(vectors)::value>(at, s, tile, block, first, qt, o); });
-      if (last) finish(at, s, block, o, out, stats);
+      if (step.first || !s.resident) at.load_queries(qt, s.inverse, s.window, block, q, s.copies);
+      with_vectors(at.N - block * kBlock, [&](auto vectors) {
+        soften<decltype(vectors)::value>(at, s, tile, block, step.first, qt, ahead);
+      });
+      weigh(at, s, tile, block, step, out);
     }
-    first = false;
-    more = at.next(tile, s.window, column, row);
   }
+  store_stats(at, s, stats);
 }
 
 template <class T, int D>
@@ -136,18 +176,17 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       __builtin_memset(static_cast<T*>(io.out) + begin * per_image, 0, (end - begin) * per_image * sizeof(T));
     });
 
-  const Units units(op, ceil_div(256, op.num_heads));
-  parallel_for(units.count(), 1, [&](int64_t begin, int64_t end) {
+  const Units units(op, 16 * num_threads(), 16 * num_threads());
+  parallel_for(units.count(), 1, [&](int64_t begin, int64_t) {
     Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t head = units.head(unit), start = units.begin(unit);
-      at.load_table(s.table, io.bias_table + head * op.table_size());
-      for (int64_t index = start; index < units.end(unit); ++index) {
-        at.locate(s.window, index);
-        float* stats = io.stats + (index * op.num_heads + head) * op.stats_tokens();
-        window_head<T>(at, s, head, index == start, io, stats);
-      }
-    }
+    units.each(begin, [&](const Unit& unit) {
+      at.advance(s.window, s.coming, unit);
+      Ahead ahead(at, unit, s.coming);
+      ahead.add(static_cast<const T*>(io.qkv), 3);
+      ahead.add(static_cast<const T*>(io.out), 1);
+      float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
+      window_head<T>(at, s, unit.head, unit.new_window, io, stats, ahead);
+    });
   });
 }
 

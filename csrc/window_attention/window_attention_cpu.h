@@ -9,6 +9,8 @@
 //                 key (h_j, w_j) over all queries is the contiguous run that starts at slab row Wh-1-h_j.
 #pragma once
 
+#include <utility>
+
 #include "core/dtype.h"
 #include "cpu/matmul.h"
 #include "cpu/simd.h"
@@ -50,6 +52,21 @@ struct KeyTile {
   int32_t region[kTileKeys];
   int32_t column[kTileKeys];  // w_j of each slab
 };
+
+// A head of a window, of the `group` heads from `first_head` on that are taken one after the other.
+struct Unit {
+  int64_t window, head, chunk, first_head, group;
+  bool new_window, first_window, last_window;  // first, last: of the chunk
+};
+
+// Calls f(Rows<V>) with the number of vectors, 1 or 2, that the elements left fill of a pair.
+template <class F>
+SWINV2_INLINE void with_vectors(int64_t left, F&& f) {
+  if (left > kLanes)
+    f(Rows<2>{});
+  else
+    f(Rows<1>{});
+}
 
 // Head_dim is 32 in every published Swin: D = 32 gives the loops over it a constant length, D = 0 reads it at
 // run time.
@@ -104,26 +121,44 @@ struct Layout {
     }
   }
 
-  // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is
-  // left.
+  // The window of a unit and, where its chunk has one more, the one after it.
+  void advance(Window& window, Window& coming, const Unit& unit) const {
+    if (!unit.new_window) return;
+    if (unit.first_window)
+      locate(window, unit.window);
+    else
+      std::swap(window, coming);
+    if (!unit.last_window) locate(coming, unit.window + 1);
+  }
+
+  // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is left.
+  // Rows run slowest, so that neighbours read and write different slabs. The list of tokens is filled up to whole
+  // vectors with its last.
   bool next(KeyTile& tile, const Window& window, int64_t& column, int64_t& row) const {
-    const WindowGeometry& g = op.geometry;
-    tile.count = tile.columns = 0;
-    for (; column < g.window_w && tile.columns < tile_columns && tile.count < kTileKeys; ++column, row = 0) {
-      const int64_t offset = tile.columns * slab;
-      tile.column[tile.columns++] = int32_t(column);
-      const int64_t region_w = column >= window.split_w;
-      for (; row < g.window_h; ++row) {
-        const int32_t token = window.token[row * g.window_w + column];
+    const int64_t window_h = op.geometry.window_h, window_w = op.geometry.window_w;
+    if (column == window_w) return false;
+    const int64_t columns = tile_columns < window_w - column ? tile_columns : window_w - column;
+    int64_t count = 0;
+    for (int64_t c = 0; c < columns; ++c) tile.column[c] = int32_t(column + c);
+    const int64_t end = window_h - row < kTileKeys ? window_h : row + kTileKeys;
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t h = row; h < end; ++h) {
+        const int32_t token = window.token[h * window_w + column + c];
         if (token < 0) continue;  // a padding key is no key
-        if (tile.count == kTileKeys) return true;
-        tile.token[tile.count] = token;
-        tile.bias[tile.count] = int32_t(offset + (g.window_h - 1 - row) * g.window_w);
-        tile.region[tile.count] = int32_t(2 * (row >= window.split_h) + region_w);
-        ++tile.count;
+        tile.token[count] = token;
+        tile.bias[count] = int32_t(c * slab + (window_h - 1 - h) * window_w);
+        tile.region[count] = int32_t(2 * (h >= window.split_h) + (column + c >= window.split_w));
+        ++count;
       }
+    row = end;
+    for (int64_t j = count; j % kLanes; ++j) tile.token[j] = tile.token[count - 1];
+    tile.count = count;
+    tile.columns = columns;
+    if (row == window_h) {
+      column += columns;
+      row = 0;
     }
-    return tile.columns > 0;
+    return true;
   }
 
   // A head's table in log2 units, with a vector to spare behind it for expand_bias.
@@ -137,15 +172,15 @@ struct Layout {
   // slabs (columns, slab) from load_table's table. Rows are written in order with whole vectors: what one
   // writes past its end, the next overwrites.
   void expand_bias(float* slabs, const KeyTile& tile, const float* table) const {
-    const WindowGeometry& g = op.geometry;
-    const int64_t rows = 2 * g.window_h - 1, width = 2 * g.window_w - 1;
-    for (int64_t c = 0; c < tile.columns; ++c) {
-      float* to = slabs + c * slab;
-      for (int64_t i = rows * g.window_w; i < slab; ++i) to[i] = 0.f;
-      const float* from = table + g.window_w - 1 - tile.column[c];
+    const int64_t window_w = op.geometry.window_w, width = 2 * window_w - 1;
+    const int64_t rows = 2 * op.geometry.window_h - 1, columns = tile.columns, end = slab;
+    for (int64_t c = 0; c < columns; ++c) {
+      float* to = slabs + c * end;
+      for (int64_t i = rows * window_w; i < end; ++i) to[i] = 0.f;
+      const float* from = table + window_w - 1 - tile.column[c];
       for (int64_t a = 0; a < rows; ++a)
-        for (int64_t w = 0; w < g.window_w; w += kLanes)
-          store(to + a * g.window_w + w, load(from + a * width + w));
+        for (int64_t w = 0; w < window_w; w += kLanes)
+          store(to + a * window_w + w, load(from + a * width + w));
     }
   }
 
@@ -185,106 +220,100 @@ struct Layout {
     return op.cosine ? (inverse < 1.f / kNormFloor ? dot : Vec{}) : Vec{};
   }
 
-  // rows (keys, d) = factor * k^ (or k), and 1 / |k| of each.
+  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each.
   template <class T>
   void load_keys(float* rows, float* inverse, const KeyTile& tile, const T* k, float factor) const {
-    for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
-      const int64_t count = tile.count - j0 < kLanes ? tile.count - j0 : kLanes;
+    const int64_t count = tile.count, stride = channels;
+    for (int64_t j0 = 0; j0 < count; j0 += kLanes) {
+      const T* row[kLanes];
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kLanes; ++j) row[j] = k + tile.token[j0 + j] * stride;
       Vec factors = splat(factor);
       if (op.cosine) {
         Vec squares[kLanes];
 #pragma GCC unroll 16
         for (int64_t j = 0; j < kLanes; ++j) {
           squares[j] = Vec{};
-          if (j >= count) continue;
-          const T* from = k + tile.token[j0 + j] * channels;
           for (int64_t c = 0; c < d(); c += kLanes) {
-            const Vec x = load_first(from + c, d() - c);
+            const Vec x = load_first(row[j] + c, d() - c);
             squares[j] += x * x;
           }
         }
-        const Vec inv = inverse_norms(sum_rows(squares), count,
-                                      [&](int64_t j) { return k + tile.token[j0 + j] * channels; });
+        const Vec inv = inverse_norms(sum_rows(squares), kLanes, [&](int64_t j) { return row[j]; });
         store(inverse + j0, inv);
         factors *= inv;
       }
       alignas(64) float f[kLanes];
       store(f, factors);
-      for (int64_t j = 0; j < count; ++j)
+      for (int64_t j = 0; j < kLanes && j0 + j < count; ++j)
         for (int64_t c = 0; c < d(); c += kLanes)
-          store_first(rows + (j0 + j) * d() + c,
-                      load_first(k + tile.token[j0 + j] * channels + c, d() - c) * f[j], d() - c);
+          store(rows + (j0 + j) * d_pad() + c, load_first(row[j] + c, d() - c) * f[j]);
     }
   }
 
+  // rows (keys, d_pad)
   template <class T>
   void load_values(float* rows, const KeyTile& tile, const T* v) const {
-    for (int64_t j = 0; j < tile.count; ++j)
+    const int64_t count = tile.count, stride = channels;
+    for (int64_t j = 0; j < count; ++j)
       for (int64_t c = 0; c < d(); c += kLanes)
-        store_first(rows + j * d() + c, load_first(v + tile.token[j] * channels + c, d() - c), d() - c);
+        store(rows + j * d_pad() + c, load_first(v + tile.token[j] * stride + c, d() - c));
   }
 
   // columns (d, kBlock) = the block's rows of x, transposed; padding gives zeros. Returns in squares[v] sums
-  // over d.
+  // over d. Rows that are not float32, or no multiple of four channels, pass through `copies` (kLanes, d_pad).
   template <class T>
   void load_transposed(float* columns, const Window& window, int64_t block, const T* x, int64_t stride,
-                       Vec (&squares)[2]) const {
+                       float* copies, Vec (&squares)[2]) const {
     for (int v = 0; v < 2; ++v) {
-      squares[v] = Vec{};
       const int32_t* token = window.token + block * kBlock + v * kLanes;
-      for (int64_t c = 0; c < d(); c += kLanes) {
-        Vec r[kLanes];
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kLanes; ++i)
-          r[i] = token[i] < 0 ? Vec{} : load_first(x + token[i] * stride + c, d() - c);
-        transpose(r);
-        float* to = columns + c * kBlock + v * kLanes;
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kLanes; ++i) {
-          squares[v] += r[i] * r[i];
-          if (c + i < d()) store(to + i * kBlock, r[i]);
+      const float* row[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) row[i] = row_of(x, token[i], stride, copies + i * d_pad());
+      squares[v] = Vec{};
+      for (int64_t c = 0; c < d(); c += 4) {
+        Vec y[4];
+        load_columns(y, row, c);
+#pragma GCC unroll 4
+        for (int64_t a = 0; a < 4; ++a) {
+          squares[v] += y[a] * y[a];
+          if (c + a < d()) store(columns + (c + a) * kBlock + v * kLanes, y[a]);
         }
       }
     }
   }
-
-  // q^T (d, kBlock) = q^ (or q) of the block, and 1 / |q| of each query.
+  const float* row_of(const float* x, int32_t token, int64_t stride, float* copy) const {
+    if (d() % 4 == 0 && token >= 0) return x + token * stride;
+    return row_of<float>(x, token, stride, copy);
+  }
   template <class T>
-  void load_queries(float* columns, float* inverse, const Window& window, int64_t block, const T* q) const {
-    Vec squares[2];
-    load_transposed(columns, window, block, q, channels, squares);
-    if (!op.cosine) return;
-    Vec inv[2];
-    for (int v = 0; v < 2; ++v) {
-      const int32_t* token = window.token + block * kBlock + v * kLanes;
-      inv[v] = inverse_norms(squares[v], kLanes,
-                             [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * channels; });
-      store(inverse + v * kLanes, inv[v]);
-    }
-    for (int64_t c = 0; c < d(); ++c)
-      for (int v = 0; v < 2; ++v) {
-        float* p = columns + c * kBlock + v * kLanes;
-        store(p, load(p) * inv[v]);
-      }
+  const float* row_of(const T* x, int32_t token, int64_t stride, float* copy) const {
+    for (int64_t c = 0; c < d(); c += kLanes)
+      store(copy + c, token < 0 ? Vec{} : load_first(x + token * stride + c, d() - c));
+    return copy;
   }
 
-  // The block's rows of x = columns^T; padding tokens are left alone.
+  // q^T (d, kBlock) = q^ (or q) of the block, and 1 / |q| of each query (or 1).
   template <class T>
-  void store_transposed(T* x, int64_t stride, const Window& window, int64_t block,
-                        const float* columns) const {
+  void load_queries(float* columns, float* inverse, const Window& window, int64_t block, const T* q,
+                    float* copies) const {
+    Vec squares[2];
+    load_transposed(columns, window, block, q, channels, copies, squares);
     for (int v = 0; v < 2; ++v) {
       const int32_t* token = window.token + block * kBlock + v * kLanes;
-      for (int64_t c = 0; c < d(); c += kLanes) {
-        Vec r[kLanes];
-        const float* from = columns + c * kBlock + v * kLanes;
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kLanes; ++i) r[i] = c + i < d() ? load(from + i * kBlock) : Vec{};
-        transpose(r);
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kLanes; ++i)
-          if (token[i] >= 0) store_first(x + token[i] * stride + c, r[i], d() - c);
+      const auto row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * channels; };
+      const Vec inv = op.cosine ? inverse_norms(squares[v], kLanes, row) : splat(1.f);
+      store(inverse + v * kLanes, inv);
+      for (int64_t c = 0; op.cosine && c < d(); ++c) {
+        float* p = columns + c * kBlock + v * kLanes;
+        store(p, load(p) * inv);
       }
     }
+  }
+
+  // f(c, Rows<V>) over the vectors of a row of d channels, two at a time.
+  template <class F>
+  inline __attribute__((always_inline)) void each_columns(F&& f) const {
+    for (int64_t c = 0; c < d(); c += 2 * kLanes) with_vectors(d() - c, [&](auto vectors) { f(c, vectors); });
   }
 
   // s^T of M keys and V vectors of queries, in log2 units: k^ . q^ + bias + mask. The bias comes last: the
@@ -294,11 +323,8 @@ struct Layout {
                                                     int64_t block, int64_t j, const float* slabs,
                                                     const float* keys, const float* q) const {
     const int64_t i = block * kBlock;
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) s[m][v] = Vec{};
-    multiply_add<M, V>(s, Broadcast{keys + j * d(), d(), 1}, q, kBlock, d());
+    clear(s);
+    multiply_add<M, V>(s, Broadcast{keys + j * d_pad(), d_pad(), 1}, q, kBlock, d());
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -309,33 +335,80 @@ struct Layout {
   }
 };
 
-// Calls f with the number of vectors, 1 or 2, that the queries left fill of a block.
-template <class F>
-SWINV2_INLINE void with_vectors(int64_t queries_left, F&& f) {
-  if (queries_left > kLanes)
-    f(Rows<2>{});
-  else
-    f(Rows<1>{});
-}
-
-// Window chunks of one head: the unit of work. Heads run fastest, so that the heads of a chunk share its
-// cache lines.
+// Work is shared out in pieces, a chunk of windows and a group of heads each, heads inside windows, so that a window's
+// lines are fetched once. A group is all heads where there are windows enough.
 struct Units {
-  int64_t heads, windows, per_chunk, chunks;
-  Units(const WindowAttention& op, int64_t wanted_chunks)
+  int64_t heads, windows, per_chunk, chunks, per_group, groups;
+  Units(const WindowAttention& op, int64_t wanted_chunks, int64_t wanted_pieces)
       : heads(op.num_heads), windows(op.geometry.windows()) {
-    if (wanted_chunks > windows) wanted_chunks = windows;
-    if (wanted_chunks < 1) wanted_chunks = 1;
-    per_chunk = ceil_div(windows, wanted_chunks);
+    per_chunk = ceil_div(windows, wanted_chunks < 1 ? 1 : wanted_chunks);
     chunks = ceil_div(windows, per_chunk);
+    per_group = ceil_div(heads * chunks, wanted_pieces);
+    if (per_group > heads) per_group = heads;
+    groups = ceil_div(heads, per_group);
   }
-  int64_t count() const { return chunks * heads; }
-  int64_t head(int64_t unit) const { return unit % heads; }
-  int64_t begin(int64_t unit) const { return unit / heads * per_chunk; }
-  int64_t end(int64_t unit) const {
-    const int64_t stop = begin(unit) + per_chunk;
-    return stop < windows ? stop : windows;
+  int64_t count() const { return chunks * groups; }
+
+  // f(Unit) over piece `index`.
+  template <class F>
+  void each(int64_t index, F&& f) const {
+    const int64_t chunk = index / groups, first = index % groups * per_group;
+    const int64_t begin = chunk * per_chunk, end = windows < begin + per_chunk ? windows : begin + per_chunk;
+    const int64_t group = heads - first < per_group ? heads - first : per_group;
+    for (int64_t w = begin; w < end; ++w)
+      for (int64_t h = 0; h < group; ++h)
+        f(Unit{w, first + h, chunk, first, group, h == 0, w == begin, w + 1 == end});
   }
+};
+
+// Brings the lines of the next window towards the core, a few at a time: the gather of a window's rows is more than
+// the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share of the
+// tokens, for all heads of the group.
+class Ahead {
+ public:
+  template <class Layout>
+  Ahead(const Layout& at, const Unit& unit, const Window& coming)
+      : token_(coming.token),
+        first_(unit.first_head * at.d()),
+        width_(unit.group * at.d()),
+        part_(at.out_channels) {
+    const int64_t h = unit.head - unit.first_head;
+    next_ = at.N * h / unit.group;
+    end_ = unit.last_window ? 0 : at.N * (h + 1) / unit.group;
+  }
+
+  // An array (B, H, W, parts, heads, d).
+  template <class T>
+  void add(const T* x, int parts) {
+    bytes_ = width_ * sizeof(T);
+    for (int p = 0; p < parts; ++p)
+      rows_[count_++] = {reinterpret_cast<const char*>(x + p * part_ + first_),
+                         parts * part_ * int64_t(sizeof(T))};
+  }
+
+  void fetch(int lines) {
+    for (; lines > 0 && next_ < end_; --lines) {
+      const Rows& rows = rows_[row_];
+      if (token_[next_] >= 0) __builtin_prefetch(rows.base + token_[next_] * rows.stride + byte_, 0, 2);
+      if ((byte_ += 64) < bytes_) continue;
+      byte_ = 0;
+      if (++row_ < count_) continue;
+      row_ = 0;
+      ++next_;
+    }
+  }
+
+ private:
+  struct Rows {
+    const char* base;
+    int64_t stride;  // bytes from token to token
+  };
+  Rows rows_[8];
+  const int32_t* token_;
+  int64_t first_, width_, part_;  // elements
+  int64_t next_, end_;            // tokens
+  int64_t bytes_ = 0, byte_ = 0;
+  int count_ = 0, row_ = 0;
 };
 
 }  // namespace SWINV2_ISA
