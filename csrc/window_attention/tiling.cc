@@ -127,9 +127,12 @@ int64_t sector_bytes(int64_t at, int64_t count, int64_t bytes, int64_t stride, i
   return sum * sector;
 }
 
-// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores.
-double vector_cycles(const Sizes& s) {
-  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16);
+// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores, 30
+// instructions to start a tile.
+double vector_cycles(const WindowAttentionTiling910& t) {
+  const Sizes s(t);
+  const int64_t tiles = s.classes * divide_up(s.class_blocks, t.tile_blocks);
+  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16) + 660. * double(tiles);
 }
 
 }  // namespace
@@ -172,9 +175,10 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
     const int64_t tasks = g.windows() / strip * (t.heads / group);
     t.tasks = tasks;
     t.cores = std::min<int64_t>(chip.cores, tasks);
-    const int64_t bytes = traffic(t, chip).qkv_out;
+    const Traffic moved = traffic(t, chip);
+    const int64_t bytes = moved.qkv_out + moved.bias;
     const double per_task =
-        std::max(strip * group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
+        std::max(strip * group * vector_cycles(t), double(bytes) / tasks / chip.gm_bytes_per_cycle);
     const double cost = divide_up(tasks, t.cores) * per_task;
     const bool even = cost < best_cost * 1.001;
     if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
