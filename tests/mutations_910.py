@@ -193,6 +193,11 @@ MUTATIONS = {
         "DataCopyParams(columns, 1, n1 * kSide, 0)",
     ),
     "stats-of-the-first-window": ("(task.window + tile.window) * t.heads", "(task.window) * t.heads"),
+    "tasks-of-the-next-core": ("(core + 1) * t.tasks / t.cores", "(core + 1) * t.tasks / t.cores + 1"),
+    "task-skipped": (
+        "first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
+        "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)",
+    ),
     # two phases
     "phase-never-released": ("    if (more) laid[qkv_slot].Release();\n", ""),
     "first-phase-attends-all": ("end = more ? third : units;", "end = units;"),
@@ -218,10 +223,5 @@ MUTATIONS = {
     "mask-of-even-columns": (
         "s[(odd * n / 2 + top * columns + w) * kSide]",
         "s[(top * columns + w) * kSide]",
-    ),
-    "tasks-of-the-next-core": ("(core + 1) * t.tasks / t.cores", "(core + 1) * t.tasks / t.cores + 1"),
-    "task-skipped": (
-        "first_task = static_cast<int32_t>(core * t.tasks / t.cores)",
-        "first_task = static_cast<int32_t>(core * t.tasks / t.cores) + (core > 0)",
     ),
 }
