@@ -38,7 +38,7 @@ MUTATIONS = {
         "if (tile.closes_panel) panel_ready[panel_slot].Release();",
         "panel_ready[panel_slot].Release();",
     ),
-    "operands-overwritten": ("      weigh_operands.Acquire();\n      LoadData", "      LoadData"),
+    "operands-overwritten": ("      weigh_operands.Acquire();\n      const", "      const"),
     "outputs-not-awaited": ("    outputs_ready.Await();\n", ""),
     "rows-stored-before-copied": ("      out_staged.Await();\n", ""),
     "wipe-not-awaited": ("      WaitFlag<HardEvent::V_MTE2>(kWipeEvent);\n", ""),
@@ -81,8 +81,8 @@ MUTATIONS = {
         "LoadData2DParams(0, tile.blocks, 1, 0, 0, false, 0)",
     ),
     "weights-not-transposed": (
-        "LoadData2DParams(0, tile.blocks * blocks, 1, 0, 0, true, 0)",
-        "LoadData2DParams(0, tile.blocks * blocks, 1, 0, 0, false, 0)",
+        "fractals(0, tile.blocks * blocks, 1, 0, 0, true, 0)",
+        "fractals(0, tile.blocks * blocks, 1, 0, 0, false, 0)",
     ),
     "values-not-transposed": (
         "LoadData2DParams(0, d1, n1, 0, 0, true, 0)",
@@ -98,8 +98,8 @@ MUTATIONS = {
     ),
     "chunk-overwrites-chunk": ("scores[j * kFractal], CubeScores", "scores, CubeScores"),
     "accumulator-not-kept": (
-        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0)",
-        "Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, true)",
+        "Multiply(c_weighed, a_weights, b_values, m, d, k, j == 0)",
+        "Multiply(c_weighed, a_weights, b_values, m, d, k, true)",
     ),
     "panel-of-the-first-block": (
         "return (tile.top - block * kSide / t.window_w) * t.window_w;",
@@ -169,7 +169,9 @@ MUTATIONS = {
     ),
     "measured-once": ("(unit + 1) % t.norm_units == 0) Normalise", "unit < 0) Normalise"),
     "low-halves-lost": ("Or(rows16[kSide], rows16, rows16, low", "Or(rows16[kSide], rows16, rows16, high"),
-    "sum-without-logarithm": ("    Ln(work, work, tile.blocks * kLanes);\n", ""),
+    "sum-without-logarithm": ("    Ln(sum_of_lanes", "    Exp(sum_of_lanes"),
+    "sum-of-the-last-keys": ("                 kSide, k, j == 0);", "                 kSide, k, true);"),
+    "sum-of-the-first-block": ("b_weights[i * blocks * kFractal]", "b_weights"),
     # strips
     "strip-token-in-the-first-window": (
         "InL1(coming_slot, token % width / t.window_w, kQ, 0)",

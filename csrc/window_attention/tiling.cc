@@ -13,9 +13,7 @@ constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
 constexpr int64_t kMaxBlocks =
     63;  // a pass over the scores of a block is one instruction of at most 255 repeats
 constexpr int32_t kMaxBlocksTogether = 5;
-constexpr int64_t kStageBytes = 32 * 1024;    // long enough bursts; two of them
-constexpr int64_t kOperandBytes = 32 * 1024;  // half of L0A, of L0B
-constexpr int64_t kOnesBytes = 24 * 1024;
+constexpr int64_t kStageBytes = 32 * 1024;  // long enough bursts; two of them
 constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
 
 int64_t divide_up(int64_t a, int64_t b) {
@@ -40,7 +38,7 @@ struct Sizes {
 int64_t ub_bytes(const WindowAttentionTiling910& t) {
   const Sizes s(t);
   const int64_t scores = int64_t{t.tile_blocks} * s.n1 * 1024;
-  const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 1) * t.tile_blocks * 1024);
+  const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 2) * t.tile_blocks * 1024);
   return scores + folds + t.weight_slots * scores / 2 + t.panel_slots * t.panel_rows * 64  // weights, panels
          + s.n1 * (t.norm_units * 1024 + (t.norm_units > 1 ? t.norm_units * 512 : 256) +
                    256)                                                           // key scales, norms, lse
@@ -82,13 +80,13 @@ bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
   const Sizes s(t);
   t.norm_units = std::min<int64_t>(s.n1 <= 4 ? 4 : s.n1 <= 9 ? 2 : 1, s.g * t.strip);
   if (s.phases == 2) t.norm_units = std::gcd(int64_t{t.norm_units}, s.g / 3);
-  const int64_t chunk = std::min(kOperandBytes / (s.d1 * kFractal), kOnesBytes / kFractal);
   for (int32_t slots = 3; slots >= 0; --slots)
     for (int32_t target : {4, 3, 2, 1}) {
       const int64_t tiles = divide_up(s.class_blocks, target);
       t.tile_blocks = divide_up(s.class_blocks, tiles);
       if (t.tile_blocks * s.n1 * 1024 > kScoreBytes) continue;
-      const int64_t keys = std::min<int64_t>(chunk, kOperandBytes / kFractal / t.tile_blocks);
+      // L0B holds queries and, of a chunk of keys, values, probabilities and ones; L0A no more than that.
+      const int64_t keys = (chip.l0b / kFractal - t.tile_blocks * s.d1) / (s.d1 + t.tile_blocks + 1);
       t.key_blocks = divide_up(s.n1, divide_up(s.n1, keys));
       t.weight_slots = 1 + (slots & 1), t.panel_slots = 1 + (slots >> 1);
       t.stage_tokens = 0;
@@ -127,12 +125,12 @@ int64_t sector_bytes(int64_t at, int64_t count, int64_t bytes, int64_t stride, i
   return sum * sector;
 }
 
-// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores, 30
+// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores, 20
 // instructions to start a tile.
 double vector_cycles(const WindowAttentionTiling910& t) {
   const Sizes s(t);
   const int64_t tiles = s.classes * divide_up(s.class_blocks, t.tile_blocks);
-  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16) + 660. * double(tiles);
+  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16) + 440. * double(tiles);
 }
 
 }  // namespace
@@ -201,10 +199,9 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
 
 MemoryUse memory_use(const WindowAttentionTiling910& t) {
   const Sizes s(t);
-  const int64_t keys = int64_t{t.key_blocks} * s.d1 * kFractal;
-  return {ub_bytes(t), l1_bytes(t, t.qkv_slots), keys + int64_t{t.tile_blocks} * t.key_blocks * kFractal,
-          t.tile_blocks * s.d1 * kFractal + keys + t.key_blocks * kFractal,
-          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 1) * t.tile_blocks * 1024 +
+  const int64_t chunk = t.key_blocks * (s.d1 + t.tile_blocks + 1) * kFractal;  // k or v, p^T, ones
+  return {ub_bytes(t), l1_bytes(t, t.qkv_slots), chunk, t.tile_blocks * s.d1 * kFractal + chunk,
+          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 2) * t.tile_blocks * 1024 +
               2 * t.norm_units * s.n1 * 1024};
 }
 

@@ -73,7 +73,7 @@ class WindowAttentionForward910 {
 
     const int32_t tile = t.tile_blocks * n1 * kFractal;  // scores of a tile
     scores = Buffer<float>(pipe, scores_buffer, tile);
-    folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 1) * t.tile_blocks * kFractal));
+    folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 2) * t.tile_blocks * kFractal));
     weights = Buffer<half>(pipe, weights_buffer, t.weight_slots * tile);
     panel = Buffer<float>(pipe, panel_buffer, t.panel_slots * t.panel_rows * kSide);
     key_scale = Buffer<float>(pipe, key_scale_buffer, t.norm_units * n1 * kFractal);
@@ -96,9 +96,11 @@ class WindowAttentionForward910 {
     a_weights = Buffer<half>(pipe, a_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
     b_queries = Buffer<half>(pipe, b_queries_buffer, t.tile_blocks * d1 * kFractal);
     b_values = Buffer<half>(pipe, b_values_buffer, t.key_blocks * d1 * kFractal);
+    b_weights = Buffer<half>(pipe, b_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
+    a_ones = Buffer<half>(pipe, a_ones_buffer, t.key_blocks * kFractal);
     b_ones = Buffer<half>(pipe, b_ones_buffer, t.key_blocks * kFractal);
     c_scores = Buffer<float>(pipe, c_scores_buffer, 2 * tile);
-    c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 1) * t.tile_blocks * kFractal);
+    c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 2) * t.tile_blocks * kFractal);
     c_gram = Buffer<float>(pipe, c_gram_buffer, 2 * t.norm_units * n1 * kFractal);
   }
 
@@ -134,6 +136,7 @@ class WindowAttentionForward910 {
       uint64_t lane[2] = {uint64_t(1) << row, 0};
       Duplicate(identity[row * kSide], 1.f, lane, 1, 1, 8);
     }
+    InitConstValue(a_ones, InitConstValueParams<half>(t.key_blocks, half(1)));
     InitConstValue(b_ones, InitConstValueParams<half>(t.key_blocks, half(1)));
     PipeBarrier<PIPE_ALL>();
     // Tokens beyond N stay zero: no window writes them.
@@ -617,7 +620,7 @@ class WindowAttentionForward910 {
     PipeBarrier<PIPE_V>();
   }
 
-  // o = p v and its divisor p 1, both of p as rounded.
+  // o = p v and the sums of p as rounded: p 1, o's divisor, in the rows of queries, 1 p^T in lanes.
   __aicore__ inline void Weigh(const Tile& tile) {
     const int32_t slot = t.weight_slots == 2 ? tiles_weighed & 1 : 0;
     ++tiles_weighed;
@@ -632,7 +635,9 @@ class WindowAttentionForward910 {
 
       l1_weights_ready.Await();
       weigh_operands.Acquire();
-      LoadData(a_weights, l1_weights, LoadData2DParams(0, tile.blocks * blocks, 1, 0, 0, true, 0));
+      const LoadData2DParams fractals(0, tile.blocks * blocks, 1, 0, 0, true, 0);
+      LoadData(a_weights, l1_weights, fractals);
+      LoadData(b_weights, l1_weights, fractals);
       l1_weights_ready.Release();
       for (int32_t i = 0; i < blocks; ++i)
         LoadData(b_values[i * d1 * kFractal], InL1(tile, kV, j + i),
@@ -640,9 +645,12 @@ class WindowAttentionForward910 {
       weigh_operands.Publish();
       weigh_operands.Await();
       if (j == 0) c_weighed_ready.Acquire();
-      const int32_t m = tile.blocks * kSide;
-      Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0);
-      Multiply(c_weighed[d1 * tile.blocks * kFractal], a_weights, b_ones, m, kSide, blocks * kSide, j == 0);
+      const int32_t m = tile.blocks * kSide, k = blocks * kSide, block = tile.blocks * kFractal;
+      Multiply(c_weighed, a_weights, b_values, m, d, k, j == 0);
+      Multiply(c_weighed[d1 * block], a_weights, b_ones, m, kSide, k, j == 0);
+      for (int32_t i = 0; i < tile.blocks; ++i)
+        Multiply(c_weighed[(d1 + 1) * block + i * kFractal], a_ones, b_weights[i * blocks * kFractal], kSide,
+                 kSide, k, j == 0);
       weigh_operands.Release();
     }
     c_weighed_ready.Publish();
@@ -650,10 +658,10 @@ class WindowAttentionForward910 {
 
   // o / sum to L1 over q, lse = max + ln(sum) to GM with the last tile of a unit.
   __aicore__ inline void Output(const Tile& tile) {
-    const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal, heads_done = d1 * tile.blocks;
-    const LocalTensor<float> o = folds, sum = o[d1 * block], work = scores;
+    const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal;
+    const LocalTensor<float> o = folds, sum = o[d1 * block], sum_of_lanes = sum[block];
     c_weighed_ready.Await();
-    FromCube(o, c_weighed, heads_done + tile.blocks);
+    FromCube(o, c_weighed, (d1 + 2) * tile.blocks);
     c_weighed_ready.Release();
     PipeBarrier<PIPE_V>();
     for (int32_t c = 0; c < d1; ++c) Div(o[c * block], o[c * block], sum, block);
@@ -662,13 +670,10 @@ class WindowAttentionForward910 {
     Cast(outputs, o, RoundMode::CAST_NONE, d1 * block);
     outputs_ready.Publish();
     if (tile.first == 0) lse_ready.Acquire();
-    DataCopy(work, sum, block);
+    Ln(sum_of_lanes, sum_of_lanes, kLanes, tile.blocks, UnaryRepeatParams(1, 1, 32, 32));
     PipeBarrier<PIPE_V>();
-    Diagonal(work, work, tile.blocks);
-    Ln(work, work, tile.blocks * kLanes);
-    PipeBarrier<PIPE_V>();
-    Add(lse[tile.first * kLanes], work, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
-        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 8, 8));
+    Add(lse[tile.first * kLanes], sum_of_lanes, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
+        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 32, 8));
     PipeBarrier<PIPE_V>();
 
     const LocalTensor<half> to = InL1(tile, kQ);
@@ -852,8 +857,8 @@ class WindowAttentionForward910 {
       norms_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
       identity_buffer, mask_buffer, one_buffer, zeros_buffer;
   TBuf<TPosition::A1> l1_qkv_buffer, l1_weights_buffer;
-  TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer;
-  TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_ones_buffer;
+  TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer, a_ones_buffer;
+  TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_weights_buffer, b_ones_buffer;
   TBuf<TPosition::CO1> c_scores_buffer, c_weighed_buffer, c_gram_buffer;
 
   LocalTensor<float> scores, folds;       // (tile blocks, keys, 16)
@@ -867,9 +872,9 @@ class WindowAttentionForward910 {
   LocalTensor<float> identity, mask, one;
   LocalTensor<half> zeros;
   LocalTensor<half> l1_qkv;  // (slots, strip, [q|k|v], group, d/16, tokens, 16) or see InL1; o replaces q
-  LocalTensor<half> a_keys, a_weights;             // Zz
-  LocalTensor<half> b_queries, b_values, b_ones;   // Zn
-  LocalTensor<float> c_scores, c_weighed, c_gram;  // Nz
+  LocalTensor<half> a_keys, a_weights, a_ones;               // Zz
+  LocalTensor<half> b_queries, b_values, b_weights, b_ones;  // Zn
+  LocalTensor<float> c_scores, c_weighed, c_gram;            // Nz
 };
 
 }  // namespace swinv2
