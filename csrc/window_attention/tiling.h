@@ -11,9 +11,9 @@
 // - tile: up to `tile_blocks` query blocks of one class against all keys of a unit
 // - key chunk: the keys of which L0A and L0B hold operands at a time, `key_blocks` blocks
 //
-// Two phases are for windows whose heads do not fit L1 together, where every part of them cuts sectors. The
-// heads are thirds X, Y, Z, and a pair of tokens, of an even and an odd column ('), is nine pieces of whole
-// sectors:
+// Two phases are for windows whose heads do not fit L1 and UB together, while every group of them cuts
+// sectors. The heads are thirds X, Y, Z, and a pair of tokens, of an even and an odd column ('), is nine
+// pieces of whole sectors:
 //
 //   qX qY | qZ kX | kY kZ | vX vY | vZ q'X | q'Y q'Z | k'X k'Y | k'Z v'X | v'Y v'Z
 //

@@ -226,7 +226,7 @@ class WindowAttentionForward910 {
     }
   }
 
-  // qkv (tokens, [q|k|v], group, d) of a chunk of the strip, or what a phase takes of it; padding gives zeros.
+  // qkv (tokens, [q|k|v], group, d) of a chunk of the strip, or a phase's part of it; padding gives zeros.
   __aicore__ inline void Fetch(int32_t chunk) {
     const int32_t begin = chunk * t.stage_tokens, end = Min(t.strip * n, begin + t.stage_tokens);
     const int32_t slot = stage_fetched++ & 1, row = (t.phases == 1 ? 3 : 2 - coming_phase) * g * d;
@@ -292,8 +292,8 @@ class WindowAttentionForward910 {
     if (chunk + 1 == chunks) laid[coming_slot].Publish();
   }
 
-  // What a phase takes of a pair of tokens, (2, [q|k|v], [X|Y|Z], group / 3, d): thirds that follow each other
-  // in L1 go together.
+  // A phase's part of a pair of tokens, (2, [q|k|v], [X|Y|Z], group / 3, d): thirds that lie side by side in
+  // L1 go together.
   __aicore__ inline void LayPair(const LocalTensor<half>& from, int32_t token) {
     const int32_t columns = third * d1, taken = 4 - 2 * coming_phase;
     for (int32_t i = 0, together; i < 3 * taken; i += together) {
@@ -312,8 +312,8 @@ class WindowAttentionForward910 {
   }
 
   // A block of tokens of q, k or v of a head; its d/16 fractals are N1 apart. In two phases q of X, Y, Z is
-  // followed by k and v of Y, Z alone. Of these the first phase leaves the even keys of k and the odd ones of v
-  // open, and there lie k and v of X: their even keys in Y's slabs, the odd ones in Z's.
+  // followed by k and v of Y, Z alone. Of these the first phase leaves the even keys of k and the odd ones of
+  // v open, and there lie k and v of X: their even keys in Y's slabs, the odd ones in Z's.
   __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t window, int32_t part, int32_t h,
                                            int32_t block = 0) const {
     int32_t slab = ((slot * t.strip + window) * 3 + part) * g + h;
