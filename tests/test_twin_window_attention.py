@@ -233,10 +233,17 @@ def test_nan_stays_in_its_window(where, kernel):
 
 
 @every_soc
-@pytest.mark.parametrize("window", [8, 7])
-def test_nan_does_not_outlive_its_task(window, kernel):
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(3, 8, 8, (8, 8), (0, 0), 2, 32),
+        Case(3, 7, 7, (7, 7), (0, 0), 2, 32),
+        Case(2, 8, 12, (8, 12), (0, 0), 60, 32),  # two phases on the 910
+    ],
+    ids=str,
+)
+def test_nan_does_not_outlive_its_task(case, kernel):
     """Buffers are used again, their tails never written: a task of NaN leaves nothing behind."""
-    case = Case(3, window, window, (window, window), (0, 0), 2, 32)
     (qkv, table, scale), how = arguments(case, kernel)
     clean, *_ = forward(kernel, qkv, table, scale, cores=1, **how)
     qkv[0] = np.nan
