@@ -68,10 +68,13 @@ MUTATIONS = {
     "window-not-shifted": ("start = index * window_size + shift;", "start = index * window_size;"),
     "wrap-forgotten": ("return i < split ? start + i : i - split;", "return start + i;"),
     "wrap-off-by-one": ("split = Min(window, size - start);", "split = Min(window, size - start - 1);"),
-    "columns-of-the-wrong-head": ("from[c * kSide],\n", "from[c / g * kSide],\n"),
+    "tokens-of-the-first-row": (
+        "from[(token - begin) * columns * kSide]",
+        "from[(token - begin) % width * columns * kSide]",
+    ),
     "column-stride": (
-        "DataCopyParams(end - begin, 1, columns - 1, 0)",
-        "DataCopyParams(end - begin, 1, columns, 0)",
+        "kSide], DataCopyParams(columns, 1, 0, n1 * kSide - 1)",
+        "kSide], DataCopyParams(columns, 1, 0, n1 * kSide)",
     ),
     "group-offset": ("from[part * channels + coming.head * d]", "from[part * channels]"),
     "group-stride": ("3 * t.heads * d1 - g * d1, 2 * g * d1)", "3 * t.heads * d1 - d1, 2 * g * d1)"),

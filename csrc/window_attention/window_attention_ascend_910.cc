@@ -277,15 +277,10 @@ class WindowAttentionForward910 {
     const LocalTensor<half> from = stage[slot * stage_slot];
     if (chunk == 0) laid[coming_slot].Acquire();
     staged[slot].Await();
-    if (t.phases == 2)
-      for (int32_t token = begin; token < end; token += 2)
+    for (int32_t token = begin; token < end; token += t.phases)
+      if (t.phases == 2)
         LayPair(from[(token - begin) * (2 - coming_phase) * g * d], token);
-    else if (t.strip == 1)
-      for (int32_t c = 0; c < columns; ++c)
-        DataCopy(InL1(coming_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide], from[c * kSide],
-                 DataCopyParams(end - begin, 1, columns - 1, 0));
-    else
-      for (int32_t token = begin; token < end; ++token)
+      else
         DataCopy(InL1(coming_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
                  from[(token - begin) * columns * kSide], DataCopyParams(columns, 1, 0, n1 * kSide - 1));
     staged[slot].Release();
@@ -703,15 +698,10 @@ class WindowAttentionForward910 {
       const int32_t end = Min(tokens, begin + t.stage_tokens);
       out_staged.Release();
       out_staged.Acquire();
-      if (t.strip == 1)
-        for (int32_t c = 0; c < columns; ++c)
-          DataCopy(out_stage[c * kSide], InL1(qkv_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide],
-                   DataCopyParams(end - begin, 1, 0, columns - 1));
-      else
-        for (int32_t token = begin; token < end; ++token)
-          DataCopy(out_stage[(token - begin) * columns * kSide],
-                   InL1(qkv_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
-                   DataCopyParams(columns, 1, n1 * kSide - 1, 0));
+      for (int32_t token = begin; token < end; ++token)
+        DataCopy(out_stage[(token - begin) * columns * kSide],
+                 InL1(qkv_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
+                 DataCopyParams(columns, 1, n1 * kSide - 1, 0));
       if (end == tokens) laid[qkv_slot].Release();
       out_staged.Publish();
       out_staged.Await();
