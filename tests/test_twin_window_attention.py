@@ -134,6 +134,7 @@ PHASES = [
     Case(2, 12, 16, (12, 8), (5, 4), 30, 64, mask_value=-np.inf),
     Case(1, 16, 10, (16, 10), (1, 8), 36, 32, cosine=False),
     Case(1, 10, 16, (10, 16), (0, 0), 24, 48),
+    Case(1, 16, 4, (16, 2), (5, 0), 30, 64),  # norms of two heads at a time, ten heads a third
 ]
 
 

@@ -207,7 +207,6 @@ MemoryUse memory_use(const WindowAttentionTiling910& t) {
 
 Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
   const int64_t channels = int64_t{t.heads} * t.head_dim, group = int64_t{t.head_group} * t.head_dim;
-  const int64_t pairs = 2 * channels / 3 * 2;  // bytes of two thirds of the heads
   const int64_t windows = int64_t{t.batch} * (t.height / t.window_h) * (t.width / t.window_w);
   const int64_t panels = t.classes > 1 ? windows * t.classes : windows / t.strip;
   Traffic sum{0, 0, panels * t.heads * t.panel_rows * 64};
@@ -230,11 +229,7 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
     for (const auto& run : runs) {
       const int64_t token = int64_t(row) * t.width + run.first;
       for (int64_t h = 0; h < channels; h += group) {
-        if (t.phases == 2)
-          for (int64_t phase = 0; phase < 2; ++phase)
-            cost[row] += sector_bytes(token * 3 * channels * 2 + phase * pairs * 2, run.second / 2 * 3,
-                                      (2 - phase) * pairs, 3 * pairs, chip.gm_sector);
-        else if (group == channels)
+        if (group == channels)  // in two phases too: their pieces are whole sectors
           cost[row] += sector_bytes(token * 3 * channels * 2, run.second, 3 * channels * 2, 3 * channels * 2,
                                     chip.gm_sector);
         else
