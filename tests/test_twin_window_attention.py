@@ -127,6 +127,38 @@ def test_parity_of_strips(case, cores):
     expected(case).check(out=out)
 
 
+PHASES = [
+    Case(1, 24, 48, (24, 24), (12, 12), 12, 32),  # a row of Large w24, stage 1
+    Case(1, 24, 24, (24, 24), (0, 0), 12, 32),
+    Case(1, 16, 24, (8, 12), (3, 2), 60, 32),
+    Case(2, 12, 16, (12, 8), (5, 4), 30, 64, mask_value=-np.inf),
+    Case(1, 16, 10, (16, 10), (1, 8), 36, 32, cosine=False),
+    Case(1, 10, 16, (10, 16), (0, 0), 24, 48),
+    Case(1, 16, 4, (16, 2), (5, 0), 30, 64),  # norms of two heads at a time, ten heads a third
+]
+
+
+@pytest.mark.parametrize("case", PHASES, ids=str)
+def test_two_phases(case):
+    """Heads that do not fit L1 together: parity, and every sector of qkv and out once."""
+    (qkv, table, _), how = arguments(case)
+    tiling = twin.window_attention_tiling(qkv.shape, table.shape, cores=1, **how)
+    assert tiling["phases"] == 2
+    out, _, report = run(case, cores=1, seed=case.heads)
+    expected(case).check(out=out)
+    for name, moved in [("qkv", "sectors_read"), ("out", "sectors_written")]:
+        assert report["tensors"][name][moved] == report["tensors"][name]["size"]
+    check_report(report, tiling)
+
+
+def test_interleavings_of_two_phases():
+    case = PHASES[2]
+    want = run(case, cores=2)[:2]
+    for seed in range(1, 5):
+        for got, expected_bits in zip(run(case, cores=2, seed=seed), want):
+            np.testing.assert_array_equal(got, expected_bits)
+
+
 @pytest.mark.exhaustive
 @every_kernel
 @pytest.mark.parametrize("seed", range(60, 1060))
@@ -202,10 +234,17 @@ def test_nan_stays_in_its_window(where, kernel):
 
 
 @every_soc
-@pytest.mark.parametrize("window", [8, 7])
-def test_nan_does_not_outlive_its_task(window, kernel):
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(3, 8, 8, (8, 8), (0, 0), 2, 32),
+        Case(3, 7, 7, (7, 7), (0, 0), 2, 32),
+        Case(2, 8, 12, (8, 12), (0, 0), 60, 32),  # two phases on the 910
+    ],
+    ids=str,
+)
+def test_nan_does_not_outlive_its_task(case, kernel):
     """Buffers are used again, their tails never written: a task of NaN leaves nothing behind."""
-    case = Case(3, window, window, (window, window), (0, 0), 2, 32)
     (qkv, table, scale), how = arguments(case, kernel)
     clean, *_ = forward(kernel, qkv, table, scale, cores=1, **how)
     qkv[0] = np.nan
@@ -284,18 +323,17 @@ def test_traffic_is_what_the_tiling_says(case, cores):
         case.inputs()["bias_table"],
     )
     tiling = twin.window_attention_tiling(qkv, table.shape, cores=cores, **how)
-    tensors = report["tensors"]
-    assert tensors["bias"]["read"] == tiling["traffic"]["bias"]
-    padding = case.valid_size is not None  # zeros go out token by token
-    moved = tensors["qkv"]["sectors_read"] + (0 if padding else tensors["out"]["sectors_written"])
+    check_report(report, tiling, padding=case.valid_size is not None)
+
+
+def check_report(report, tiling, padding=False):
+    """The tiling predicts traffic and memory; not that of padding, whose zeros go out token by token."""
+    tensors, traffic = report["tensors"], tiling["traffic"]
+    assert tensors["bias"]["read"] == traffic["bias"]
     if not padding:
-        assert moved == tiling["traffic"]["qkv_out"]
-        compulsory = tensors["qkv"]["size"] + tensors["out"]["size"]
-        assert (
-            tensors["qkv"]["read"] + tensors["out"]["written"]
-            == compulsory
-            == tiling["traffic"]["compulsory"]
-        )
+        assert tensors["qkv"]["sectors_read"] + tensors["out"]["sectors_written"] == traffic["qkv_out"]
+        size = tensors["qkv"]["size"] + tensors["out"]["size"]
+        assert tensors["qkv"]["read"] + tensors["out"]["written"] == size == traffic["compulsory"]
     for memory, used in report["peak_bytes"].items():
         assert used == tiling["bytes"][memory], memory
 

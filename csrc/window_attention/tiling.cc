@@ -13,9 +13,7 @@ constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
 constexpr int64_t kMaxBlocks =
     63;  // a pass over the scores of a block is one instruction of at most 255 repeats
 constexpr int32_t kMaxBlocksTogether = 5;
-constexpr int64_t kStageBytes = 32 * 1024;    // long enough bursts; two of them
-constexpr int64_t kOperandBytes = 32 * 1024;  // half of L0A, of L0B
-constexpr int64_t kOnesBytes = 24 * 1024;
+constexpr int64_t kStageBytes = 32 * 1024;  // long enough bursts; two of them
 constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
 
 int64_t divide_up(int64_t a, int64_t b) {
@@ -23,23 +21,24 @@ int64_t divide_up(int64_t a, int64_t b) {
 }
 
 struct Sizes {
-  int64_t n, n1, d, d1, g, classes, class_blocks;
+  int64_t n, n1, d, d1, g, phases, classes, class_blocks;
   explicit Sizes(const WindowAttentionTiling910& t)
       : n(int64_t{t.window_h} * t.window_w),
         n1(t.blocks),
         d(t.head_dim),
         d1(t.head_dim / kBlock),
         g(t.head_group),
+        phases(t.phases),
         classes(t.classes),
         class_blocks(divide_up(t.blocks, t.classes)) {}
-  int64_t token_bytes() const { return 3 * g * d * 2; }
+  int64_t token_bytes() const { return (phases == 1 ? 3 : 2) * g * d * 2; }  // as staged
 };
 
 // Buffers as the kernel's constructor makes them.
 int64_t ub_bytes(const WindowAttentionTiling910& t) {
   const Sizes s(t);
   const int64_t scores = int64_t{t.tile_blocks} * s.n1 * 1024;
-  const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 1) * t.tile_blocks * 1024);
+  const int64_t folds = std::max(scores * 3 / 4, (s.d1 + 2) * t.tile_blocks * 1024);
   return scores + folds + t.weight_slots * scores / 2 + t.panel_slots * t.panel_rows * 64  // weights, panels
          + s.n1 * (t.norm_units * 1024 + (t.norm_units > 1 ? t.norm_units * 512 : 256) +
                    256)                                                           // key scales, norms, lse
@@ -51,11 +50,12 @@ int64_t ub_bytes(const WindowAttentionTiling910& t) {
 
 int64_t task_l1_bytes(const WindowAttentionTiling910& t) {
   const Sizes s(t);
-  return t.strip * s.g * 3 * s.d1 * s.n1 * kFractal;
+  const int64_t slabs = s.phases == 1 ? t.strip * s.g * 3 : s.g * 7 / 3;
+  return slabs * s.d1 * s.n1 * kFractal;
 }
 
 int64_t l1_bytes(const WindowAttentionTiling910& t, int64_t slots) {
-  return slots * task_l1_bytes(t) + int64_t{t.tile_blocks} * t.blocks * kFractal;
+  return slots * task_l1_bytes(t) + int64_t{t.tile_blocks} * t.key_blocks * kFractal;
 }
 
 void cut_bias(WindowAttentionTiling910& t) {
@@ -79,13 +79,14 @@ void cut_bias(WindowAttentionTiling910& t) {
 bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
   const Sizes s(t);
   t.norm_units = std::min<int64_t>(s.n1 <= 4 ? 4 : s.n1 <= 9 ? 2 : 1, s.g * t.strip);
-  const int64_t chunk = std::min(kOperandBytes / (s.d1 * kFractal), kOnesBytes / kFractal);
+  if (s.phases == 2) t.norm_units = std::gcd(int64_t{t.norm_units}, s.g / 3);
   for (int32_t slots = 3; slots >= 0; --slots)
     for (int32_t target : {4, 3, 2, 1}) {
       const int64_t tiles = divide_up(s.class_blocks, target);
       t.tile_blocks = divide_up(s.class_blocks, tiles);
       if (t.tile_blocks * s.n1 * 1024 > kScoreBytes) continue;
-      const int64_t keys = std::min<int64_t>(chunk, kOperandBytes / kFractal / t.tile_blocks);
+      // L0B holds queries and, of a chunk of keys, values, probabilities and ones; L0A no more than that.
+      const int64_t keys = (chip.l0b / kFractal - t.tile_blocks * s.d1) / (s.d1 + t.tile_blocks + 1);
       t.key_blocks = divide_up(s.n1, divide_up(s.n1, keys));
       t.weight_slots = 1 + (slots & 1), t.panel_slots = 1 + (slots >> 1);
       t.stage_tokens = 0;
@@ -94,13 +95,22 @@ bool cut_tiles(WindowAttentionTiling910& t, const ChipLimits& chip) {
       const int64_t width = int64_t{t.strip} * t.window_w;
       if (left < std::min<int64_t>(s.n, 4) || (t.strip > 1 && left < width)) continue;
       // Whole rows of the strip where they fit, else even parts of a window's.
+      const int64_t row = t.window_w / s.phases;
       t.stage_tokens = left >= width ? std::min(left / width * width, t.strip * s.n)
-                                     : divide_up(t.window_w, divide_up(t.window_w, left));
-      t.qkv_slots = l1_bytes(t, 2) <= chip.l1 ? 2 : 1;
+                                     : s.phases * divide_up(row, divide_up(row, left / s.phases));
+      t.qkv_slots = s.phases == 1 && l1_bytes(t, 2) <= chip.l1 ? 2 : 1;
       const MemoryUse use = memory_use(t);
       if (use.l1 <= chip.l1 && use.l0a <= chip.l0a && use.l0b <= chip.l0b && use.l0c <= chip.l0c) return true;
     }
   return false;
+}
+
+// Whether the thirds of the heads may come in two phases (tiling.h): two of them are whole sectors, pairs of
+// tokens stay together, each half of a window's keys is whole blocks.
+bool comes_in_thirds(const WindowAttentionTiling910& t, const ChipLimits& chip) {
+  return t.heads % 3 == 0 && t.heads / 3 * 2 * t.head_dim * 2 % chip.gm_sector == 0 && t.window_w % 2 == 0 &&
+         t.shift_w % 2 == 0 && t.window_h * t.window_w % (2 * kBlock) == 0 && t.valid_h == t.height &&
+         t.valid_w == t.width;
 }
 
 // Sectors of the bursts of `count` tokens, `bytes` long, `stride` apart, from byte `at` on: one instruction
@@ -115,9 +125,12 @@ int64_t sector_bytes(int64_t at, int64_t count, int64_t bytes, int64_t stride, i
   return sum * sector;
 }
 
-// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores.
-double vector_cycles(const Sizes& s) {
-  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16);
+// Cycles of the vector unit for a window and head, from the published costs: seven passes over the scores, 20
+// instructions to start a tile.
+double vector_cycles(const WindowAttentionTiling910& t) {
+  const Sizes s(t);
+  const int64_t tiles = s.classes * divide_up(s.class_blocks, t.tile_blocks);
+  return 9.4 / 64 * double(s.n1 * 16) * double(s.n1 * 16) + 440. * double(tiles);
 }
 
 }  // namespace
@@ -153,16 +166,17 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   WindowAttentionTiling910 best{};
   double best_cost = 0;
   int64_t best_bytes = 0;
-  const auto consider = [&](int32_t group, int32_t strip) {
-    t.head_group = group, t.strip = strip;
+  const auto consider = [&](int32_t group, int32_t strip, int32_t phases) {
+    t.head_group = group, t.strip = strip, t.phases = phases;
     const int64_t stride = int64_t{3} * t.heads * t.head_dim * 2;
     if (stride / kBlockBytes > 65535 || !cut_tiles(t, chip)) return;
     const int64_t tasks = g.windows() / strip * (t.heads / group);
     t.tasks = tasks;
     t.cores = std::min<int64_t>(chip.cores, tasks);
-    const int64_t bytes = traffic(t, chip).qkv_out;
+    const Traffic moved = traffic(t, chip);
+    const int64_t bytes = moved.qkv_out + moved.bias;
     const double per_task =
-        std::max(strip * group * vector_cycles(Sizes(t)), double(bytes) / tasks / chip.gm_bytes_per_cycle);
+        std::max(strip * group * vector_cycles(t), double(bytes) / tasks / chip.gm_bytes_per_cycle);
     const double cost = divide_up(tasks, t.cores) * per_task;
     const bool even = cost < best_cost * 1.001;
     if (best_bytes == 0 || cost < best_cost * 0.999 || (even && bytes < best_bytes) ||
@@ -173,9 +187,10 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
     }
   };
   for (int32_t group = t.heads; group > 0; --group)
-    if (t.heads % group == 0) consider(group, 1);
+    if (t.heads % group == 0) consider(group, 1, 1);
   for (int32_t strip = 2; strip <= g.cols(); ++strip)
-    if (g.cols() % strip == 0) consider(t.heads, strip);
+    if (g.cols() % strip == 0) consider(t.heads, strip, 1);
+  if (comes_in_thirds(t, chip)) consider(t.heads, 1, 2);
   if (best_bytes == 0)
     fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
          " does not fit the memories of ", chip.name, "; use a smaller window");
@@ -184,10 +199,9 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
 
 MemoryUse memory_use(const WindowAttentionTiling910& t) {
   const Sizes s(t);
-  const int64_t keys = int64_t{t.key_blocks} * s.d1 * kFractal;
-  return {ub_bytes(t), l1_bytes(t, t.qkv_slots), keys + int64_t{t.tile_blocks} * t.key_blocks * kFractal,
-          t.tile_blocks * s.d1 * kFractal + keys + t.key_blocks * kFractal,
-          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 1) * t.tile_blocks * 1024 +
+  const int64_t chunk = t.key_blocks * (s.d1 + t.tile_blocks + 1) * kFractal;  // k or v, p^T, ones
+  return {ub_bytes(t), l1_bytes(t, t.qkv_slots), chunk, t.tile_blocks * s.d1 * kFractal + chunk,
+          2 * int64_t{t.tile_blocks} * t.blocks * 1024 + (s.d1 + 2) * t.tile_blocks * 1024 +
               2 * t.norm_units * s.n1 * 1024};
 }
 
@@ -215,7 +229,7 @@ Traffic traffic(const WindowAttentionTiling910& t, const ChipLimits& chip) {
     for (const auto& run : runs) {
       const int64_t token = int64_t(row) * t.width + run.first;
       for (int64_t h = 0; h < channels; h += group) {
-        if (group == channels)
+        if (group == channels)  // in two phases too: their pieces are whole sectors
           cost[row] += sector_bytes(token * 3 * channels * 2, run.second, 3 * channels * 2, 3 * channels * 2,
                                     chip.gm_sector);
         else
@@ -250,15 +264,16 @@ std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling91
   {                        \
     #name, double(t.name)  \
   }
-  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),      SWINV2_FIELD(width),
-          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),    SWINV2_FIELD(shift_h),
-          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),     SWINV2_FIELD(valid_w),
-          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
-          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),      SWINV2_FIELD(head_group),
-          SWINV2_FIELD(strip),        SWINV2_FIELD(tasks),       SWINV2_FIELD(cores),
-          SWINV2_FIELD(classes),      SWINV2_FIELD(panel_rows),  SWINV2_FIELD(norm_units),
-          SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),  SWINV2_FIELD(stage_tokens),
-          SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots), SWINV2_FIELD(qkv_slots)};
+  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),
+          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
+          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
+          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
+          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
+          SWINV2_FIELD(strip),        SWINV2_FIELD(phases),       SWINV2_FIELD(tasks),
+          SWINV2_FIELD(cores),        SWINV2_FIELD(classes),      SWINV2_FIELD(panel_rows),
+          SWINV2_FIELD(norm_units),   SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),
+          SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
+          SWINV2_FIELD(qkv_slots)};
 #undef SWINV2_FIELD
 }
 

@@ -6,9 +6,20 @@
 // - block: 16 tokens of a window in raster order, the side of a cube fractal; N1 blocks cover its N tokens
 // - strip: windows side by side, whose rows are read as one
 // - task: a strip and a group of heads; unit: one head of one window
+// - phase: a task is loaded and attended whole, or in two goes (below)
 // - class: query blocks that start in the same window column (16 * block mod Ww); they share one bias panel
 // - tile: up to `tile_blocks` query blocks of one class against all keys of a unit
 // - key chunk: the keys of which L0A and L0B hold operands at a time, `key_blocks` blocks
+//
+// Two phases are for windows whose heads do not fit L1 and UB together, while every group of them cuts
+// sectors. The heads are thirds X, Y, Z, and a pair of tokens, of an even and an odd column ('), is nine
+// pieces of whole sectors:
+//
+//   qX qY | qZ kX | kY kZ | vX vY | vZ q'X | q'Y q'Z | k'X k'Y | k'Z v'X | v'Y v'Z
+//
+// The first phase reads all but every third piece: what it attends, X, and a half of each of q, k, v of Y and
+// Z. The second reads the others and attends Y and Z. Keys lie even columns first, so that these halves are
+// whole blocks, and X lies in L1 where the other halves will.
 //
 // A bias panel holds the bias of a class, transposed: row (key) by 16 lanes (queries of a block). Going from
 // one block of the class to the next, the relative rows shift, so the panel of block b starts at row
@@ -35,6 +46,7 @@ struct WindowAttentionTiling910 {
   int32_t blocks;      // N1
   int32_t head_group;  // heads of a task, a divisor of heads
   int32_t strip;       // windows of a task, side by side; more than one only with all heads
+  int32_t phases;      // 1, or 2 with all heads and one window
   int32_t tasks;  // windows / strip * heads / head_group; a core takes a run of them, windows inside heads
   int32_t cores;
   // Tiles.
@@ -50,7 +62,7 @@ struct WindowAttentionTiling910 {
   int32_t qkv_slots;     // tasks whose q, k, v L1 holds
 };
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910>::value, "travels as bytes");
-static_assert(sizeof(WindowAttentionTiling910) == 27 * 4, "no padding: host and device agree");
+static_assert(sizeof(WindowAttentionTiling910) == 28 * 4, "no padding: host and device agree");
 
 constexpr float kForbidden = -1e30f;  // added to a logit; -Inf would make NaN of two of them
 

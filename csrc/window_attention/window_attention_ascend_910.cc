@@ -54,6 +54,7 @@ class WindowAttentionForward910 {
     d = t.head_dim;
     d1 = d / kSide;
     g = t.head_group;
+    third = g / 3;
     units = t.strip * g;
     width = t.strip * t.window_w;
     channels = t.heads * d;
@@ -72,7 +73,7 @@ class WindowAttentionForward910 {
 
     const int32_t tile = t.tile_blocks * n1 * kFractal;  // scores of a tile
     scores = Buffer<float>(pipe, scores_buffer, tile);
-    folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 1) * t.tile_blocks * kFractal));
+    folds = Buffer<float>(pipe, folds_buffer, Max(tile * 3 / 4, (d1 + 2) * t.tile_blocks * kFractal));
     weights = Buffer<half>(pipe, weights_buffer, t.weight_slots * tile);
     panel = Buffer<float>(pipe, panel_buffer, t.panel_slots * t.panel_rows * kSide);
     key_scale = Buffer<float>(pipe, key_scale_buffer, t.norm_units * n1 * kFractal);
@@ -80,34 +81,40 @@ class WindowAttentionForward910 {
     lse = Buffer<float>(pipe, lse_buffer, n1 * kLanes);
     maxima = Buffer<float>(pipe, maxima_buffer, 2 * t.tile_blocks * kLanes);
     outputs = Buffer<half>(pipe, outputs_buffer, t.tile_blocks * d1 * kFractal);
-    stage = Buffer<half>(pipe, stage_buffer, 2 * t.stage_tokens * 3 * g * d);
+    stage_slot = t.stage_tokens * (t.phases == 1 ? 3 : 2) * g * d;
+    stage = Buffer<half>(pipe, stage_buffer, 2 * stage_slot);
     out_stage = Buffer<half>(pipe, out_stage_buffer, t.stage_tokens * g * d);
     identity = Buffer<float>(pipe, identity_buffer, kFractal);
     mask = Buffer<float>(pipe, mask_buffer, 4 * kLanes);
     one = Buffer<float>(pipe, one_buffer, kLanes);
     zeros = Buffer<half>(pipe, zeros_buffer, Max(g * d, kFractal));
 
-    l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, t.qkv_slots * units * 3 * d1 * n1 * kFractal);
-    l1_weights = Buffer<half>(pipe, l1_weights_buffer, t.tile_blocks * n1 * kFractal);
+    slabs = t.phases == 1 ? t.qkv_slots * 3 * units : 7 * third;
+    l1_qkv = Buffer<half>(pipe, l1_qkv_buffer, slabs * d1 * n1 * kFractal);
+    l1_weights = Buffer<half>(pipe, l1_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
     a_keys = Buffer<half>(pipe, a_keys_buffer, t.key_blocks * d1 * kFractal);
     a_weights = Buffer<half>(pipe, a_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
     b_queries = Buffer<half>(pipe, b_queries_buffer, t.tile_blocks * d1 * kFractal);
     b_values = Buffer<half>(pipe, b_values_buffer, t.key_blocks * d1 * kFractal);
+    b_weights = Buffer<half>(pipe, b_weights_buffer, t.tile_blocks * t.key_blocks * kFractal);
+    a_ones = Buffer<half>(pipe, a_ones_buffer, t.key_blocks * kFractal);
     b_ones = Buffer<half>(pipe, b_ones_buffer, t.key_blocks * kFractal);
     c_scores = Buffer<float>(pipe, c_scores_buffer, 2 * tile);
-    c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 1) * t.tile_blocks * kFractal);
+    c_weighed = Buffer<float>(pipe, c_weighed_buffer, (d1 + 2) * t.tile_blocks * kFractal);
     c_gram = Buffer<float>(pipe, c_gram_buffer, 2 * t.norm_units * n1 * kFractal);
   }
 
   __aicore__ inline void Run() {
     Open();
-    if (t.qkv_slots == 2) Load(first_task);
+    if (t.qkv_slots == 2) Load(first_task, 0);
     for (int32_t index = first_task; index < last_task; ++index) {
-      if (t.qkv_slots == 1) Load(index);
       task = Locate(index);
       const bool ahead = t.qkv_slots == 2 && index + 1 < last_task;
-      if (ahead) Expect(index + 1);
-      Attend(index, ahead);
+      for (int32_t phase = 0; phase < t.phases; ++phase) {
+        if (t.qkv_slots == 1) Load(index, phase);
+        if (ahead) Expect(index + 1, 0);
+        Attend(index, phase, ahead);
+      }
       Store();
     }
     Close();
@@ -129,11 +136,12 @@ class WindowAttentionForward910 {
       uint64_t lane[2] = {uint64_t(1) << row, 0};
       Duplicate(identity[row * kSide], 1.f, lane, 1, 1, 8);
     }
+    InitConstValue(a_ones, InitConstValueParams<half>(t.key_blocks, half(1)));
     InitConstValue(b_ones, InitConstValueParams<half>(t.key_blocks, half(1)));
     PipeBarrier<PIPE_ALL>();
     // Tokens beyond N stay zero: no window writes them.
     if (n < n1 * kSide)
-      for (int32_t i = 0; i < t.qkv_slots * units * 3 * d1; ++i)
+      for (int32_t i = 0; i < slabs * d1; ++i)
         DataCopy(l1_qkv[(i * n1 * kSide + n) * kSide], zeros, (n1 * kSide - n) * kSide);
     PipeBarrier<PIPE_ALL>();
     for (int32_t slot = 0; slot < 2; ++slot) {
@@ -195,14 +203,15 @@ class WindowAttentionForward910 {
 
   // ---- load: GM -> UB -> L1 ----
 
-  __aicore__ inline void Load(int32_t index) {
-    Expect(index);
+  __aicore__ inline void Load(int32_t index, int32_t phase) {
+    Expect(index, phase);
     Feed(chunks);
   }
 
-  // The task whose chunks come next; the first starts on its way.
-  __aicore__ inline void Expect(int32_t index) {
+  // The task and phase whose chunks come next; the first starts on its way.
+  __aicore__ inline void Expect(int32_t index, int32_t phase) {
     coming = Locate(index);
+    coming_phase = phase;
     coming_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
     chunks_laid = 0;
     chunks_fetched = 1;
@@ -217,11 +226,11 @@ class WindowAttentionForward910 {
     }
   }
 
-  // qkv (tokens, [q|k|v], group, d) of a chunk of the strip; padding gives zeros.
+  // qkv (tokens, [q|k|v], group, d) of a chunk of the strip, or a phase's part of it; padding gives zeros.
   __aicore__ inline void Fetch(int32_t chunk) {
     const int32_t begin = chunk * t.stage_tokens, end = Min(t.strip * n, begin + t.stage_tokens);
-    const int32_t slot = stage_fetched++ & 1, row = 3 * g * d;
-    const LocalTensor<half> to = stage[slot * t.stage_tokens * row];
+    const int32_t slot = stage_fetched++ & 1, row = (t.phases == 1 ? 3 : 2 - coming_phase) * g * d;
+    const LocalTensor<half> to = stage[slot * stage_slot];
     staged[slot].Acquire();
     if (coming.y.Padded() || coming.x.Padded()) {
       SetFlag<HardEvent::MTE2_V>(kWipeEvent);
@@ -245,6 +254,13 @@ class WindowAttentionForward910 {
 
   __aicore__ inline void FetchRun(const LocalTensor<half>& to, const Pixels& run) {
     const GlobalTensor<half> from = qkv_gm[run.first * 3 * channels];
+    if (t.phases == 2) {
+      // The first two of three pieces, each two thirds of the heads, then the others.
+      const int32_t piece = 2 * third * d1, taken = (2 - coming_phase) * piece;
+      DataCopy(to, from[coming_phase * 2 * piece * kSide],
+               DataCopyParams(run.valid / 2 * 3, taken, 3 * piece - taken, 0));
+      return;
+    }
     if (g == t.heads) {
       DataCopy(to, from, run.valid * 3 * channels);
       return;
@@ -258,19 +274,31 @@ class WindowAttentionForward910 {
   __aicore__ inline void Lay(int32_t chunk) {
     const int32_t begin = chunk * t.stage_tokens, end = Min(t.strip * n, begin + t.stage_tokens);
     const int32_t slot = stage_laid++ & 1, columns = 3 * g * d1;
-    const LocalTensor<half> from = stage[slot * t.stage_tokens * 3 * g * d];
+    const LocalTensor<half> from = stage[slot * stage_slot];
     if (chunk == 0) laid[coming_slot].Acquire();
     staged[slot].Await();
-    if (t.strip == 1)
-      for (int32_t c = 0; c < columns; ++c)
-        DataCopy(InL1(coming_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide], from[c * kSide],
-                 DataCopyParams(end - begin, 1, columns - 1, 0));
-    else
-      for (int32_t token = begin; token < end; ++token)
+    for (int32_t token = begin; token < end; token += t.phases)
+      if (t.phases == 2)
+        LayPair(from[(token - begin) * (2 - coming_phase) * g * d], token);
+      else
         DataCopy(InL1(coming_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
                  from[(token - begin) * columns * kSide], DataCopyParams(columns, 1, 0, n1 * kSide - 1));
     staged[slot].Release();
     if (chunk + 1 == chunks) laid[coming_slot].Publish();
+  }
+
+  // A phase's part of a pair of tokens, (2, [q|k|v], [X|Y|Z], group / 3, d): thirds that lie side by side in
+  // L1 go together.
+  __aicore__ inline void LayPair(const LocalTensor<half>& from, int32_t token) {
+    const int32_t columns = third * d1, taken = 4 - 2 * coming_phase;
+    for (int32_t i = 0, together; i < 3 * taken; i += together) {
+      const int32_t at = i / taken * 6 + coming_phase * 4 + i % taken;
+      const int32_t odd = at / 9, part = at % 9 / 3, h = at % 3 * third;
+      const LocalTensor<half> to = part == kQ ? InL1(0, 0, kQ, h)[(token + odd) * kSide]
+                                              : InL1(0, 0, part, h, odd * n1 / 2)[token / 2 * kSide];
+      together = part != kQ && h == 0 ? 1 : Min(3 - at % 3, taken - i % taken);
+      DataCopy(to, from[i * columns * kSide], DataCopyParams(together * columns, 1, 0, n1 * kSide - 1));
+    }
   }
 
   // A token of the strip as a token of its window.
@@ -278,26 +306,41 @@ class WindowAttentionForward910 {
     return token / width * t.window_w + token % t.window_w;
   }
 
-  __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t window, int32_t part, int32_t h) const {
-    return l1_qkv[(((slot * t.strip + window) * 3 + part) * g + h) * d1 * n1 * kFractal];
+  // A block of tokens of q, k or v of a head; its d/16 fractals are N1 apart. In two phases q of X, Y, Z is
+  // followed by k and v of Y, Z alone. Of these the first phase leaves the even keys of k and the odd ones of
+  // v open, and there lie k and v of X: their even keys in Y's slabs, the odd ones in Z's.
+  __aicore__ inline LocalTensor<half> InL1(int32_t slot, int32_t window, int32_t part, int32_t h,
+                                           int32_t block = 0) const {
+    int32_t slab = ((slot * t.strip + window) * 3 + part) * g + h;
+    if (t.phases == 2 && part != kQ) {
+      slab = 2 * part * third + h;
+      if (h < third) {
+        const int32_t odd = block >= n1 / 2, open = part == kK ? 0 : n1 / 2;
+        slab += (1 + odd) * third;
+        block += open - odd * n1 / 2;
+      }
+    }
+    return l1_qkv[(slab * d1 * n1 + block) * kFractal];
   }
-  __aicore__ inline LocalTensor<half> InL1(const Tile& tile, int32_t part) const {
-    return InL1(qkv_slot, tile.window, part, tile.head);
+  __aicore__ inline LocalTensor<half> InL1(const Tile& tile, int32_t part, int32_t block = 0) const {
+    return InL1(qkv_slot, tile.window, part, tile.head, block);
   }
 
   // ---- attend: the tiles of a task, each stage one tile ahead of the next ----
 
-  __aicore__ inline void Attend(int32_t index, bool ahead) {
+  __aicore__ inline void Attend(int32_t index, int32_t phase, bool ahead) {
+    const bool more = phase + 1 < t.phases;
+    const int32_t begin = phase * third, end = more ? third : units;
     qkv_slot = t.qkv_slots == 2 ? (index - first_task) & 1 : 0;
     laid[qkv_slot].Await();
-    Tile tile = TileAt(0, 0), before = tile;
+    Tile tile = TileAt(begin, 0), before = tile;
     bool any_before = false;
-    Measure(0);
+    Measure(begin);
     Score(tile);
-    Normalise(0);
+    Normalise(begin);
     for (;;) {
       const int32_t unit = UnitOf(tile);
-      const bool last = tile.closes_unit && unit + 1 == units;
+      const bool last = tile.closes_unit && unit + 1 == end;
       Tile next = tile;
       if (!last) {
         next = NextTile(tile);
@@ -314,6 +357,7 @@ class WindowAttentionForward910 {
       if (last) break;
       tile = next;
     }
+    if (more) laid[qkv_slot].Release();
     Output(before);
   }
 
@@ -346,14 +390,14 @@ class WindowAttentionForward910 {
     const int32_t count = Measured(first);
     c_gram_ready.Acquire();
     for (int32_t at = 0; at < 2 * count; ++at) {
-      const LocalTensor<half> all = InL1(TileAt(first + at % count, 0), at < count ? kQ : kK);
+      const Tile tile = TileAt(first + at % count, 0);
       for (int32_t j = 0; j < n1; j += t.key_blocks) {
         const int32_t blocks = Min(t.key_blocks, n1 - j);
         gram_operands.Acquire();
         score_operands.Acquire();
         weigh_operands.Acquire();
         for (int32_t i = 0; i < blocks; ++i) {
-          const LocalTensor<half> x = all[(j + i) * kFractal];
+          const LocalTensor<half> x = InL1(tile, at < count ? kQ : kK, j + i);
           const LoadData2DParams row(0, d1, n1, 0, 0, false, 0);
           LoadData(a_keys[i * d1 * kFractal], x, row);
           LoadData(b_values[i * d1 * kFractal], x, row);
@@ -407,13 +451,13 @@ class WindowAttentionForward910 {
   // s^T = k q^T
   __aicore__ inline void Score(const Tile& tile) {
     const int32_t slot = tiles_scored++ & 1;
-    const LocalTensor<half> q = InL1(tile, kQ), k = InL1(tile, kK);
+    const LocalTensor<half> q = InL1(tile, kQ);
     c_scores_ready[slot].Acquire();
     for (int32_t j = 0; j < n1; j += t.key_blocks) {
       const int32_t blocks = Min(t.key_blocks, n1 - j);
       score_operands.Acquire();
       for (int32_t i = 0; i < blocks; ++i)
-        LoadData(a_keys[i * d1 * kFractal], k[(j + i) * kFractal],
+        LoadData(a_keys[i * d1 * kFractal], InL1(tile, kK, j + i),
                  LoadData2DParams(0, d1, n1, 0, 0, false, 0));
       for (int32_t c = 0; c < d1; ++c)
         LoadData(b_queries[c * tile.blocks * kFractal], q[(c * n1 + tile.first) * kFractal],
@@ -462,8 +506,8 @@ class WindowAttentionForward910 {
       PipeBarrier<PIPE_V>();
     }
     for (int32_t i = 0; i < tile.blocks; ++i)
-      Add(scores[i * block], scores[i * block],
-          panel[(panel_slot * t.panel_rows + PanelRow(tile, tile.first + i * t.classes)) * kSide], block);
+      AddBias(scores[i * block],
+              panel[(panel_slot * t.panel_rows + PanelRow(tile, tile.first + i * t.classes)) * kSide]);
     PipeBarrier<PIPE_V>();
     if (tile.closes_panel) panel_ready[panel_slot].Release();
     const Axis x = ColumnsOf(tile.window);
@@ -483,6 +527,20 @@ class WindowAttentionForward910 {
     Cast(weights[weight_slot * t.tile_blocks * block], scores, RoundMode::CAST_NONE, all);
     weights_ready[weight_slot].Publish();
     PipeBarrier<PIPE_V>();
+  }
+
+  // Keys are in raster order in a panel, in two phases those of even columns first in s: eight lanes of eight
+  // keys a repeat.
+  __aicore__ inline void AddBias(const LocalTensor<float>& s, const LocalTensor<float>& bias) {
+    if (t.phases == 1) {
+      Add(s, s, bias, n1 * kFractal);
+      return;
+    }
+    for (int32_t odd = 0; odd < 2; ++odd)
+      for (int32_t lane = 0; lane < kSide; lane += 8) {
+        const LocalTensor<float> keys = s[odd * n1 / 2 * kFractal + lane];
+        Add(keys, keys, bias[odd * kSide + lane], kLanes, n1, BinaryRepeatParams(2, 2, 4, 16, 16, 32));
+      }
   }
 
   // Where the bias of a query block begins in its panel.
@@ -516,7 +574,8 @@ class WindowAttentionForward910 {
 
   // Adds mask_value where the regions of key and query differ.
   __aicore__ inline void Mask(const LocalTensor<float>& s, const Axis& x, int32_t block) {
-    uint64_t lanes[4] = {0, 0, 0, 0};  // queries of each region, four copies
+    const int32_t columns = t.window_w / t.phases;  // even ones, then odd ones in two phases
+    uint64_t lanes[4] = {0, 0, 0, 0};               // queries of each region, four copies
     for (int32_t lane = 0; lane < kSide; ++lane) {
       const int32_t i = Min(block * kSide + lane, n - 1);
       const int32_t region = 2 * (i / t.window_w >= task.y.split) + (i % t.window_w >= x.split);
@@ -533,11 +592,12 @@ class WindowAttentionForward910 {
       for (int32_t rx = 0; rx < x.Regions(); ++rx) {
         const int32_t region = 2 * ry + rx, top = task.y.Begin(ry), rows_here = task.y.End(ry) - top;
         if (lanes[region] == ~uint64_t(0)) continue;
-        for (int32_t w = x.Begin(rx); w < x.End(rx); w += 4) {
-          const LocalTensor<float> keys = s[(top * t.window_w + w) * kSide];
-          Add(keys, keys, mask[region * kLanes], Min(4, x.End(rx) - w) * kSide, rows_here,
-              BinaryRepeatParams(1, 1, 1, 2 * t.window_w, 2 * t.window_w, 0));
-        }
+        for (int32_t odd = 0; odd < t.phases; ++odd)
+          for (int32_t w = x.Begin(rx) / t.phases; w < x.End(rx) / t.phases; w += 4) {
+            const LocalTensor<float> keys = s[(odd * n / 2 + top * columns + w) * kSide];
+            Add(keys, keys, mask[region * kLanes], Min(4, x.End(rx) / t.phases - w) * kSide, rows_here,
+                BinaryRepeatParams(1, 1, 1, 2 * columns, 2 * columns, 0));
+          }
       }
     PipeBarrier<PIPE_V>();
   }
@@ -555,34 +615,37 @@ class WindowAttentionForward910 {
     PipeBarrier<PIPE_V>();
   }
 
-  // o = p v and its divisor p 1, both of p as rounded.
+  // o = p v and the sums of p as rounded: p 1, o's divisor, in the rows of queries, 1 p^T in lanes.
   __aicore__ inline void Weigh(const Tile& tile) {
     const int32_t slot = t.weight_slots == 2 ? tiles_weighed & 1 : 0;
-    const LocalTensor<half> v = InL1(tile, kV);
     ++tiles_weighed;
     weights_ready[slot].Await();
-    l1_weights_ready.Acquire();
-    DataCopy(l1_weights, weights[slot * t.tile_blocks * n1 * kFractal], tile.blocks * n1 * kFractal);
-    l1_weights_ready.Publish();
-    weights_ready[slot].Release();
-
-    l1_weights_ready.Await();
     for (int32_t j = 0; j < n1; j += t.key_blocks) {
       const int32_t blocks = Min(t.key_blocks, n1 - j);
+      l1_weights_ready.Acquire();
+      DataCopy(l1_weights, weights[(slot * t.tile_blocks * n1 + j) * kFractal],
+               DataCopyParams(tile.blocks, blocks * kSide, (n1 - blocks) * kSide, 0));
+      l1_weights_ready.Publish();
+      if (j + blocks == n1) weights_ready[slot].Release();
+
+      l1_weights_ready.Await();
       weigh_operands.Acquire();
-      for (int32_t i = 0; i < tile.blocks; ++i)
-        LoadData(a_weights[i * blocks * kFractal], l1_weights[(i * n1 + j) * kFractal],
-                 LoadData2DParams(0, blocks, 1, 0, 0, true, 0));
+      const LoadData2DParams fractals(0, tile.blocks * blocks, 1, 0, 0, true, 0);
+      LoadData(a_weights, l1_weights, fractals);
+      LoadData(b_weights, l1_weights, fractals);
+      l1_weights_ready.Release();
       for (int32_t i = 0; i < blocks; ++i)
-        LoadData(b_values[i * d1 * kFractal], v[(j + i) * kFractal],
+        LoadData(b_values[i * d1 * kFractal], InL1(tile, kV, j + i),
                  LoadData2DParams(0, d1, n1, 0, 0, true, 0));
       weigh_operands.Publish();
-      if (j + blocks == n1) l1_weights_ready.Release();
       weigh_operands.Await();
       if (j == 0) c_weighed_ready.Acquire();
-      const int32_t m = tile.blocks * kSide;
-      Multiply(c_weighed, a_weights, b_values, m, d, blocks * kSide, j == 0);
-      Multiply(c_weighed[d1 * tile.blocks * kFractal], a_weights, b_ones, m, kSide, blocks * kSide, j == 0);
+      const int32_t m = tile.blocks * kSide, k = blocks * kSide, block = tile.blocks * kFractal;
+      Multiply(c_weighed, a_weights, b_values, m, d, k, j == 0);
+      Multiply(c_weighed[d1 * block], a_weights, b_ones, m, kSide, k, j == 0);
+      for (int32_t i = 0; i < tile.blocks; ++i)
+        Multiply(c_weighed[(d1 + 1) * block + i * kFractal], a_ones, b_weights[i * blocks * kFractal], kSide,
+                 kSide, k, j == 0);
       weigh_operands.Release();
     }
     c_weighed_ready.Publish();
@@ -590,10 +653,10 @@ class WindowAttentionForward910 {
 
   // o / sum to L1 over q, lse = max + ln(sum) to GM with the last tile of a unit.
   __aicore__ inline void Output(const Tile& tile) {
-    const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal, heads_done = d1 * tile.blocks;
-    const LocalTensor<float> o = folds, sum = o[d1 * block], work = scores;
+    const int32_t slot = tiles_put++ & 1, block = tile.blocks * kFractal;
+    const LocalTensor<float> o = folds, sum = o[d1 * block], sum_of_lanes = sum[block];
     c_weighed_ready.Await();
-    FromCube(o, c_weighed, heads_done + tile.blocks);
+    FromCube(o, c_weighed, (d1 + 2) * tile.blocks);
     c_weighed_ready.Release();
     PipeBarrier<PIPE_V>();
     for (int32_t c = 0; c < d1; ++c) Div(o[c * block], o[c * block], sum, block);
@@ -602,13 +665,10 @@ class WindowAttentionForward910 {
     Cast(outputs, o, RoundMode::CAST_NONE, d1 * block);
     outputs_ready.Publish();
     if (tile.first == 0) lse_ready.Acquire();
-    DataCopy(work, sum, block);
+    Ln(sum_of_lanes, sum_of_lanes, kLanes, tile.blocks, UnaryRepeatParams(1, 1, 32, 32));
     PipeBarrier<PIPE_V>();
-    Diagonal(work, work, tile.blocks);
-    Ln(work, work, tile.blocks * kLanes);
-    PipeBarrier<PIPE_V>();
-    Add(lse[tile.first * kLanes], work, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
-        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 8, 8));
+    Add(lse[tile.first * kLanes], sum_of_lanes, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
+        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 32, 8));
     PipeBarrier<PIPE_V>();
 
     const LocalTensor<half> to = InL1(tile, kQ);
@@ -638,15 +698,10 @@ class WindowAttentionForward910 {
       const int32_t end = Min(tokens, begin + t.stage_tokens);
       out_staged.Release();
       out_staged.Acquire();
-      if (t.strip == 1)
-        for (int32_t c = 0; c < columns; ++c)
-          DataCopy(out_stage[c * kSide], InL1(qkv_slot, 0, kQ, 0)[(c * n1 * kSide + begin) * kSide],
-                   DataCopyParams(end - begin, 1, 0, columns - 1));
-      else
-        for (int32_t token = begin; token < end; ++token)
-          DataCopy(out_stage[(token - begin) * columns * kSide],
-                   InL1(qkv_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
-                   DataCopyParams(columns, 1, n1 * kSide - 1, 0));
+      for (int32_t token = begin; token < end; ++token)
+        DataCopy(out_stage[(token - begin) * columns * kSide],
+                 InL1(qkv_slot, token % width / t.window_w, kQ, 0)[InWindow(token) * kSide],
+                 DataCopyParams(columns, 1, n1 * kSide - 1, 0));
       if (end == tokens) laid[qkv_slot].Release();
       out_staged.Publish();
       out_staged.Await();
@@ -768,9 +823,10 @@ class WindowAttentionForward910 {
   static constexpr int32_t kWipeEvent = 2;
 
   const WindowAttentionTiling910 t;
-  int32_t n, n1, d, d1, g, units, width, channels, rows, cols, chunks, first_task, last_task;
+  int32_t n, n1, d, d1, g, third, units, width, channels, rows, cols, chunks, slabs, stage_slot, first_task,
+      last_task;
   Task task, coming;
-  int32_t qkv_slot = 0, coming_slot = 0, panel_slot = 0;
+  int32_t qkv_slot = 0, coming_slot = 0, coming_phase = 0, panel_slot = 0;
   int32_t chunks_fetched = 0, chunks_laid = 0, stage_fetched = 0, stage_laid = 0, panels_fetched = 0;
   int32_t tiles_scored = 0, tiles_softened = 0, tiles_weighed = 0, tiles_put = 0;
 
@@ -791,24 +847,24 @@ class WindowAttentionForward910 {
       norms_buffer, lse_buffer, maxima_buffer, outputs_buffer, stage_buffer, out_stage_buffer,
       identity_buffer, mask_buffer, one_buffer, zeros_buffer;
   TBuf<TPosition::A1> l1_qkv_buffer, l1_weights_buffer;
-  TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer;
-  TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_ones_buffer;
+  TBuf<TPosition::A2> a_keys_buffer, a_weights_buffer, a_ones_buffer;
+  TBuf<TPosition::B2> b_queries_buffer, b_values_buffer, b_weights_buffer, b_ones_buffer;
   TBuf<TPosition::CO1> c_scores_buffer, c_weighed_buffer, c_gram_buffer;
 
   LocalTensor<float> scores, folds;       // (tile blocks, keys, 16)
-  LocalTensor<half> weights, l1_weights;  // (tile blocks, keys, 16)
+  LocalTensor<half> weights, l1_weights;  // (tile blocks, keys, 16), keys of a chunk in L1
   LocalTensor<float> panel;               // (panel rows, 16)
   LocalTensor<float> key_scale;           // (units, keys, 16 equal lanes)
   LocalTensor<float> norms, lse;          // ([q|k], units, blocks, 64): q alone of one unit; (blocks, 64)
   LocalTensor<float> maxima;              // (2, tile blocks, 64)
   LocalTensor<half> outputs;              // (d/16, tile blocks, 16, 16)
-  LocalTensor<half> stage, out_stage;     // (tokens, [q|k|v], group, d), (tokens, group, d)
+  LocalTensor<half> stage, out_stage;     // (2, tokens, [q|k|v], group, d), (tokens, group, d)
   LocalTensor<float> identity, mask, one;
   LocalTensor<half> zeros;
-  LocalTensor<half> l1_qkv;             // (slots, strip, [q|k|v], group, d/16, tokens, 16); o replaces q
-  LocalTensor<half> a_keys, a_weights;  // Zz
-  LocalTensor<half> b_queries, b_values, b_ones;   // Zn
-  LocalTensor<float> c_scores, c_weighed, c_gram;  // Nz
+  LocalTensor<half> l1_qkv;  // (slots, strip, [q|k|v], group, d/16, tokens, 16) or see InL1; o replaces q
+  LocalTensor<half> a_keys, a_weights, a_ones;               // Zz
+  LocalTensor<half> b_queries, b_values, b_weights, b_ones;  // Zn
+  LocalTensor<float> c_scores, c_weighed, c_gram;            // Nz
 };
 
 }  // namespace swinv2
