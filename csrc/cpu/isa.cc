@@ -24,6 +24,8 @@ bool runs_here(Isa isa) {
       return runs_here(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
+    case Isa::kAvx512Bf16:
+      return runs_here(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 #else
@@ -52,6 +54,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512_bf16";
     default:
       return "baseline";
   }
@@ -59,7 +63,7 @@ const char* isa_name(Isa isa) {
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512})
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16})
     if (runs_here(isa)) isas.push_back(isa);
   return isas;
 }
@@ -78,6 +82,7 @@ std::vector<std::string> cpu_features() {
   SWINV2_FEATURE("avx512bw")
   SWINV2_FEATURE("avx512dq")
   SWINV2_FEATURE("avx512vl")
+  SWINV2_FEATURE("avx512bf16")
 #undef SWINV2_FEATURE
 #elif defined(__ARM_NEON)
   found.push_back("neon");

@@ -2,10 +2,9 @@
 //
 // Forward: for each window and head, key tiles outside, query blocks inside, softmax carried along as running
 // maximum m, sum l and unnormalised o^T (see window_attention.h for the mathematics, window_attention_cpu.h
-// for the layout).
-#include "window_attention/window_attention_cpu.h"
-
+// for the layout). With pairs the operands are bfloat16 (window_attention_pairs.h).
 #include "cpu/parallel.h"
+#include "window_attention/window_attention_pairs.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
@@ -14,7 +13,8 @@ namespace {
 struct Scratch {
   Window window, coming;
   KeyTile* tile;
-  float *table, *slabs, *keys, *values, *inverse, *copies, *p, *q, *o, *m, *l, *decay, *inverse_l;
+  float *table, *slabs, *keys, *values, *key_factor, *inverse_queries, *copies, *p, *q, *o, *m, *l, *divisor,
+      *decay, *inverse_l;
   bool resident;  // q^T of the whole window is kept between key tiles
   size_t bytes;
 
@@ -32,13 +32,16 @@ struct Scratch {
     slabs = arena.take<float>(at.tile_columns * at.slab);
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
-    inverse = arena.take<float>(kBlock > kTileKeys ? kBlock : kTileKeys);
+    key_factor = arena.take<float>(kTileKeys);
+    inverse_queries = arena.take<float>(kBlock);
     copies = arena.take<float>(kLanes * at.d_pad());
     p = arena.take<float>(kTileKeys * kBlock);
     q = arena.take<float>(kept * at.d());
     o = arena.take<float>(at.single_tile ? 0 : at.queries * at.d_pad());
     m = arena.take<float>(at.queries);
     l = arena.take<float>(at.queries);
+    divisor =
+        arena.take<float>(at.queries);  // with pairs: the sum of p as rounded; l is exact for the backward
     decay = arena.take<float>(kBlock);
     inverse_l = arena.take<float>(kBlock);
     bytes = arena.used;
@@ -52,7 +55,7 @@ struct Step {
 
 // p^T (keys, queries) = exp2(s^T - m) of one query block against one key tile, the running m and l of its
 // queries, and decay, which brings what earlier tiles gave to the new m.
-template <int V, class Layout>
+template <int V, bool kPairs, class Layout>
 void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
             const float* q, Ahead& ahead) {
   const int64_t i = block * kBlock;
@@ -63,7 +66,19 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
     with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
       Vec scores[M][V];
-      at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
+      if constexpr (kPairs) {
+        const int64_t pairs = at.d() / 2;
+        clear(scores);
+        multiply_add_pairs<M, V>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+          for (int v = 0; v < V; ++v)
+            scores[m][v] *= load(s.inverse_queries + v * kLanes) * s.key_factor[j + m];
+        at.add_bias(scores, tile, s.window, block, j, s.slabs);
+      } else {
+        at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
+      }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -73,15 +88,23 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
         }
     });
 
-  Vec sum[V];
-  for (int v = 0; v < V; ++v) sum[v] = Vec{};
-  for (int64_t j = 0; j < tile.count; ++j) {
-    ahead.fetch(4);  // some 500 lines are to come, here in 128 steps at N = 64
+  Vec sum[V], rounded[V];
+  for (int v = 0; v < V; ++v) sum[v] = rounded[v] = Vec{};
+  constexpr int kStep = kPairs ? 2 : 1;
+  for (int64_t j = 0; j < tile.count; j += kStep) {
+    ahead.fetch(4);  // some 500 lines (bfloat16: 256) are to come, here in 128 steps (64) at N = 64
     for (int v = 0; v < V; ++v) {
-      float* p = s.p + j * kBlock + v * kLanes;
-      const Vec e = exp2(load(p) - maximum[v]);
+      const float* from = s.p + j * kBlock + v * kLanes;
+      float* to = s.p + j / kStep * kBlock + v * kLanes;
+      const Vec e = exp2(load(from) - maximum[v]);
       sum[v] += e;
-      store(p, e);
+      if constexpr (kPairs) {
+        const Vec next = j + 1 < tile.count ? exp2(load(from + kBlock) - maximum[v]) : Vec{};
+        sum[v] += next;
+        store(to, round_pair(e, next, rounded[v]));
+      } else {
+        store(to, e);
+      }
     }
   }
   for (int v = 0; v < V; ++v) {
@@ -89,18 +112,21 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
       const Vec decay = exp2(load(s.m + i + v * kLanes) - maximum[v]);
       store(s.decay + v * kLanes, decay);
       sum[v] += load(s.l + i + v * kLanes) * decay;
+      if constexpr (kPairs) rounded[v] += load(s.divisor + i + v * kLanes) * decay;
     }
     store(s.m + i + v * kLanes, maximum[v]);
     store(s.l + i + v * kLanes, sum[v]);
+    if constexpr (kPairs) store(s.divisor + i + v * kLanes, rounded[v]);
   }
 }
 
 // o (queries, d) = p v + decay o; with the last tile out rows = o / l. d is in lanes, p is broadcast.
-template <class T, class Layout>
+template <bool kPairs, class T, class Layout>
 void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out) {
   const int64_t i0 = block * kBlock, count = at.N - i0 < kBlock ? at.N - i0 : kBlock;
   if (step.last)
-    for (int v = 0; v < 2; ++v) store(s.inverse_l + v * kLanes, 1.f / load(s.l + i0 + v * kLanes));
+    for (int v = 0; v < 2; ++v)
+      store(s.inverse_l + v * kLanes, 1.f / load((kPairs ? s.divisor : s.l) + i0 + v * kLanes));
   for (int64_t i = 0; i < count; i += kRowBlock)
     with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
@@ -108,7 +134,11 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
         constexpr int V = decltype(vectors)::value;
         Vec acc[M][V];
         clear(acc);
-        multiply_add<M, V>(acc, Broadcast{s.p + i, 1, kBlock}, s.values + c, at.d_pad(), tile.count);
+        const Broadcast p{s.p + i, 1, kBlock};
+        if constexpr (kPairs)
+          multiply_add_pairs<M, V>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
+        else
+          multiply_add<M, V>(acc, p, s.values + c, at.d_pad(), tile.count);
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
           const int64_t token = s.window.token[i0 + i + m];
@@ -136,8 +166,9 @@ void store_stats(const Layout& at, const Scratch& s, float* stats) {
     store_first(stats + i, load(s.m + i) + log2(load(s.l + i)), size - i);
 }
 
-template <class T, class Layout>
-void window_head(const Layout& at, const Scratch& s, int64_t head, bool new_window,
+// False, with pairs only: a q or k is too large for them, nothing but out has been touched.
+template <bool kPairs, class T, class Layout>
+bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_window,
                  const WindowAttentionForward& io, float* stats, Ahead& ahead) {
   const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
@@ -152,18 +183,29 @@ void window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
     if (new_window || !at.single_tile) at.next(tile, s.window, column, row);
     step.last = at.single_tile || column == at.op.geometry.window_w;
     at.expand_bias(s.slabs, tile, s.table);
-    at.load_keys(s.keys, s.inverse, tile, k, io.scale[head] * kLog2E);
-    at.load_values(s.values, tile, v);
+    const float scale = io.scale[head] * kLog2E;
+    if constexpr (kPairs) {
+      if (!load_key_pairs(at, s.keys, s.key_factor, tile, k, scale)) return false;
+      load_value_pairs(at, s.values, tile, v);
+    } else {
+      at.load_keys(s.keys, s.key_factor, tile, k, scale);
+      at.load_values(s.values, tile, v);
+    }
     for (int64_t block = 0; block < at.blocks; ++block) {
       float* qt = s.q + (s.resident && !at.single_tile ? block * kBlock * at.d() : 0);
-      if (step.first || !s.resident) at.load_queries(qt, s.inverse, s.window, block, q, s.copies);
+      if constexpr (kPairs) {
+        if (!load_query_pairs(at, qt, s.inverse_queries, s.window, block, q)) return false;
+      } else if (step.first || !s.resident) {
+        at.load_queries(qt, s.inverse_queries, s.window, block, q, s.copies);
+      }
       with_vectors(at.N - block * kBlock, [&](auto vectors) {
-        soften<decltype(vectors)::value>(at, s, tile, block, step.first, qt, ahead);
+        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, ahead);
       });
-      weigh(at, s, tile, block, step, out);
+      weigh<kPairs>(at, s, tile, block, step, out);
     }
   }
   store_stats(at, s, stats);
+  return true;
 }
 
 template <class T, int D>
@@ -185,7 +227,9 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
-      window_head<T>(at, s, unit.head, unit.new_window, io, stats, ahead);
+      if constexpr (kHasPairs && std::is_same<T, BFloat16>::value && D == 32)
+        if (op.cosine && window_head<true, T>(at, s, unit.head, unit.new_window, io, stats, ahead)) return;
+      window_head<false, T>(at, s, unit.head, unit.new_window, io, stats, ahead);
     });
   });
 }

@@ -72,6 +72,7 @@ SWINV2_INLINE void with_vectors(int64_t left, F&& f) {
 // run time.
 template <int D>
 struct Layout {
+  static constexpr int64_t kHeadDim = D;
   const WindowAttention& op;
   int64_t N, blocks, queries, slab, tile_columns, channels, out_channels;
   bool single_tile;  // all keys of a window in one tile, whose columns are then the same for every window
@@ -322,9 +323,15 @@ struct Layout {
   inline __attribute__((always_inline)) void scores(Vec (&s)[M][V], const KeyTile& tile, const Window& window,
                                                     int64_t block, int64_t j, const float* slabs,
                                                     const float* keys, const float* q) const {
-    const int64_t i = block * kBlock;
     clear(s);
     multiply_add<M, V>(s, Broadcast{keys + j * d_pad(), d_pad(), 1}, q, kBlock, d());
+    add_bias(s, tile, window, block, j, slabs);
+  }
+  template <int M, int V>
+  inline __attribute__((always_inline)) void add_bias(Vec (&s)[M][V], const KeyTile& tile,
+                                                      const Window& window, int64_t block, int64_t j,
+                                                      const float* slabs) const {
+    const int64_t i = block * kBlock;
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
