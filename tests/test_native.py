@@ -54,6 +54,20 @@ def test_parity(isa, case, dtype):
     expected.check(**actual)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_products_of_huge_vectors_do_not_overflow(isa, dtype):
+    _native.set_isa(isa)
+    shape = case(1, 16, 8, 4, 2)
+    inputs = shape.inputs()
+    expected, _ = run(shape, dtype, inputs)
+    inputs["qkv"] = inputs["qkv"].copy()
+    inputs["qkv"][:, :, :4, :128] *= 2.0**80  # q and k: the cosines stay what they were
+    actual = run(shape, dtype, inputs)[1]
+    del actual["dqkv"]
+    expected.check(**actual)
+
+
 @pytest.mark.parametrize("golden", GOLDENS, ids=str)
 @pytest.mark.parametrize("isa", _native.isas())
 def test_official_results(isa, golden):
