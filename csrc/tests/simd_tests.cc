@@ -94,6 +94,22 @@ void transposes() {
       CHECK(rows[i][j] == float(100 * j + i), "transpose at " << i << ", " << j);
 }
 
+void columns() {
+  float x[kLanes][12];
+  const float* row[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    row[i] = x[i];
+    for (int j = 0; j < 12; ++j) x[i][j] = float(100 * i + j);
+  }
+  for (int c : {0, 1, 8}) {
+    Vec y[4];
+    load_columns(y, row, c);
+    for (int a = 0; a < 4; ++a)
+      for (int i = 0; i < kLanes; ++i)
+        CHECK(y[a][i] == float(100 * i + c + a), "load_columns at " << i << ", " << c + a);
+  }
+}
+
 void maxima() {
   const float nan = NAN;
   CHECK(std::isnan(vmax(splat(1.f), splat(nan))[0]), "vmax: a NaN in the second argument stays");
@@ -126,6 +142,7 @@ void run() {
   partial_vectors<Half>({0}, {0x3c00}, {0x4000});
   partial_vectors<BFloat16>({0}, {0x3f80}, {0x4000});
   transposes();
+  columns();
   maxima();
   exponentials();
 }
