@@ -120,9 +120,9 @@ void attention_tests() {
             expect_close(g.name + std::string(": out"), dtype, r.out, exact.out, plain.out);
             expect_close(g.name + std::string(": dqkv"), dtype, r.dqkv, exact.dqkv, plain.dqkv);
             expect_close(g.name + std::string(": dbias_table"), DType::kFloat32, r.dtable, exact.dtable,
-                         plain.dtable);
+                         plain.dtable, 0, dtype);
             expect_close(g.name + std::string(": dscale"), DType::kFloat32, r.dscale, exact.dscale,
-                         plain.dscale, exact.dscale_size);
+                         plain.dscale, exact.dscale_size, dtype);
             first.push_back(std::move(r));
             return;
           }

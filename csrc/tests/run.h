@@ -97,10 +97,10 @@ inline double floor_of(DType dtype) {
                                   : std::ldexp(1, dtype == DType::kFloat16 ? -12 : -9);
 }
 
-// size: of the terms that a sum is made of; 0 stands for the largest exact value.
+// size: of the terms that a sum is made of; 0 stands for the largest exact value. storage: of the arrays behind it.
 template <class Actual>
 void expect_close(const std::string& name, DType dtype, const Actual& actual, const Array<double>& exact,
-                  const Array<float>& plain, double size = 0) {
+                  const Array<float>& plain, double size = 0, DType storage = DType::kFloat32) {
   double error = 0, plain_error = 0, largest = 0;
   size_t worst = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
@@ -109,7 +109,8 @@ void expect_close(const std::string& name, DType dtype, const Actual& actual, co
     plain_error = std::max(plain_error, std::fabs(formula::round_to(dtype, plain[i]) - exact[i]));
     largest = std::max(largest, std::fabs(exact[i]));
   }
-  const double allowed = 2 * plain_error + floor_of(dtype) * (size ? size : largest);
+  const double allowed =
+      2 * plain_error + std::max(floor_of(dtype), floor_of(storage)) * (size ? size : largest);
   CHECK(error <= allowed, name << " (" << dtype_name(dtype) << ", " << isa_name(active_isa()) << "): error "
                                << error << " at " << worst << ", allowed " << allowed << "; got "
                                << double(actual[worst]) << ", exactly " << exact[worst]);
