@@ -13,11 +13,15 @@ template <class T, class G>
 void forward(const BiasGelu& op, const BiasGeluForward& io) {
   const int64_t C = op.channels;
   parallel_rows(op.rows, C, [&](int64_t begin, int64_t end) {
+    const float* bias = io.bias;
     for (int64_t row = begin; row < end; ++row) {
       const T* x = static_cast<const T*>(io.x) + row * C;
       T* out = static_cast<T*>(io.out) + row * C;
-      for (int64_t c = 0; c < C; c += kLanes)
-        store_first(out + c, G::value(load_first(x + c, C - c) + load_first(io.bias + c, C - c)), C - c);
+      over_channels(C, [&](int64_t c, auto n) {
+        fetch_ahead(x, c);
+        fetch_ahead<true>(out, c);
+        store_first(out + c, G::value(load_first(x + c, n) + load_first(bias + c, n)), n);
+      });
     }
   });
 }
@@ -26,25 +30,27 @@ template <class T, class G>
 void backward(const BiasGelu& op, const BiasGeluBackward& io) {
   const int64_t C = op.channels, padded = round_up(C, kLanes);
   const RowChunks chunks(op.rows);
-  std::unique_ptr<float[]> partials(new float[chunks.count * padded]());
-  parallel_for(chunks.count, 1, [&](int64_t first, int64_t last) {
-    for (int64_t chunk = first; chunk < last; ++chunk) {
-      float* dbias = partials.get() + chunk * padded;
-      for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
-        const T* x = static_cast<const T*>(io.x) + row * C;
-        const T* dout = static_cast<const T*>(io.dout) + row * C;
-        T* dx = static_cast<T*>(io.dx) + row * C;
-        for (int64_t c = 0; c < C; c += kLanes) {
-          const int64_t n = C - c;
-          const Vec z = load_first(x + c, n) + load_first(io.bias + c, n);
-          const Vec g = load_first(dout + c, n) * G::slope(z);
-          store(dbias + c, load(dbias + c) + g);
-          store_first(dx + c, g, n);
-        }
-      }
+  const Partials partials(chunks.count, padded);
+  parallel_for(chunks.count, 1, [&](int64_t chunk, int64_t) {
+    const float* bias = io.bias;
+    float* dbias = partials.data + chunk * partials.stride;
+    __builtin_memset(dbias, 0, padded * sizeof(float));
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      const T* x = static_cast<const T*>(io.x) + row * C;
+      const T* dout = static_cast<const T*>(io.dout) + row * C;
+      T* dx = static_cast<T*>(io.dx) + row * C;
+      over_channels(C, [&](int64_t c, auto n) {
+        fetch_ahead(x, c);
+        fetch_ahead(dout, c);
+        fetch_ahead<true>(dx, c);
+        const Vec z = load_first(x + c, n) + load_first(bias + c, n);
+        const Vec g = load_first(dout + c, n) * G::slope(z);
+        store(dbias + c, load(dbias + c) + g);
+        store_first(dx + c, g, n);
+      });
     }
   });
-  sum_partials(io.dbias, partials.get(), chunks.count, padded, C);
+  sum_partials(io.dbias, partials.data, chunks.count, partials.stride, C);
 }
 
 template <class T>

@@ -15,84 +15,96 @@ namespace SWINV2_ISA {
 namespace {
 
 template <class X, class Y>
-void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
+void forward_row(const ResidualLayerNorm& op, const ResidualLayerNormForward& io, int64_t row, float keep) {
   const int64_t C = op.channels;
-  parallel_rows(op.samples * op.rows, C, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const X* x = io.x ? static_cast<const X*>(io.x) + row * C : nullptr;
-      const Y* y = static_cast<const Y*>(io.y) + row * C;
-      X* out = static_cast<X*>(io.out) + row * C;
-      const float keep = io.keep ? io.keep[row / op.rows] : 1.f;
+  const X* x = io.x ? static_cast<const X*>(io.x) + row * C : nullptr;
+  const Y* y = static_cast<const Y*>(io.y) + row * C;
+  X* out = static_cast<X*>(io.out) + row * C;
+  const float *gamma = io.gamma, *beta = io.beta;
 
-      Vec sum{}, squares{};
-      for (int64_t c = 0; c < C; c += kLanes) sum += load_first(y + c, C - c);
-      const float mean = sum_lanes(sum) / C;
-      int64_t c = 0;
-      for (; c + kLanes <= C; c += kLanes) {
-        const Vec d = load(y + c) - mean;
-        squares += d * d;
-      }
-      float tail = 0;
-      for (; c < C; ++c) tail += (to_float(y[c]) - mean) * (to_float(y[c]) - mean);
-      const float rstd = 1.f / __builtin_sqrtf((sum_lanes(squares) + tail) / C + op.epsilon);
-      io.stats[2 * row] = mean;
-      io.stats[2 * row + 1] = rstd;
-
-      for (c = 0; c < C; c += kLanes) {
-        const int64_t n = C - c;
-        const Vec norm = (load_first(y + c, n) - mean) * rstd;
-        const Vec scaled = norm * load_first(io.gamma + c, n) + load_first(io.beta + c, n);
-        store_first(out + c, x ? load_first(x + c, n) + keep * scaled : scaled, n);
-      }
-    }
+  Vec sum{}, squares{};
+  over_channels(C, [&](int64_t c, auto n) {
+    fetch_ahead(y, c);
+    fetch_ahead(x, c);
+    fetch_ahead<true>(out, c);
+    sum += load_first(y + c, n);
   });
+  const float mean = sum_lanes(sum) / C;
+  over_channels(C, [&](int64_t c, auto n) {
+    const Vec d = keep_first(load_first(y + c, n) - mean, n);
+    squares += d * d;
+  });
+  const float rstd = 1.f / __builtin_sqrtf(sum_lanes(squares) / C + op.epsilon);
+  io.stats[2 * row] = mean;
+  io.stats[2 * row + 1] = rstd;
+  over_channels(C, [&](int64_t c, auto n) {
+    const Vec norm = (load_first(y + c, n) - mean) * rstd;
+    const Vec scaled = norm * load_first(gamma + c, n) + load_first(beta + c, n);
+    store_first(out + c, x ? load_first(x + c, n) + keep * scaled : scaled, n);
+  });
+}
+
+template <class X, class Y>
+void forward(const ResidualLayerNorm& op, const ResidualLayerNormForward& io) {
+  parallel_rows(op.samples * op.rows, op.channels, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      forward_row<X, Y>(op, io, row, io.keep ? io.keep[row / op.rows] : 1.f);
+  });
+}
+
+// Adds to dgamma and dbeta; returns the row's part of dkeep.
+template <class X, class Y>
+float backward_row(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io, int64_t row, float keep,
+                   float* dgamma, float* dbeta) {
+  const int64_t C = op.channels;
+  const Y* y = static_cast<const Y*>(io.y) + row * C;
+  const X* dout = static_cast<const X*>(io.dout) + row * C;
+  Y* dy = static_cast<Y*>(io.dy) + row * C;
+  const float *gamma = io.gamma, *beta = io.beta;
+  const float mean = io.stats[2 * row], rstd = io.stats[2 * row + 1];
+
+  Vec g_sum{}, gn_sum{}, beta_sum{};  // of do * gamma, do * gamma * n, do * beta
+  over_channels(C, [&](int64_t c, auto n) {
+    fetch_ahead(y, c);
+    fetch_ahead(dout, c);
+    fetch_ahead<true>(dy, c);
+    const Vec d = load_first(dout + c, n), norm = (load_first(y + c, n) - mean) * rstd;
+    const Vec g = d * load_first(gamma + c, n), kept = keep * d;
+    g_sum += g;
+    gn_sum += g * norm;
+    beta_sum += d * load_first(beta + c, n);
+    store(dgamma + c, load(dgamma + c) + kept * norm);
+    store(dbeta + c, load(dbeta + c) + kept);
+  });
+  const float gn = sum_lanes(gn_sum), g_mean = sum_lanes(g_sum) / C, gn_mean = gn / C, factor = keep * rstd;
+  over_channels(C, [&](int64_t c, auto n) {
+    const Vec norm = (load_first(y + c, n) - mean) * rstd;
+    const Vec g = load_first(dout + c, n) * load_first(gamma + c, n);
+    store_first(dy + c, factor * (g - g_mean - norm * gn_mean), n);
+  });
+  return gn + sum_lanes(beta_sum);
 }
 
 template <class X, class Y>
 void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) {
   const int64_t C = op.channels, padded = round_up(C, kLanes), rows = op.samples * op.rows;
   const RowChunks chunks(rows);
-  std::unique_ptr<float[]> partials(new float[chunks.count * 2 * padded]());  // dgamma, dbeta
-  std::unique_ptr<float[]> dkeep(new float[rows]);
-  parallel_for(chunks.count, 1, [&](int64_t first, int64_t last) {
-    for (int64_t chunk = first; chunk < last; ++chunk) {
-      float* dgamma = partials.get() + chunk * 2 * padded;
-      float* dbeta = dgamma + padded;
-      for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
-        const Y* y = static_cast<const Y*>(io.y) + row * C;
-        const X* dout = static_cast<const X*>(io.dout) + row * C;
-        Y* dy = static_cast<Y*>(io.dy) + row * C;
-        const float keep = io.keep ? io.keep[row / op.rows] : 1.f;
-        const float mean = io.stats[2 * row], rstd = io.stats[2 * row + 1];
-
-        Vec g_sum{}, gn_sum{}, beta_sum{};  // of do * gamma, do * gamma * n, do * beta
-        for (int64_t c = 0; c < C; c += kLanes) {
-          const int64_t n = C - c;
-          const Vec d = load_first(dout + c, n), norm = (load_first(y + c, n) - mean) * rstd;
-          const Vec g = d * load_first(io.gamma + c, n);
-          g_sum += g;
-          gn_sum += g * norm;
-          beta_sum += d * load_first(io.beta + c, n);
-          store(dgamma + c, load(dgamma + c) + keep * d * norm);
-          store(dbeta + c, load(dbeta + c) + keep * d);
-        }
-        const float gn = sum_lanes(gn_sum), g_mean = sum_lanes(g_sum) / C, gn_mean = gn / C;
-        dkeep[row] = gn + sum_lanes(beta_sum);
-        for (int64_t c = 0; c < C; c += kLanes) {
-          const int64_t n = C - c;
-          const Vec norm = (load_first(y + c, n) - mean) * rstd;
-          const Vec g = load_first(dout + c, n) * load_first(io.gamma + c, n);
-          store_first(dy + c, keep * rstd * (g - g_mean - norm * gn_mean), n);
-        }
-      }
-    }
+  const Partials partials(chunks.count, 2 * padded);  // dgamma, dbeta
+  const Partials dkeep(1, rows);
+  parallel_for(chunks.count, 1, [&](int64_t chunk, int64_t) {
+    float* dgamma = partials.data + chunk * partials.stride;
+    __builtin_memset(dgamma, 0, 2 * padded * sizeof(float));
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row)
+      dkeep.data[row] =
+          backward_row<X, Y>(op, io, row, io.keep ? io.keep[row / op.rows] : 1.f, dgamma, dgamma + padded);
   });
-  sum_partials(io.dgamma, partials.get(), chunks.count, 2 * padded, C);
-  sum_partials(io.dbeta, partials.get() + padded, chunks.count, 2 * padded, C);
+  sum_partials(io.dgamma, partials.data, chunks.count, partials.stride, C);
+  sum_partials(io.dbeta, partials.data + padded, chunks.count, partials.stride, C);
   for (int64_t sample = 0; io.dkeep && sample < op.samples; ++sample) {
-    double sum = 0;
-    for (int64_t row = 0; row < op.rows; ++row) sum += dkeep[sample * op.rows + row];
-    io.dkeep[sample] = float(sum);
+    const float* of_row = dkeep.data + sample * op.rows;
+    Vec sum{};
+    over_channels(op.rows, [&](int64_t row, auto n) { sum += load_first(of_row + row, n); });
+    io.dkeep[sample] = sum_lanes(sum);
   }
 }
 
