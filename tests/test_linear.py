@@ -99,6 +99,8 @@ CASES = [
     Case("tokens", (1300, 96), 100),
     Case("tokens", (7, 1537), 49),
     Case("tokens", (700, 50), 801),
+    Case("tokens", (3, 11, 50), 70),  # few rows, of which a is packed
+    Case("tokens", (100, 1100), 210),
     Case("merging", (2, 4, 6, 96), 192),
     Case("merging", (1, 2, 2, 5), 7),
     Case("embedding", (2, 3, 16, 24), 96, 4),
@@ -146,6 +148,16 @@ def test_same_bits_for_any_number_of_threads(isa):
     for other in results[1:]:
         for a, b in zip(results[0], other):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("view, shape, patch", [("tokens", (300, 40), 0), ("embedding", (9, 3, 24, 24), 4)])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_a_row_is_the_same_among_few(isa, view, shape, patch):
+    _native.set_isa(isa)
+    x, weight, bias, _ = Case(view, shape, 230, patch).inputs("float32")
+    how = {"view": view, "patch_size": patch}
+    out = _native.linear_forward(x, weight, bias, **how)
+    np.testing.assert_array_equal(_native.linear_forward(x[:3], weight, bias, **how), out[:3])
 
 
 def test_nan_stays_in_its_row():

@@ -28,12 +28,12 @@ void forward(const BiasGelu& op, const BiasGeluForward& io) {
 
 template <class T, class G>
 void backward(const BiasGelu& op, const BiasGeluBackward& io) {
-  const int64_t C = op.channels, padded = round_up(C, kLanes);
+  const int64_t C = op.channels, padded = round_up(C, 16);
   const RowChunks chunks(op.rows);
-  const Partials partials(chunks.count, padded);
+  const Floats partials(chunks.count * padded);
   parallel_for(chunks.count, 1, [&](int64_t chunk, int64_t) {
     const float* bias = io.bias;
-    float* dbias = partials.data + chunk * partials.stride;
+    float* dbias = partials + chunk * padded;
     __builtin_memset(dbias, 0, padded * sizeof(float));
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const T* x = static_cast<const T*>(io.x) + row * C;
@@ -50,7 +50,7 @@ void backward(const BiasGelu& op, const BiasGeluBackward& io) {
       });
     }
   });
-  sum_partials(io.dbias, partials.data, chunks.count, partials.stride, C);
+  sum_partials(io.dbias, partials + 0, chunks.count, padded, C);
 }
 
 template <class T>

@@ -17,7 +17,7 @@ void set_num_threads(int n);
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
 
 // This thread's scratch: 64-byte aligned, kept between calls, contents undefined. Window attention takes at most
-// kScratchLimit, linear one panel of weights if that is more.
+// kScratchLimit, linear one panel of weights or twice 256 rows if that is more.
 constexpr size_t kScratchLimit = size_t{1} << 20;
 void* thread_scratch(size_t bytes);
 

@@ -46,18 +46,20 @@ SWINV2_INLINE void parallel_rows(int64_t rows, int64_t C, F&& body) {
   parallel_for(rows, (int64_t{1} << 13) / C + 1, body);
 }
 
-// Partial sums, each on cache lines of its own.
-struct Partials {
-  int64_t stride;
-  float* data;
-  Partials(int64_t count, int64_t size)
-      : stride(round_up(size, 16)),
-        data(static_cast<float*>(std::aligned_alloc(64, count * stride * sizeof(float)))) {
-    if (!data) throw std::bad_alloc();
+// Floats on cache lines of their own, undefined at first.
+class Floats {
+ public:
+  explicit Floats(int64_t count)
+      : data_(static_cast<float*>(std::aligned_alloc(64, round_up(count, 16) * sizeof(float)))) {
+    if (!data_) throw std::bad_alloc();
   }
-  ~Partials() { std::free(data); }
-  Partials(const Partials&) = delete;
-  Partials& operator=(const Partials&) = delete;
+  ~Floats() { std::free(data_); }
+  Floats(const Floats&) = delete;
+  Floats& operator=(const Floats&) = delete;
+  float* operator+(int64_t i) const { return data_ + i; }
+
+ private:
+  float* data_;
 };
 
 // Chunks of rows with partial sums of their own: at least 32 rows, to outweigh the partials, and at most 64 chunks.

@@ -2,7 +2,7 @@
 //
 // Forward: W^T lies in panels of kPanel vectors of outputs that stay in L2 while rows of a go by, kRowBlock at a time;
 // a tile of kRowBlock x kPanel vectors is summed over all of K in registers, so an output is written once, with bias
-// and GELU, and the order of its sum depends on nothing else.
+// and GELU, and the order of its sum depends on nothing else. Where rows are few, a and W change places.
 #include <memory>
 
 #include "cpu/gelu.h"
@@ -108,19 +108,19 @@ void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const flo
   });
 }
 
-// panel (K, V * kLanes) = rows n0 .. of W, transposed; zeros beyond its last row.
+// panel (K, V * kLanes) = rows first .. of a matrix (rows, K), transposed; zeros beyond its last row.
 template <int V>
-void pack_transposed(float* panel, const Linear& op, const float* weight, int64_t n0) {
+void pack_transposed(float* panel, const float* matrix, int64_t rows, int64_t K, int64_t first) {
   constexpr int64_t kAhead = 64;  // floats: the hardware follows fewer streams than there are rows
   for (int v = 0; v < V; ++v)
-    for (int64_t k = 0; k < op.in; k += kLanes) {
-      const int64_t n = n0 + v * kLanes, left = op.in - k;
+    for (int64_t k = 0; k < K; k += kLanes) {
+      const int64_t n = first + v * kLanes, left = K - k;
       Vec r[kLanes];
 #pragma GCC unroll 16
-      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(weight + (n + i) * op.in + k + kAhead);
+      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(matrix + (n + i) * K + k + kAhead);
 #pragma GCC unroll 16
       for (int64_t i = 0; i < kLanes; ++i)
-        r[i] = n + i < op.out ? load_first(weight + (n + i) * op.in + k, left) : Vec{};
+        r[i] = n + i < rows ? load_first(matrix + (n + i) * K + k, left) : Vec{};
       transpose(r);
 #pragma GCC unroll 16
       for (int64_t i = 0; i < kLanes; ++i)
@@ -173,21 +173,115 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t colu
   });
 }
 
+// Whether packing rows of a costs less than packing W.
+bool few_rows(const Linear& op) {
+  return op.rows <= 256 && 2 * op.rows <= op.out;
+}
+
+// The first `left` lanes of g(v + bias), from column n of a row of out on.
+template <class G, class T>
+SWINV2_INLINE void put_outputs(T* row, const float* bias, int64_t n, Vec v, int64_t left) {
+  store_first(row + n, G::value(v + load_first(bias + n, left)), left);
+}
+
 template <class T, class G>
-void forward(const Linear& op, const LinearForward& io) {
+void forward_many(const Linear& op, const LinearForward& io) {
   const T* x = static_cast<const T*>(io.x);
   rows_times_panels(
       op.rows, op.in, op.out,
-      [&](float* panel, auto v, int64_t n) { pack_transposed<decltype(v)::value>(panel, op, io.weight, n); },
+      [&](float* panel, auto v, int64_t n) {
+        pack_transposed<decltype(v)::value>(panel, io.weight, op.out, op.in, n);
+      },
       [&](float* packed, int64_t row, int64_t count) -> const float* {
         if (in_place<T>(op)) return reinterpret_cast<const float*>(x) + row * op.in;
         load_rows(packed, op, x, row, count);
         return packed;
       },
       [&](int64_t row, int64_t n, Vec v, int64_t left) {
-        const Vec bias = load_first(io.bias + n, left);
-        store_first(static_cast<T*>(io.out) + row * op.out + n, G::value(v + bias), left);
+        put_outputs<G>(static_cast<T*>(io.out) + row * op.out, io.bias, n, v, left);
       });
+}
+
+// tile (M, V * kLanes) = a (M, K) times panel (K, V * kLanes), asking for `next` on the way: `lines` of 16 floats for
+// every 16 terms.
+template <int M, int V>
+SWINV2_INLINE void multiply_ahead(float* tile, Broadcast a, const float* panel, int64_t K, const float* next,
+                                  int64_t lines) {
+  Vec acc[M][V] = {};
+  for (int64_t k = 0; k < K; k += 16) {
+    for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
+    multiply_add<M, V>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
+                       K - k < 16 ? K - k : 16);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
+}
+
+// out^T = W a^T: W is read where it lies, and rows of a are packed in its stead. Each output is the same sum.
+template <class T, class G>
+void forward_few(const Linear& op, const LinearForward& io) {
+  const T* x = static_cast<const T*>(io.x);
+  const int64_t K = op.in, N = op.out;
+  const int64_t vectors = ceil_div(op.rows, kLanes), panels = ceil_div(vectors, kPanel);
+  const int64_t width = ceil_div(vectors, panels) * kLanes, size = panels * width * K;
+  const auto rows_of = [&](int64_t panel) {
+    const int64_t left = op.rows - panel * width;
+    return left < width ? left : width;
+  };
+  float* packed = static_cast<float*>(thread_scratch((in_place<T>(op) ? 1 : 2) * size * sizeof(float)));
+  parallel_for(panels, 1, [&](int64_t panel, int64_t) {
+    const int64_t row = panel * width, rows = rows_of(panel);
+    const float* a = reinterpret_cast<const float*>(x) + row * K;
+    if (!in_place<T>(op)) {
+      load_rows(packed + size + row * K, op, x, row, rows);
+      a = packed + size + row * K;
+    }
+    with_panel(rows, [&](auto v) { pack_transposed<decltype(v)::value>(packed + row * K, a, rows, K, 0); });
+  });
+
+  constexpr int64_t kOutputs = 16;  // of a tile: a line of each row of out
+  const int64_t in_l2 = kPanelFloats / (width * K), fit = in_l2 < 1 ? 1 : in_l2;
+  const int64_t lines = ceil_div(kRowBlock, panels < fit ? panels : fit);  // of W, while 16 terms are summed
+  const int64_t each = round_up(ceil_div(N, 4 * num_threads()), kOutputs);
+  parallel_for(ceil_div(N, each), 1, [&](int64_t unit, int64_t) {
+    const int64_t n1 = (unit + 1) * each < N ? (unit + 1) * each : N;
+    alignas(64) float tile[kOutputs * kWidth] = {};  // (outputs, rows)
+    const auto tile_of = [&](int64_t n, int64_t panel, int64_t ahead) {
+      for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRowBlock) {
+        const float* w = io.weight + (n + m) * K;
+        with_panel(rows_of(panel), [&](auto v) {
+          with_rows(n1 - n - m < kRowBlock ? n1 - n - m : kRowBlock, [&](auto outputs) {
+            multiply_ahead<decltype(outputs)::value, decltype(v)::value>(
+                tile + m * kWidth, Broadcast{w, K, 1}, packed + panel * width * K, K,
+                w + (kOutputs + ahead * lines) * K, lines);
+          });
+        });
+      }
+    };
+    const auto put = [&](int64_t n, int64_t row, int64_t rows) {
+      for (int64_t r = 0; r < rows; r += kLanes)
+        for (int64_t m = 0; m < kOutputs && n + m < n1; m += kLanes) {
+          Vec block[kLanes];
+          for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * kWidth + r);
+          transpose(block);
+          for (int64_t i = 0; i < kLanes && r + i < rows; ++i)
+            put_outputs<G>(static_cast<T*>(io.out) + (row + r + i) * N, io.bias, n + m, block[i], n1 - n - m);
+        }
+    };
+    for (int64_t first = 0; first < panels; first += fit)
+      for (int64_t n = unit * each; n < n1; n += kOutputs)
+        for (int64_t panel = first; panel < panels && panel < first + fit; ++panel) {
+          tile_of(n, panel, panel - first);
+          put(n, panel * width, rows_of(panel));
+        }
+  });
+}
+
+template <class T, class G>
+void forward(const Linear& op, const LinearForward& io) {
+  few_rows(op) ? forward_few<T, G>(op, io) : forward_many<T, G>(op, io);
 }
 
 template <class T>

@@ -87,21 +87,21 @@ float backward_row(const ResidualLayerNorm& op, const ResidualLayerNormBackward&
 
 template <class X, class Y>
 void backward(const ResidualLayerNorm& op, const ResidualLayerNormBackward& io) {
-  const int64_t C = op.channels, padded = round_up(C, kLanes), rows = op.samples * op.rows;
+  const int64_t C = op.channels, padded = round_up(C, 16), rows = op.samples * op.rows;
   const RowChunks chunks(rows);
-  const Partials partials(chunks.count, 2 * padded);  // dgamma, dbeta
-  const Partials dkeep(1, rows);
+  const Floats partials(chunks.count * 2 * padded);  // dgamma, dbeta
+  const Floats dkeep(rows);
   parallel_for(chunks.count, 1, [&](int64_t chunk, int64_t) {
-    float* dgamma = partials.data + chunk * partials.stride;
+    float* dgamma = partials + chunk * 2 * padded;
     __builtin_memset(dgamma, 0, 2 * padded * sizeof(float));
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row)
-      dkeep.data[row] =
+      *(dkeep + row) =
           backward_row<X, Y>(op, io, row, io.keep ? io.keep[row / op.rows] : 1.f, dgamma, dgamma + padded);
   });
-  sum_partials(io.dgamma, partials.data, chunks.count, partials.stride, C);
-  sum_partials(io.dbeta, partials.data + padded, chunks.count, partials.stride, C);
+  sum_partials(io.dgamma, partials + 0, chunks.count, 2 * padded, C);
+  sum_partials(io.dbeta, partials + padded, chunks.count, 2 * padded, C);
   for (int64_t sample = 0; io.dkeep && sample < op.samples; ++sample) {
-    const float* of_row = dkeep.data + sample * op.rows;
+    const float* of_row = dkeep + sample * op.rows;
     Vec sum{};
     over_channels(op.rows, [&](int64_t row, auto n) { sum += load_first(of_row + row, n); });
     io.dkeep[sample] = sum_lanes(sum);
