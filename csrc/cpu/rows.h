@@ -76,7 +76,7 @@ struct RowChunks {
 };
 
 // out (C) = the sum over `count` partials that lie `stride` floats apart.
-static void sum_partials(float* out, const float* partials, int64_t count, int64_t stride, int64_t C) {
+inline void sum_partials(float* out, const float* partials, int64_t count, int64_t stride, int64_t C) {
   over_channels(C, [&](int64_t c, auto n) {
     Vec sum = load(partials + c);
     for (int64_t i = 1; i < count; ++i) sum += load(partials + i * stride + c);

@@ -7,7 +7,7 @@
 
 #include "cpu/gelu.h"
 #include "cpu/matmul.h"
-#include "cpu/parallel.h"
+#include "cpu/rows.h"
 #include "linear/linear.h"
 
 namespace swinv2 {
@@ -141,7 +141,8 @@ void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t
 // (rows, reduced) times (reduced, columns), both loaded by the caller:
 //   pack_panel(panel, V, c)     the panel of V vectors from column c on
 //   fetch(packed, row, count)   -> (count, reduced), `packed` being room for it
-//   put(row, c, vector, left)   takes a vector of the result, its first `left` lanes
+//   put(row, count, c, column, left)   takes `count` rows of a vector of the result, kWidth apart in `column`: the
+//                               first `left` lanes
 template <class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
@@ -165,9 +166,8 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t colu
         const int64_t vectors = vectors_of(c1 - c);
         alignas(64) float tile[kRowBlock * kWidth];
         multiply(tile, count, vectors, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, reduced);
-        for (int64_t m = 0; m < count; ++m)
-          for (int64_t v = 0; v < vectors; ++v)
-            put(row + m, c + v * kLanes, load(tile + m * kWidth + v * kLanes), c1 - c - v * kLanes);
+        for (int64_t v = 0; v < vectors; ++v)
+          put(row, count, c + v * kLanes, tile + v * kLanes, c1 - c - v * kLanes);
       }
     }
   });
@@ -178,10 +178,19 @@ bool few_rows(const Linear& op) {
   return op.rows <= 256 && 2 * op.rows <= op.out;
 }
 
-// The first `left` lanes of g(v + bias), from column n of a row of out on.
+// g(v + bias) of the first `left` lanes of a column of vectors, into out (count, N) from column n on.
+template <class G, class T, class Left>
+SWINV2_INLINE void put_column(T* out, int64_t N, const float* bias, int64_t n, const float* column,
+                              int64_t stride, int64_t count, Left left) {
+  const Vec b = load_first(bias + n, left);
+  for (int64_t m = 0; m < count; ++m)
+    store_first(out + m * N + n, G::value(load(column + m * stride) + b), left);
+}
 template <class G, class T>
-SWINV2_INLINE void put_outputs(T* row, const float* bias, int64_t n, Vec v, int64_t left) {
-  store_first(row + n, G::value(v + load_first(bias + n, left)), left);
+SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* column,
+                               int64_t stride, int64_t count, int64_t left) {
+  left < kLanes ? put_column<G>(out, N, bias, n, column, stride, count, left)
+                : put_column<G>(out, N, bias, n, column, stride, count, Whole{});
 }
 
 template <class T, class G>
@@ -197,8 +206,9 @@ void forward_many(const Linear& op, const LinearForward& io) {
         load_rows(packed, op, x, row, count);
         return packed;
       },
-      [&](int64_t row, int64_t n, Vec v, int64_t left) {
-        put_outputs<G>(static_cast<T*>(io.out) + row * op.out, io.bias, n, v, left);
+      [&](int64_t row, int64_t count, int64_t n, const float* column, int64_t left) {
+        put_outputs<G>(static_cast<T*>(io.out) + row * op.out, op.out, io.bias, n, column, kWidth, count,
+                       left);
       });
 }
 
@@ -266,8 +276,9 @@ void forward_few(const Linear& op, const LinearForward& io) {
           Vec block[kLanes];
           for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * kWidth + r);
           transpose(block);
-          for (int64_t i = 0; i < kLanes && r + i < rows; ++i)
-            put_outputs<G>(static_cast<T*>(io.out) + (row + r + i) * N, io.bias, n + m, block[i], n1 - n - m);
+          put_outputs<G>(static_cast<T*>(io.out) + (row + r) * N, N, io.bias, n + m,
+                         reinterpret_cast<const float*>(block), kLanes, rows - r < kLanes ? rows - r : kLanes,
+                         n1 - n - m);
         }
     };
     for (int64_t first = 0; first < panels; first += fit)
@@ -311,8 +322,9 @@ void input_gradient(const Linear& op, const LinearBackward& io) {
                       count * op.out - i);
         return packed;
       },
-      [&](int64_t row, int64_t k, Vec v, int64_t left) {
-        store_in_row(static_cast<T*>(io.dx), op, row, k, v, left);
+      [&](int64_t row, int64_t count, int64_t k, const float* column, int64_t left) {
+        for (int64_t m = 0; m < count; ++m)
+          store_in_row(static_cast<T*>(io.dx), op, row + m, k, load(column + m * kWidth), left);
       });
 }
 
