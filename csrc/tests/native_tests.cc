@@ -361,7 +361,8 @@ void linear_tests() {
       {View::kTokens, {3, 100, 48}, 70, 0},
       {View::kTokens, {1100, 20}, 13, 0},  // several chunks of rows
       {View::kTokens, {3, 700}, 51, 0},
-      {View::kTokens, {55, 20}, 113, 0},  // few rows, several panels of them
+      {View::kTokens, {55, 90}, 150, 0},  // few rows, several panels of them
+      {View::kTokens, {520, 9}, 460, 0},  // several chunks of outputs, and of sums over rows
       {View::kMerging, {2, 4, 6, 16}, 40, 0},
       {View::kMerging, {1, 2, 2, 5}, 7, 0},
       {View::kEmbedding, {2, 3, 16, 24}, 50, 4},
