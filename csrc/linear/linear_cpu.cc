@@ -98,12 +98,29 @@ SWINV2_INLINE void with_panel(int64_t columns, F&& f) {
   }
 }
 
-// tile (rows, kWidth) = a (rows, K) times panel (K, vectors), summed in registers.
-void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K) {
+// tile (M, V * kLanes) = a (M, K) times panel (K, V * kLanes), summed in registers, asking on the way for what is read
+// next: `lines` of 16 floats for every 16 terms.
+template <int M, int V>
+SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, int64_t K, const float* next,
+                                  int64_t lines) {
+  Vec acc[M][V] = {};
+  for (int64_t k = 0; k < K; k += 16) {
+    for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
+    multiply_add<M, V>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
+                       K - k < 16 ? K - k : 16);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
+}
+
+void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K,
+              const float* next = nullptr, int64_t lines = 0) {
   with_panel(vectors * kLanes, [&](auto columns) {
     with_rows(rows, [&](auto block) {
       constexpr int M = decltype(block)::value, V = decltype(columns)::value;
-      block_product<M, V>(tile, kWidth, nullptr, a, panel, V * kLanes, K);
+      multiply_block<M, V>(tile, a, panel, K, next, lines);
     });
   });
 }
@@ -141,8 +158,7 @@ void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t
 // (rows, reduced) times (reduced, columns), both loaded by the caller:
 //   pack_panel(panel, V, c)     the panel of V vectors from column c on
 //   fetch(packed, row, count)   -> (count, reduced), `packed` being room for it
-//   put(row, count, c, column, left)   takes `count` rows of a vector of the result, kWidth apart in `column`: the
-//                               first `left` lanes
+//   put(row, count, c, tile, left)   takes a tile (count, kWidth) of the result, its first `left` columns
 template <class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
@@ -162,12 +178,15 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t reduced, int64_t colu
     for (int64_t row = row0; row < row1; row += kRowBlock) {
       const int64_t count = row1 - row < kRowBlock ? row1 - row : kRowBlock;
       const float* a = fetch(packed, row, count);
+      const int64_t lines = a == packed ? 0 : ceil_div(kRowBlock * kWidth, c1 - c0);
+      const float* next = a + kRowBlock * reduced;
       for (int64_t c = c0; c < c1; c += kWidth) {
         const int64_t vectors = vectors_of(c1 - c);
         alignas(64) float tile[kRowBlock * kWidth];
-        multiply(tile, count, vectors, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, reduced);
-        for (int64_t v = 0; v < vectors; ++v)
-          put(row, count, c + v * kLanes, tile + v * kLanes, c1 - c - v * kLanes);
+        multiply(tile, count, vectors, Broadcast{a, reduced, 1}, panels + (c - c0) * reduced, reduced, next,
+                 lines);
+        next += lines * reduced;
+        put(row, count, c, tile, c1 - c);
       }
     }
   });
@@ -178,19 +197,23 @@ bool few_rows(const Linear& op) {
   return op.rows <= 256 && 2 * op.rows <= op.out;
 }
 
-// g(v + bias) of the first `left` lanes of a column of vectors, into out (count, N) from column n on.
-template <class G, class T, class Left>
-SWINV2_INLINE void put_column(T* out, int64_t N, const float* bias, int64_t n, const float* column,
-                              int64_t stride, int64_t count, Left left) {
-  const Vec b = load_first(bias + n, left);
-  for (int64_t m = 0; m < count; ++m)
-    store_first(out + m * N + n, G::value(load(column + m * stride) + b), left);
+// Asks for the tile below this one of a matrix (rows, N), which is written next.
+template <class T>
+SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t m = kRowBlock; m < kRowBlock + count; ++m)
+    for (int64_t c = 0; c < kWidth; c += kLine) __builtin_prefetch(tile + m * N + c, 1);
 }
-template <class G, class T>
-SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* column,
-                               int64_t stride, int64_t count, int64_t left) {
-  left < kLanes ? put_column<G>(out, N, bias, n, column, stride, count, left)
-                : put_column<G>(out, N, bias, n, column, stride, count, Whole{});
+
+// out (count, N) from column n on = g(tile + bias), V vectors a row; `left`: see over_channels.
+template <class G, int V, class T, class Left>
+SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* tile,
+                               int64_t stride, int64_t count, Left left) {
+  Vec b[V];
+  for (int v = 0; v < V; ++v) b[v] = load_first(bias + n + v * kLanes, left);
+  for (int64_t m = 0; m < count; ++m)
+    for (int v = 0; v < V; ++v)
+      store_first(out + m * N + n + v * kLanes, G::value(load(tile + m * stride + v * kLanes) + b[v]), left);
 }
 
 template <class T, class G>
@@ -206,27 +229,14 @@ void forward_many(const Linear& op, const LinearForward& io) {
         load_rows(packed, op, x, row, count);
         return packed;
       },
-      [&](int64_t row, int64_t count, int64_t n, const float* column, int64_t left) {
-        put_outputs<G>(static_cast<T*>(io.out) + row * op.out, op.out, io.bias, n, column, kWidth, count,
-                       left);
+      [&](int64_t row, int64_t count, int64_t n, const float* tile, int64_t left) {
+        T* out = static_cast<T*>(io.out) + row * op.out;
+        expect_below(out + n, op.out, count);
+        if (left >= kWidth)
+          return put_outputs<G, kPanel>(out, op.out, io.bias, n, tile, kWidth, count, Whole{});
+        for (int64_t c = 0; c < left; c += kLanes)
+          put_outputs<G, 1>(out, op.out, io.bias, n + c, tile + c, kWidth, count, left - c);
       });
-}
-
-// tile (M, V * kLanes) = a (M, K) times panel (K, V * kLanes), asking for `next` on the way: `lines` of 16 floats for
-// every 16 terms.
-template <int M, int V>
-SWINV2_INLINE void multiply_ahead(float* tile, Broadcast a, const float* panel, int64_t K, const float* next,
-                                  int64_t lines) {
-  Vec acc[M][V] = {};
-  for (int64_t k = 0; k < K; k += 16) {
-    for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
-    multiply_add<M, V>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
-                       K - k < 16 ? K - k : 16);
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
 }
 
 // out^T = W a^T: W is read where it lies, and rows of a are packed in its stead. Each output is the same sum.
@@ -261,13 +271,9 @@ void forward_few(const Linear& op, const LinearForward& io) {
     const auto tile_of = [&](int64_t n, int64_t panel, int64_t ahead) {
       for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRowBlock) {
         const float* w = io.weight + (n + m) * K;
-        with_panel(rows_of(panel), [&](auto v) {
-          with_rows(n1 - n - m < kRowBlock ? n1 - n - m : kRowBlock, [&](auto outputs) {
-            multiply_ahead<decltype(outputs)::value, decltype(v)::value>(
-                tile + m * kWidth, Broadcast{w, K, 1}, packed + panel * width * K, K,
-                w + (kOutputs + ahead * lines) * K, lines);
-          });
-        });
+        multiply(tile + m * kWidth, n1 - n - m < kRowBlock ? n1 - n - m : kRowBlock,
+                 vectors_of(rows_of(panel)), Broadcast{w, K, 1}, packed + panel * width * K, K,
+                 w + (kOutputs + ahead * lines) * K, lines);
       }
     };
     const auto put = [&](int64_t n, int64_t row, int64_t rows) {
@@ -276,9 +282,11 @@ void forward_few(const Linear& op, const LinearForward& io) {
           Vec block[kLanes];
           for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * kWidth + r);
           transpose(block);
-          put_outputs<G>(static_cast<T*>(io.out) + (row + r) * N, N, io.bias, n + m,
-                         reinterpret_cast<const float*>(block), kLanes, rows - r < kLanes ? rows - r : kLanes,
-                         n1 - n - m);
+          over_channels(n1 - n - m < kLanes ? n1 - n - m : kLanes, [&](int64_t, auto left) {
+            put_outputs<G, 1>(static_cast<T*>(io.out) + (row + r) * N, N, io.bias, n + m,
+                              reinterpret_cast<const float*>(block), kLanes,
+                              rows - r < kLanes ? rows - r : kLanes, left);
+          });
         }
     };
     for (int64_t first = 0; first < panels; first += fit)
@@ -322,9 +330,11 @@ void input_gradient(const Linear& op, const LinearBackward& io) {
                       count * op.out - i);
         return packed;
       },
-      [&](int64_t row, int64_t count, int64_t k, const float* column, int64_t left) {
+      [&](int64_t row, int64_t count, int64_t k, const float* tile, int64_t left) {
+        if (op.view.segments == 1) expect_below(static_cast<T*>(io.dx) + row * op.in + k, op.in, count);
         for (int64_t m = 0; m < count; ++m)
-          store_in_row(static_cast<T*>(io.dx), op, row + m, k, load(column + m * kWidth), left);
+          for (int64_t c = 0; c < kWidth && c < left; c += kLanes)
+            store_in_row(static_cast<T*>(io.dx), op, row + m, k + c, load(tile + m * kWidth + c), left - c);
       });
 }
 
