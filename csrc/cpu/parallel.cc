@@ -28,7 +28,7 @@ namespace swinv2 {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kSpins = 400;  // looks before a thread sleeps: some 10 us, what waking it would cost
+constexpr int kSpins = 1000;  // looks before a thread sleeps: some 30 us, as operators of a graph lie apart
 
 std::atomic<int> requested{0};
 
