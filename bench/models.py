@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from bench.measure import interleave
+from bench.measure import interleave, settled
 from bench.operators import IMPLEMENTATIONS, compare, finish
 from swinv2_model.model import SwinTransformerV2
 from swinv2_model.ranks import graph_mode
@@ -61,7 +61,7 @@ def inference(window, backend, values, x, **options):
     def call(x, tables):
         return built(x, None, tables)
 
-    return lambda: finish(call(x, tables))
+    return settled(lambda: finish(call(x, tables)))
 
 
 def training_step(window, backend, values, x, y, **options):

@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from bench.measure import interleave
+from bench.measure import interleave, settled
 
 IMPLEMENTATIONS = {"fused": "cpu", "reference": "reference"}
 TOLERANCE = 1e-4  # of the largest value; the tests hold the operators to much less
@@ -39,7 +39,7 @@ def compiled(case, direction, backend, dtype="float32"):
         def call(*args):
             return _gradient(function)(*args)
 
-    return lambda: finish(call(*arguments))
+    return settled(lambda: finish(call(*arguments)))
 
 
 def finish(results):
