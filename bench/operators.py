@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators as users run them: compiled by `ms.jit`, forward and forward+backward, fused against reference."""
+"""Operators as a model runs them: in a graph of MindSpore, forward and forward+backward, fused against reference."""
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 from bench.measure import interleave, settled
+from swinv2_model.ranks import graph_mode
 
 IMPLEMENTATIONS = {"fused": "cpu", "reference": "reference"}
 TOLERANCE = 1e-4  # of the largest value; the tests hold the operators to much less
@@ -21,24 +22,19 @@ def compiled(case, direction, backend, dtype="float32"):
 
     dtype: storage of the first argument, of results in its place and of the cotangent.
     """
+    graph_mode()
     function = case.function(backend)
     first, *rest = (Tensor(x) for x in case.inputs())
     storage = getattr(ms, dtype)
     arguments = [first.astype(storage), *rest]
-
-    if direction == "forward":
-
-        @ms.jit
-        def call(*args):
-            return function(*args)
-
-    else:
+    if direction != "forward":
         arguments.append(Tensor(case.cotangent()).astype(storage))
 
-        @ms.jit
-        def call(*args):
-            return _gradient(function)(*args)
+    class Graph(nn.Cell):  # as in a model; beside a ms.jit function the Python thread spins
+        def construct(self, *args):
+            return function(*args) if direction == "forward" else _gradient(function)(*args)
 
+    call = Graph()
     return settled(lambda: finish(call(*arguments)))
 
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -75,6 +76,13 @@ struct Loop {
   }
 };
 
+// A thread of the pool, guarded by its mutex.
+struct Sleeper {
+  pthread_t thread;
+  cpu_set_t allowed;
+  int cpu = -1;  // where it worked last; -1: at work
+};
+
 // Not OpenMP: its idle threads spin for milliseconds on the cores that MindSpore's own threads, which share
 // out matrix products, need next. These look for work for a moment, then sleep.
 class Pool {
@@ -85,6 +93,7 @@ class Pool {
       grow(loop.wanted);
       loops_.push_back(&loop);
       posted_.fetch_add(1, std::memory_order_relaxed);
+      move_off(sched_getcpu());
     }
     wake_.notify_all();
     loop.work();
@@ -100,14 +109,36 @@ class Pool {
 
  private:
   void grow(int threads) {
-    for (; threads_ < threads; ++threads_) try {
-        std::thread([this] { help(); }).detach();
+    while (static_cast<int>(sleepers_.size()) < threads) {
+      Sleeper& added = sleepers_.emplace_back();
+      try {
+        std::thread thread([this, &added] { help(added); });
+        added.thread = thread.native_handle();
+        thread.detach();
       } catch (const std::system_error&) {
+        sleepers_.pop_back();
         return;  // the system refuses: those there are do the work
       }
+      CPU_ZERO(&added.allowed);
+      pthread_getaffinity_np(added.thread, sizeof added.allowed, &added.allowed);
+      added.cpu = sched_getcpu();
+    }
   }
 
-  [[noreturn]] void help() {
+  // Linux wakes a thread where it slept, even if its caller runs there now and other cores are idle: the two would
+  // take turns on one core until the load is balanced, which a short loop does not live to see.
+  void move_off(int cpu) {
+    for (Sleeper& sleeper : sleepers_) {
+      if (sleeper.cpu != cpu || cpu < 0) continue;
+      cpu_set_t elsewhere = sleeper.allowed;
+      CPU_CLR(cpu, &elsewhere);
+      if (CPU_COUNT(&elsewhere) == 0) continue;
+      pthread_setaffinity_np(sleeper.thread, sizeof elsewhere, &elsewhere);
+      sleeper.cpu = -1;
+    }
+  }
+
+  [[noreturn]] void help(Sleeper& self) {
     const WithDenormals denormals;
     unsigned seen = 0;
     for (;;) {
@@ -118,9 +149,11 @@ class Pool {
         seen = posted_.load(std::memory_order_relaxed);
         return (loop = join()) != nullptr;
       });
+      self.cpu = -1;
       lock.unlock();
       loop->work();
       lock.lock();
+      self.cpu = sched_getcpu();
       loop->helpers.fetch_sub(1, std::memory_order_release);  // the last touch: its caller may now return
       lock.unlock();
       done_.notify_all();
@@ -140,8 +173,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<Loop*> loops_;
+  std::deque<Sleeper> sleepers_;
   std::atomic<unsigned> posted_{0};  // loops so far
-  int threads_ = 0;
 };
 
 // Never destroyed: its threads outlive main. A forked child has none of them and starts a pool of its own.

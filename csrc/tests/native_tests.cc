@@ -3,10 +3,15 @@
 // The CPU kernels without Python: every instruction set, dtype and number of threads against formula.h.
 //
 //   native_tests [folder of goldens, see tests/export_goldens.py]
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <stdexcept>
+#include <thread>
 
 #include "bias_gelu/bias_gelu_host.h"
 #include "core/error.h"
@@ -493,6 +498,24 @@ void parallel_tests() {
   });
 }
 
+// A thread that would wake where its caller runs is moved to the other cores; a new one is taken to be there.
+void placement_tests() {
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) return;
+  std::atomic<bool> moved{false};
+  for (int threads = 6; threads < 16 && !moved; ++threads) {  // more than before; the caller itself may move
+    set_num_threads(threads);
+    parallel_for(20, 1, [&](int64_t, int64_t) {
+      cpu_set_t mine;
+      if (sched_getaffinity(0, sizeof mine, &mine) == 0 && CPU_COUNT(&mine) == CPU_COUNT(&all) - 1)
+        moved = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    });
+  }
+  set_num_threads(0);
+  CHECK(moved, "no new thread keeps off its caller's core");
+}
+
 }  // namespace
 }  // namespace swinv2
 
@@ -501,6 +524,7 @@ int main(int count, char** arguments) {
   std::string isas;
   for (Isa isa : supported_isas()) isas += std::string(" ") + isa_name(isa);
   parallel_tests();
+  placement_tests();
   error_tests();
   attention_tests();
 #if defined(SWINV2_TWIN)

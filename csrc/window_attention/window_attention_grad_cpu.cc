@@ -25,8 +25,6 @@ struct Scratch {
     const int64_t side = 2 * kBlock * (at.d() + at.d_pad());
     resident = at.blocks * (side + kBlock * at.d()) * sizeof(float) <= kScratchLimit * 3 / 4;
     const int64_t kept = resident ? at.blocks : 1;
-    const int64_t of_heads = at.op.num_heads * at.tile_columns * at.slab;
-    accumulates = at.single_tile && of_heads * sizeof(float) <= kScratchLimit / 4;
     Arena arena{base};
     for (Window* w : {&window, &coming}) {
       w->token = arena.take<int32_t>(at.queries);
@@ -34,7 +32,6 @@ struct Scratch {
     }
     table = arena.take<float>(at.padded_table());
     slabs = arena.take<float>(at.tile_columns * at.slab);
-    dslabs = arena.take<float>(accumulates ? of_heads : at.tile_columns * at.slab);
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     inverse_keys = arena.take<float>(kTileKeys);
@@ -52,6 +49,9 @@ struct Scratch {
     inverse_queries = arena.take<float>(at.queries);
     D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
+    const int64_t of_head = at.tile_columns * at.slab, of_heads = at.op.num_heads * of_head;
+    accumulates = at.single_tile && arena.used + of_heads * sizeof(float) <= kScratchLimit;
+    dslabs = arena.take<float>(accumulates ? of_heads : of_head);
     bytes = arena.used;
   }
 };
