@@ -45,24 +45,6 @@ SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, i
   }
 }
 
-// C (M, V * kLanes) = A (M, K) * B (K, V * kLanes) + C * decay, where decay is one factor a lane; without it
-// C is overwritten. The product is summed from zero and added once, so that a long sum over tiles rounds like
-// a short one.
-template <int M, int V>
-SWINV2_INLINE void block_product(float* c, int64_t ldc, const Vec* decay, Broadcast a, const float* b,
-                                 int64_t ldb, int64_t K) {
-  Vec acc[M][V];
-  clear(acc);
-  multiply_add<M, V>(acc, a, b, ldb, K);
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) {
-      float* p = c + m * ldc + v * kLanes;
-      store(p, decay ? acc[m][v] + load(p) * decay[v] : acc[m][v]);
-    }
-}
-
 // Calls f(Rows<M>) with the compile-time value of m in 1..kRowBlock.
 template <int M>
 struct Rows {
@@ -94,16 +76,25 @@ SWINV2_INLINE void with_rows(int64_t m, F&& f) {
   }
 }
 
-// The same for any number of rows.
+// C (rows, V * kLanes) = A (rows, K) * B (K, V * kLanes), or += it. The product is summed from zero and added once, so
+// that a long sum over tiles rounds like a short one.
 template <int V>
-static void product(float* c, int64_t ldc, const Vec* decay, int64_t rows, Broadcast a, const float* b,
-                    int64_t ldb, int64_t K) {
-  for (int64_t m = 0; m < rows; m += kRowBlock) {
-    const Broadcast am{a.a + m * a.row, a.row, a.col};
-    with_rows(rows - m < kRowBlock ? rows - m : kRowBlock, [&](auto count) {
-      block_product<decltype(count)::value, V>(c + m * ldc, ldc, decay, am, b, ldb, K);
+static void product(float* c, int64_t ldc, bool add, int64_t rows, Broadcast a, const float* b, int64_t ldb,
+                    int64_t K) {
+  for (int64_t m0 = 0; m0 < rows; m0 += kRowBlock)
+    with_rows(rows - m0 < kRowBlock ? rows - m0 : kRowBlock, [&](auto count) {
+      constexpr int M = decltype(count)::value;
+      Vec acc[M][V];
+      clear(acc);
+      multiply_add<M, V>(acc, Broadcast{a.a + m0 * a.row, a.row, a.col}, b, ldb, K);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          float* p = c + (m0 + m) * ldc + v * kLanes;
+          store(p, add ? acc[m][v] + load(p) : acc[m][v]);
+        }
     });
-  }
 }
 
 }  // namespace SWINV2_ISA

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Forward: for each window and head, key tiles outside, query blocks inside, softmax carried along as running
-// maximum m, sum l and unnormalised o^T (see window_attention.h for the mathematics, window_attention_cpu.h
+// maximum m, sum l and unnormalised o (see window_attention.h for the mathematics, window_attention_cpu.h
 // for the layout). With pairs the operands are bfloat16 (window_attention_pairs.h).
 #include "cpu/parallel.h"
 #include "window_attention/window_attention_pairs.h"

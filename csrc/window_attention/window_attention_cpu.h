@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forward and backward share on the CPU. Queries sit in lanes, keys are broadcast: scores are s^T (keys,
-// queries), softmax runs down the keys without crossing lanes, and no product needs its operand transposed.
+// What forward and backward share on the CPU. Scores are s^T (keys, queries), queries in lanes and keys broadcast, so
+// that the softmax runs down the keys without crossing lanes. Products over keys or queries (o, dq, dk, dv) have the
+// channels in lanes and broadcast p or ds: rows come and go as they are. Only q^T and do^T are transposed, on loading.
 //
 //   key tile      up to kTileKeys keys, whole columns of the window: k^ and v rows (keys, d)
 //   query block   kBlock = 2 vectors of queries in raster order: q^T (d, kBlock)

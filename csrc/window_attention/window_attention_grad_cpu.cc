@@ -78,8 +78,8 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
   Vec unused[2];
   at.load_transposed(to.do_columns, s.window, block, dout, at.out_channels, s.copies, unused);
   at.load_transposed(s.o_columns, s.window, block, out, at.out_channels, s.copies, unused);
-  for (int v = 0; v < 2;
-       ++v) {  // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly
+  // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly.
+  for (int v = 0; v < 2; ++v) {
     Vec D{};
     for (int64_t c = 0; c < at.d(); ++c)
       D += load(to.do_columns + c * kBlock + v * kLanes) * load(s.o_columns + c * kBlock + v * kLanes);
@@ -141,15 +141,14 @@ template <class Layout>
 void multiply_gradients(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first) {
   const QueryBlock from(at, s, block);
   const int64_t left = at.N - block * kBlock, queries = left < kBlock ? left : kBlock, ld = at.d_pad();
-  const Vec one[2] = {splat(1.f), splat(1.f)};
   at.each_columns([&](int64_t c, auto vectors) {
     constexpr int V = decltype(vectors)::value;
-    product<V>(s.dvalues + c, ld, block ? one : nullptr, tile.count, Broadcast{s.p, kBlock, 1},
-               from.do_rows + c, ld, queries);
-    product<V>(s.dkeys + c, ld, block ? one : nullptr, tile.count, Broadcast{s.ds, kBlock, 1},
-               from.q_rows + c, ld, queries);
-    product<V>(s.dq + block * kBlock * ld + c, ld, first ? nullptr : one, queries, Broadcast{s.ds, 1, kBlock},
-               s.keys + c, ld, tile.count);
+    product<V>(s.dvalues + c, ld, block > 0, tile.count, Broadcast{s.p, kBlock, 1}, from.do_rows + c, ld,
+               queries);
+    product<V>(s.dkeys + c, ld, block > 0, tile.count, Broadcast{s.ds, kBlock, 1}, from.q_rows + c, ld,
+               queries);
+    product<V>(s.dq + block * kBlock * ld + c, ld, !first, queries, Broadcast{s.ds, 1, kBlock}, s.keys + c,
+               ld, tile.count);
   });
 }
 
