@@ -45,7 +45,7 @@ def settled(run):
 
 def _calls(once):
     """(untimed, timed) calls in a row: a short call needs a few to have its caches and its threads back."""
-    return (3, 5) if once < 0.02 else (1, 3) if once < 0.15 else (0, 1)
+    return (10, 10) if once < 0.01 else (4, 5) if once < 0.04 else (1, 3) if once < 0.15 else (0, 1)
 
 
 def _timed(run):

@@ -61,7 +61,7 @@ def inference(window, backend, values, x, **options):
     def call(x, tables):
         return built(x, None, tables)
 
-    return settled(lambda: finish(call(x, tables)))
+    return lambda: finish(call(x, tables))
 
 
 def training_step(window, backend, values, x, y, **options):
@@ -90,7 +90,9 @@ def measure_inference(machine, window, batch, seconds, values=None, **options):
     name = f"SwinV2-T w{window} inference"
     values = parameters(window, **options) if values is None else values
     x = images(batch, options.get("image_size", IMAGE))
-    runs = {i: inference(window, backend, values, x, **options) for i, backend in IMPLEMENTATIONS.items()}
+    runs = {
+        i: settled(inference(window, backend, values, x, **options)) for i, backend in IMPLEMENTATIONS.items()
+    }
     compare(name, *(runs[impl]() for impl in ("reference", "fused")), tolerance=TOLERANCE)
     return _rows(machine, name, batch, interleave(runs, seconds))
 

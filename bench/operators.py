@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators as a model runs them: in a graph of MindSpore, forward and forward+backward, fused against reference."""
+"""Operators as users run them, in a graph of MindSpore: forward and forward+backward, fused against reference."""
 
 import mindspore as ms
 import numpy as np
@@ -17,12 +17,12 @@ class Mismatch(RuntimeError):
     """Two implementations of a case give different results: their times would say nothing."""
 
 
-def compiled(case, direction, backend, dtype="float32"):
+def compiled(case, direction, backend, dtype="float32", cell=False):
     """() -> NumPy results of one call; returns when they are there.
 
-    dtype: storage of the first argument, of results in its place and of the cotangent.
+    dtype: storage of the first argument, of results in its place and of the cotangent. cell: as in a model, a cell in
+    graph mode, instead of a `ms.jit` function, beside which the Python thread spins.
     """
-    graph_mode()
     function = case.function(backend)
     first, *rest = (Tensor(x) for x in case.inputs())
     storage = getattr(ms, dtype)
@@ -30,12 +30,17 @@ def compiled(case, direction, backend, dtype="float32"):
     if direction != "forward":
         arguments.append(Tensor(case.cotangent()).astype(storage))
 
-    class Graph(nn.Cell):  # as in a model; beside a ms.jit function the Python thread spins
-        def construct(self, *args):
-            return function(*args) if direction == "forward" else _gradient(function)(*args)
+    def call(*args):
+        return function(*args) if direction == "forward" else _gradient(function)(*args)
 
-    call = Graph()
-    return settled(lambda: finish(call(*arguments)))
+    class Graph(nn.Cell):
+        def construct(self, *args):
+            return call(*args)
+
+    if cell:
+        graph_mode()
+    run = Graph() if cell else ms.jit(call)
+    return lambda: finish(run(*arguments))
 
 
 def finish(results):
@@ -66,7 +71,7 @@ def compare(name, expected, actual, tolerance=TOLERANCE):
 def measure_operator(machine, case, direction, seconds):
     """[Row] of one case, fused and reference, after their results have been compared."""
     name = case.name(direction)
-    runs = {impl: compiled(case, direction, backend) for impl, backend in IMPLEMENTATIONS.items()}
+    runs = {i: settled(compiled(case, direction, backend)) for i, backend in IMPLEMENTATIONS.items()}
     compare(name, *(runs[impl]() for impl in ("reference", "fused")))
     samples = interleave(runs, seconds)
     return [machine.row(name, i, "us", [t * 1e6 for t in s], batch=case.batch) for i, s in samples.items()]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.cases import DIRECTIONS, window_attention
-from bench.measure import interleave
+from bench.measure import interleave, settled
 from bench.operators import compare, compiled
 from bench.peers.torch_swinv2 import WindowAttention, relative_position_index
 
@@ -63,7 +63,7 @@ def torch_runs(case, direction):
 def measure_attention(machine, case, direction, seconds):
     """[Row]: ours first, then the peers, results compared before."""
     name = case.name(direction)
-    runs = {"ours": compiled(case, direction, "cpu"), **torch_runs(case, direction)}
+    runs = {"ours": settled(compiled(case, direction, "cpu", cell=True)), **torch_runs(case, direction)}
     expected = runs["ours"]()
     for impl in list(runs)[1:]:
         actual = runs[impl]()
@@ -81,7 +81,7 @@ def measure_attention(machine, case, direction, seconds):
             compare(f"{name}, {impl}", [np.append(total, magnitude)], [np.append(ours, magnitude)], TOLERANCE)
     half = None
     if direction == "forward":
-        half = compiled(case, direction, "cpu", "bfloat16")
+        half = settled(compiled(case, direction, "cpu", "bfloat16", cell=True))
         compare(f"{name}, bfloat16", expected, half(), TOLERANCE_BFLOAT16)
         runs["ours bfloat16"] = half
     samples = interleave(runs, seconds)

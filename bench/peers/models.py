@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from bench import models
-from bench.measure import interleave
+from bench.measure import interleave, settled
 from bench.operators import compare, finish
 
 # Of the largest logit. bf16: every product rounded to 8 bits. mindcv: GELU's tanh form, epsilon 1e-6 in its norms.
@@ -116,7 +116,7 @@ def mindcv_inference(window, values, x):
 
 def inferences(window, batch, values, x, threads, installed):
     """{impl: run}, ours first."""
-    runs = {"ours": models.inference(window, "cpu", values, x)}
+    runs = {"ours": settled(models.inference(window, "cpu", values, x))}
     if "PyTorch" in installed:
         runs["PyTorch eager"] = torch_inference(window, values, x)
         runs["PyTorch SDPA"] = torch_inference(window, values, x, mode="sdpa")

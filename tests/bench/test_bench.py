@@ -84,10 +84,21 @@ def test_implementations_take_turns():
         return call
 
     samples = measure.interleave({"a": run("a", 0.001), "b": run("b", 0.16)}, seconds=0.5)
-    assert [len(s) for s in samples.values()] == [15, 3]
+    assert [len(s) for s in samples.values()] == [30, 3]
     assert min(samples["a"]) >= 0.001 and min(samples["b"]) >= 0.16
     turns = [name for name, before in zip(calls, [None, *calls]) if name != before]
     assert turns == ["a", "b"] * 4
+
+
+def test_a_graph_is_settled_by_calls_or_by_seconds(monkeypatch):
+    calls = []
+    run = measure.settled(lambda: calls.append(1))
+    assert len(calls) == measure.FIRST_CALLS
+    run()
+    assert len(calls) == measure.FIRST_CALLS + 1
+    monkeypatch.setattr(measure, "FIRST_SECONDS", 0.0)
+    measure.settled(lambda: calls.append(2))
+    assert calls.count(2) == 1
 
 
 def test_work_by_hand():
