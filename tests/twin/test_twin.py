@@ -18,6 +18,7 @@ FILES = [
     "rules_memory.cc",
     "rules_chip.cc",
     "vector.cc",
+    "sort.cc",
     "programs.cc",
     "programs_910.cc",
     "programs_910b.cc",

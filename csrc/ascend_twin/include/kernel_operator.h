@@ -13,6 +13,7 @@
 #include "ascend_twin/vector_layout.h"
 #include "ascend_twin/vector_reduce.h"
 #include "ascend_twin/vector_select.h"
+#include "ascend_twin/vector_sort.h"
 
 #define ASCEND_IS_AIC (::ascend_twin::IsAic())
 #define ASCEND_IS_AIV (::ascend_twin::IsAiv())

@@ -159,6 +159,10 @@ class Core {
   void WaitFlag(Pipe src, Pipe dst, int id, const char* name, const Where& where);
   void Barrier(Pipe pipe, const Where& where);
   void BarrierAll(const Where& where);
+  // Waits for a pipe without learning its clock, as a scalar read of its registers would.
+  void Drain(Pipe pipe, const char* what, const Where& where);
+  // Whether the scalar unit knows that an instruction is complete.
+  bool Knows(Pipe pipe, uint32_t seq) const { return queue_[0].known.done[static_cast<int>(pipe)] >= seq; }
   // The queue hands this memory out anew: what it holds no longer counts as written.
   void Fresh(Pipe pipe, Mem mem, uint32_t addr, uint32_t bytes, const Where& where);
   void CrossCoreSet(int mode, Pipe pipe, int id, const Where& where);
@@ -184,8 +188,8 @@ class Core {
   // Throws if this core is to stop; never while unwinding.
   void CheckStop();
 
-  // A read whose address only the executing instruction knows.
-  void CheckRead(const Access& access);
+  // An access whose address or extent only the executing instruction knows.
+  void CheckLate(const Access& access);
 
   // Whether the byte at an address holds a value of this run, and to say so.
   bool Written(Mem mem, int64_t addr) const {
@@ -221,8 +225,11 @@ class Core {
   bool pad_value_set = false;
   float reduce_value = 0;  // of the last whole reduction
   int reduce_index = 0;
-  bool header_scratch = false;  // a call implemented by the headers may use their scratch area
-  bool no_throw = false;        // inside a destructor
+  uint32_t merge_seq = 0;        // of the last MrgSort issued, 0: none
+  bool merge_suspends = false;   // it stops at the end of a queue
+  uint16_t merge_taken[4] = {};  // of each queue, by the last one executed
+  bool header_scratch = false;   // a call implemented by the headers may use their scratch area
+  bool no_throw = false;         // inside a destructor
 
   void AfterPoll() { polls_seen_ = polls_; }
   bool PollWaiting() const { return polls_seen_ != polls_; }
