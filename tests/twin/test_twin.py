@@ -19,6 +19,7 @@ FILES = [
     "rules_chip.cc",
     "vector.cc",
     "sort.cc",
+    "load3d.cc",
     "programs.cc",
     "programs_910.cc",
     "programs_910b.cc",

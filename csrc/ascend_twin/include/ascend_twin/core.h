@@ -131,6 +131,18 @@ struct VectorState {
   uint64_t cmp_mask[2] = {0, 0};
 };
 
+// The registers of LoadData 3D: image and padding (left, right), the value of padding, the end of the source.
+struct Load3DState {
+  struct Image {
+    bool set = false;
+    uint16_t h = 0, w = 0;
+    uint8_t pad[4] = {};
+  } image[2];
+  bool padding_set = false;
+  uint32_t padding = 0;
+  uint32_t boundary = 0;  // bytes of L1, 0: none
+};
+
 enum class AtomicOp : uint8_t { kNone, kAdd, kMax, kMin };
 
 struct TPipeState;  // queue.cc
@@ -219,6 +231,7 @@ class Core {
   double deq_scale = 1;
   uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
   uint64_t pre_quant = 0x3f800000;
+  Load3DState load3d;
   uint32_t block_turn = 0;   // of WaitPreBlock
   uint32_t quant_table = 0;  // address in the fixpipe's buffer
   uint64_t pad_value = 0;    // of DataCopyPad without a value of its own

@@ -57,6 +57,7 @@ namespace ascend_twin {
   X(kMmadGemv, "MMAD_GEMV", "m = 1 is a GEMV and reads A as ND")                                        \
   X(kNd2NzRange, "ND2NZ_RANGE", "the strides of ND2NZ fit their fields")                                \
   X(kRoundMode, "ROUND_MODE", "the chip has this rounding for this cast")                               \
+  X(kLoad3dState, "LOAD3D_STATE", "LoadData 3D finds its registers set and starts inside its boundary") \
   X(kMergeQueues, "MRGSORT_QUEUES", "a merge has 2 to 4 sorted queues of at most 4095 elements")        \
   X(kMergeResult, "MRGSORT_RESULT", "GetMrgSortResult follows a MrgSort with ifExhaustedSuspension")    \
   X(kBlockDim, "BLOCK_DIM", "a global sync needs no more blocks than cores")                            \
