@@ -44,6 +44,8 @@ void Missing(LocalTensor<half> h, LocalTensor<float> f, LocalTensor<int16_t> i16
   SetAtomicMax<float>();                                                 // SetAtomicMax
   Select(f, u8, f, 0.f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 64);           // Select against a scalar
   uint16_t n = 0;
+  TensorDesc<float> desc;
+  ListTensorDesc().GetDesc(desc, 0);                                     // GetDesc
   const uint8_t pad[4] = {};
   SetFmatrix(1, 1, pad, FmatrixMode::FMATRIX_LEFT);                      // SetFmatrix
   SetLoadDataPaddingValue(0);                                            // SetLoadDataPaddingValue

@@ -20,6 +20,7 @@ FILES = [
     "vector.cc",
     "sort.cc",
     "load3d.cc",
+    "list_tensor.cc",
     "programs.cc",
     "programs_910.cc",
     "programs_910b.cc",

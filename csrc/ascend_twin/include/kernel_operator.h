@@ -6,6 +6,7 @@
 #include "ascend_twin/data_copy.h"
 #include "ascend_twin/fill.h"
 #include "ascend_twin/launch.h"
+#include "ascend_twin/list_tensor.h"
 #include "ascend_twin/queue.h"
 #include "ascend_twin/sync.h"
 #include "ascend_twin/tensor.h"
