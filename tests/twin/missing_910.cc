@@ -43,5 +43,16 @@ void Missing(LocalTensor<half> h, LocalTensor<float> f, LocalTensor<int16_t> i16
   SetAtomicAdd<half>();                                                  // SetAtomicAdd
   SetAtomicMax<float>();                                                 // SetAtomicMax
   Select(f, u8, f, 0.f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 64);           // Select against a scalar
+  uint16_t n = 0;
+  TensorDesc<float> desc;
+  ListTensorDesc().GetDesc(desc, 0);                                     // GetDesc
+  const uint8_t pad[4] = {};
+  SetFmatrix(1, 1, pad, FmatrixMode::FMATRIX_LEFT);                      // SetFmatrix
+  SetLoadDataPaddingValue(0);                                            // SetLoadDataPaddingValue
+  SetLoadDataBoundary(0);                                                // SetLoadDataBoundary
+  Sort32(f, f, u32, 1);                                                  // Sort32
+  MrgSort(f, MrgSortSrcList<float>(f, f, f, f), MrgSort4Info());         // MrgSort
+  GetMrgSortResult(n, n, n, n);                                          // GetMrgSortResult
+  Extract(h, u32, h, 1);                                                 // Extract
   SetFlag<HardEvent::M_FIX>(0);                                          // PIPE_FIX
 }

@@ -6,6 +6,7 @@
 #include "ascend_twin/data_copy.h"
 #include "ascend_twin/fill.h"
 #include "ascend_twin/launch.h"
+#include "ascend_twin/list_tensor.h"
 #include "ascend_twin/queue.h"
 #include "ascend_twin/sync.h"
 #include "ascend_twin/tensor.h"
@@ -13,6 +14,7 @@
 #include "ascend_twin/vector_layout.h"
 #include "ascend_twin/vector_reduce.h"
 #include "ascend_twin/vector_select.h"
+#include "ascend_twin/vector_sort.h"
 
 #define ASCEND_IS_AIC (::ascend_twin::IsAic())
 #define ASCEND_IS_AIV (::ascend_twin::IsAiv())

@@ -348,6 +348,11 @@ void Core::Barrier(Pipe pipe, const Where& where) {
   Commit(instr);
 }
 
+void Core::Drain(Pipe pipe, const char* what, const Where& where) {
+  BlockUntil([](Core& c, uint64_t p) { return c.queue_[p].instrs.empty(); }, static_cast<uint64_t>(pipe),
+             what, where);
+}
+
 void Core::BarrierAll(const Where& where) {
   BlockUntil(
       [](Core& c, uint64_t) {
@@ -456,7 +461,7 @@ void Core::ScalarAccess(const Access& access, const char* name, const Where& whe
   CheckHazards(instr, access, queue_[0].known, instr.remote);
 }
 
-void Core::CheckRead(const Access& access) {
+void Core::CheckLate(const Access& access) {
   if (executing_) CheckLocal(*executing_, access, queue_[Index(executing_->pipe)].known);
 }
 

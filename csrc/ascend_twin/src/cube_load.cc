@@ -157,11 +157,62 @@ void Load2DTranspose(Core& core, const char* name, const Place& dst, const Place
   core.Commit(instr);
 }
 
-void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& p,
+void SetImage(Core& core, bool right, int64_t h, int64_t w, const uint8_t pad[4], const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  if (h < 1 || w < 1 || h > 32767 || w > 32767) {
+    core.Fail(Rule::kLoad3dState, "SetFmatrix", where,
+              "l1H is " + std::to_string(h) + ", l1W " + std::to_string(w) + ", expected 1..32767");
+    return;
+  }
+  Load3DState::Image& image = core.load3d.image[right];
+  image.set = true;
+  image.h = static_cast<uint16_t>(h), image.w = static_cast<uint16_t>(w);
+  std::copy(pad, pad + 4, image.pad);
+}
+
+void SetLoad3DBoundary(Core& core, int64_t bytes, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  if (bytes && (bytes < 1024 || bytes > UINT32_MAX)) {
+    core.Fail(Rule::kLoad3dState, "SetLoadDataBoundary", where,
+              "the boundary is " + std::to_string(bytes) + ", expected 0 or at least 1024 bytes");
+    return;
+  }
+  core.load3d.boundary = static_cast<uint32_t>(bytes);
+}
+
+void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& call,
             const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const Pipe pipe = Pipe::kMTE1;
+  Load3DCall p = call;
+  Load3DState& state = core.load3d;
+  if (p.set_image) {
+    state.image[0].set = true;
+    state.image[0].h = static_cast<uint16_t>(p.h), state.image[0].w = static_cast<uint16_t>(p.w);
+    std::copy(p.pad, p.pad + 4, state.image[0].pad);
+  }
+  if (p.set_padding) state.padding_set = true, state.padding = p.pad_bits;
+  const Load3DState::Image& image = state.image[p.right];
+  if (!image.set || !state.padding_set) {
+    core.Fail(Rule::kLoad3dState, name, where,
+              image.set ? "SetLoadDataPaddingValue was not called before"
+                        : std::string("SetFmatrix was not called before for FMATRIX_") +
+                              (p.right ? "RIGHT" : "LEFT") + ", which fMatrixCtrl selects",
+              pipe);
+    return;
+  }
+  p.h = image.h, p.w = image.w, p.pad_bits = state.padding;
+  std::copy(image.pad, image.pad + 4, p.pad);
+  const int64_t boundary = state.boundary;
+  if (boundary && src.addr >= boundary) {
+    core.Fail(Rule::kLoad3dState, name, where,
+              "its source starts at byte " + N(src.addr) + " of L1, the boundary is " + N(state.boundary),
+              pipe, Mem::kL1, src.addr);
+    return;
+  }
   if (!CheckAddress(core, name, where, pipe, src, Mem::kL1, 32)) return;
   if ((dst.mem != Mem::kL0A && dst.mem != Mem::kL0B) || dst.addr % 512) {
     core.Fail(dst.addr % 512 ? Rule::kAlignment : Rule::kWrongPosition, name, where,
@@ -195,10 +246,24 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
   const uint32_t first = pointwise ? std::min(p.m_start, pixels) : 0;
   const uint32_t last = pointwise ? std::min(p.m_start + p.m_extension, pixels) : pixels;
   Instr& instr = core.Begin(pipe, name, where);
-  Access source = Bursts(Mem::kL1, false, src.addr + c1_first * plane + static_cast<int64_t>(first) * kBlock,
-                         c1_last - c1_first + 1, (last - first) * kBlock, plane);
+  const int64_t start = src.addr + c1_first * plane + static_cast<int64_t>(first) * kBlock;
+  const int64_t length = static_cast<int64_t>(last - first) * kBlock;
+  Access source =
+      Bursts(Mem::kL1, false, start, c1_last - c1_first + 1, static_cast<uint32_t>(length), plane);
   source.moved = true;
-  instr.Touch(source);
+  if (boundary && start + (c1_last - c1_first) * plane + length > boundary) {
+    instr.more = std::make_shared<std::vector<Access>>();
+    for (uint32_t c1 = c1_first; c1 <= c1_last; ++c1)
+      for (int64_t at = 0, take; at < length; at += take) {
+        const int64_t from = (start + (c1 - c1_first) * plane + at) % boundary;
+        take = std::min(length - at, boundary - from);
+        Access part = Bursts(Mem::kL1, false, from, 1, static_cast<uint32_t>(take), 0);
+        part.moved = true;
+        instr.more->push_back(part);
+      }
+  } else {
+    instr.Touch(source);
+  }
   instr.Touch(Bursts(dst.mem, true, dst.addr, 1, bytes, 0));
   instr.repeats = bytes / kFractal;
   instr.bytes = bytes;
@@ -207,8 +272,8 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
     Place dst, src;
     Load3DCall p;
     uint32_t size, c0, window, lines;
-    int64_t plane;
-  } job = {dst, src, p, size, c0, window, lines, plane};
+    int64_t plane, boundary;
+  } job = {dst, src, p, size, c0, window, lines, plane, boundary};
   instr.run.Set([job](Core& k) {
     const Load3DCall& p = job.p;
     const uint32_t k_blocks = p.k_extension / job.c0;
@@ -228,8 +293,9 @@ void Load3D(Core& core, const char* name, const Place& dst, const Place& src, co
         const uint8_t* value = reinterpret_cast<const uint8_t*>(&p.pad_bits);
         bool written = j < p.k_extension;
         if (written && y >= 0 && y < static_cast<int>(p.h) && x >= 0 && x < static_cast<int>(p.w)) {
-          const int64_t from = job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock +
-                               j % job.c0 * job.size;
+          int64_t from = job.src.addr + c1 * job.plane + (static_cast<int64_t>(y) * p.w + x) * kBlock +
+                         j % job.c0 * job.size;
+          if (job.boundary) from %= job.boundary;
           value = k.At(Mem::kL1, from);
           written = k.Written(Mem::kL1, from);
         }

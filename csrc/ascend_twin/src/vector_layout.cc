@@ -264,7 +264,7 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
                  Pipe::kV, Mem::kUB, from);
           return;
         }
-        k.CheckRead(Bursts(Mem::kUB, false, from, 1, len, 0));
+        k.CheckLate(Bursts(Mem::kUB, false, from, 1, len, 0));
         uint8_t* to =
             call.blocks
                 ? k.At(Mem::kUB, call.dst.addr + (static_cast<int64_t>(r) * call.dst.repeat_stride +

@@ -88,7 +88,11 @@ struct Load3DCall {
   uint8_t pad[4];  // left, right, top, bottom
   bool transpose;
   uint32_t pad_bits;
+  bool right;                   // reads the image from the right register
+  bool set_image, set_padding;  // else the registers hold
 };
+void SetImage(Core& core, bool right, int64_t h, int64_t w, const uint8_t pad[4], const Where& where);
+void SetLoad3DBoundary(Core& core, int64_t bytes, const Where& where);
 void Load3D(Core& core, const char* name, const Place& dst, const Place& src, const Load3DCall& call,
             const Where& where);
 void FillFractals(Core& core, const char* name, const Place& dst, uint32_t repeats, uint32_t blocks,

@@ -131,6 +131,18 @@ struct VectorState {
   uint64_t cmp_mask[2] = {0, 0};
 };
 
+// The registers of LoadData 3D: image and padding (left, right), the value of padding, the end of the source.
+struct Load3DState {
+  struct Image {
+    bool set = false;
+    uint16_t h = 0, w = 0;
+    uint8_t pad[4] = {};
+  } image[2];
+  bool padding_set = false;
+  uint32_t padding = 0;
+  uint32_t boundary = 0;  // bytes of L1, 0: none
+};
+
 enum class AtomicOp : uint8_t { kNone, kAdd, kMax, kMin };
 
 struct TPipeState;  // queue.cc
@@ -159,6 +171,10 @@ class Core {
   void WaitFlag(Pipe src, Pipe dst, int id, const char* name, const Where& where);
   void Barrier(Pipe pipe, const Where& where);
   void BarrierAll(const Where& where);
+  // Waits for a pipe without learning its clock, as a scalar read of its registers would.
+  void Drain(Pipe pipe, const char* what, const Where& where);
+  // Whether the scalar unit knows that an instruction is complete.
+  bool Knows(Pipe pipe, uint32_t seq) const { return queue_[0].known.done[static_cast<int>(pipe)] >= seq; }
   // The queue hands this memory out anew: what it holds no longer counts as written.
   void Fresh(Pipe pipe, Mem mem, uint32_t addr, uint32_t bytes, const Where& where);
   void CrossCoreSet(int mode, Pipe pipe, int id, const Where& where);
@@ -184,8 +200,8 @@ class Core {
   // Throws if this core is to stop; never while unwinding.
   void CheckStop();
 
-  // A read whose address only the executing instruction knows.
-  void CheckRead(const Access& access);
+  // An access whose address or extent only the executing instruction knows.
+  void CheckLate(const Access& access);
 
   // Whether the byte at an address holds a value of this run, and to say so.
   bool Written(Mem mem, int64_t addr) const {
@@ -215,14 +231,18 @@ class Core {
   double deq_scale = 1;
   uint32_t nz2nd[3] = {1, 0, 0};  // of the fixpipe
   uint64_t pre_quant = 0x3f800000;
+  Load3DState load3d;
   uint32_t block_turn = 0;   // of WaitPreBlock
   uint32_t quant_table = 0;  // address in the fixpipe's buffer
   uint64_t pad_value = 0;    // of DataCopyPad without a value of its own
   bool pad_value_set = false;
   float reduce_value = 0;  // of the last whole reduction
   int reduce_index = 0;
-  bool header_scratch = false;  // a call implemented by the headers may use their scratch area
-  bool no_throw = false;        // inside a destructor
+  uint32_t merge_seq = 0;        // of the last MrgSort issued, 0: none
+  bool merge_suspends = false;   // it stops at the end of a queue
+  uint16_t merge_taken[4] = {};  // of each queue, by the last one executed
+  bool header_scratch = false;   // a call implemented by the headers may use their scratch area
+  bool no_throw = false;         // inside a destructor
 
   void AfterPoll() { polls_seen_ = polls_; }
   bool PollWaiting() const { return polls_seen_ != polls_; }

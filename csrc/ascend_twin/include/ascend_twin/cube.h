@@ -36,8 +36,19 @@ void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
                                  {p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.dstFracGap}, where);
 }
 
+// Which registers LoadData 3D sets from its parameters, instead of taking what SetFmatrix and
+// SetLoadDataPaddingValue left in them.
+struct IsResetLoad3dConfig {
+  constexpr IsResetLoad3dConfig(const bool isSetFMatrixIn, const bool isSetPaddingIn)
+      : isSetFMatrix(isSetFMatrixIn), isSetPadding(isSetPaddingIn) {}
+  bool isSetFMatrix = true;
+  bool isSetPadding = true;
+};
+inline constexpr IsResetLoad3dConfig IS_RESER_LOAD3D_DEFAULT_CONFIG = {true, true};
+enum class FmatrixMode : uint8_t { FMATRIX_LEFT = 0, FMATRIX_RIGHT = 1 };
+
 // Image to columns; absent on the 910. L0B is always loaded transposed.
-template <typename T>
+template <typename T, const IsResetLoad3dConfig& defaultConfig = IS_RESER_LOAD3D_DEFAULT_CONFIG>
 void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData3DParamsV2<T>& p,
               ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 4, "LoadData with LoadData3DParamsV2");
@@ -52,7 +63,32 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
   for (int i = 0; i < 4; ++i) call.pad[i] = p.padList[i];
   call.transpose = p.enTranspose;
   std::memcpy(&call.pad_bits, &p.padValue, sizeof(T));
+  call.right = p.fMatrixCtrl;
+  call.set_image = defaultConfig.isSetFMatrix;
+  call.set_padding = defaultConfig.isSetPadding;
   ::ascend_twin::Load3D(detail::Current(), "LoadData 3D", detail::At(dst), detail::At(src), call, where);
+}
+
+template <typename T = uint16_t>
+void SetFmatrix(const T l1H, const T l1W, const uint8_t padList[4], const FmatrixMode& fmatrixMode,
+                ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && std::is_integral<T>::value, "SetFmatrix");
+  ::ascend_twin::SetImage(detail::Current(), fmatrixMode == FmatrixMode::FMATRIX_RIGHT, l1H, l1W, padList,
+                          where);
+}
+template <typename T>
+void SetLoadDataPaddingValue(const T padValue) {
+  ASCEND_TWIN_REQUIRE(kIs910B && sizeof(T) <= 4, "SetLoadDataPaddingValue");
+  ::ascend_twin::Load3DState& state = detail::Current().load3d;
+  state.padding = 0;
+  std::memcpy(&state.padding, &padValue, sizeof(T));
+  state.padding_set = true;
+}
+// L1 beyond this many bytes (0: no boundary) is read from its start.
+template <typename T = uint32_t>
+void SetLoadDataBoundary(const T boundaryValue, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && std::is_integral<T>::value, "SetLoadDataBoundary");
+  ::ascend_twin::SetLoad3DBoundary(detail::Current(), static_cast<int64_t>(boundaryValue), where);
 }
 
 // Fills L0A, L0B (both chips) or L1 (910B) with a constant.

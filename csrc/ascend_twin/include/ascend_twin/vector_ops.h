@@ -182,4 +182,26 @@ struct GatherMaskCall {
 };
 uint64_t GatherMask(Core& core, const GatherMaskCall& call, const Where& where);
 
+// Sorting, descending and stable. A pair: 8 B, score (half or float) at 0, index (uint32) at 4. A proposal: 16 B,
+// eight halves, the score at 8.
+void Sort32(Core& core, const Operand& dst, const Operand& score, const Operand& index, int repeats,
+            const Where& where);
+void ExtractPairs(Core& core, const Operand& value, const Operand& index, const Operand& src, int repeats,
+                  const Where& where);
+void SortProposals(Core& core, const Operand& dst, const Operand& src, int repeats, const Where& where);
+struct MergeCall {
+  const char* name;
+  Operand dst, src[4];
+  uint16_t lengths[4] = {};  // elements
+  uint16_t valid = 0;        // bit i: queue i takes part
+  uint16_t repeats = 1;
+  bool suspend = false;  // stop as soon as a queue is used up
+  bool proposals = false;
+};
+void Merge(Core& core, const MergeCall& call, const Where& where);
+void MergeResult(Core& core, uint16_t taken[4], bool wait, const Where& where);
+// One field of 16 proposals a repeat, from or to 16 halves that follow each other.
+void ProposalField(Core& core, const char* name, const Operand& dst, const Operand& src, int repeats,
+                   int field, bool extract, const Where& where);
+
 }  // namespace ascend_twin
