@@ -33,7 +33,7 @@ struct Scratch {
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     key_factor = arena.take<float>(kTileKeys);
-    inverse_queries = arena.take<float>(kBlock);
+    inverse_queries = arena.take<float>(kept);
     copies = arena.take<float>(kLanes * at.d_pad());
     p = arena.take<float>(kTileKeys * kBlock);
     q = arena.take<float>(kept * at.d());
@@ -57,7 +57,7 @@ struct Step {
 // queries, and decay, which brings what earlier tiles gave to the new m.
 template <int V, bool kPairs, class Layout>
 void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
-            const float* q, Ahead& ahead) {
+            const float* q, const float* inverse, Ahead& ahead) {
   const int64_t i = block * kBlock;
   Vec maximum[V];
   for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(s.m + i + v * kLanes);
@@ -73,8 +73,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-          for (int v = 0; v < V; ++v)
-            scores[m][v] *= load(s.inverse_queries + v * kLanes) * s.key_factor[j + m];
+          for (int v = 0; v < V; ++v) scores[m][v] *= load(inverse + v * kLanes) * s.key_factor[j + m];
         at.add_bias(scores, tile, s.window, block, j, s.slabs);
       } else {
         at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
@@ -192,14 +191,17 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
       at.load_values(s.values, tile, v);
     }
     for (int64_t block = 0; block < at.blocks; ++block) {
-      float* qt = s.q + (s.resident && !at.single_tile ? block * kBlock * at.d() : 0);
-      if constexpr (kPairs) {
-        if (!load_query_pairs(at, qt, s.inverse_queries, s.window, block, q)) return false;
-      } else if (step.first || !s.resident) {
-        at.load_queries(qt, s.inverse_queries, s.window, block, q, s.copies);
+      const int64_t kept = s.resident && !at.single_tile ? block * kBlock : 0;
+      float *qt = s.q + kept * at.d(), *inverse = s.inverse_queries + kept;
+      if (step.first || !s.resident) {
+        if constexpr (kPairs) {
+          if (!load_query_pairs(at, qt, inverse, s.window, block, q)) return false;
+        } else {
+          at.load_queries(qt, inverse, s.window, block, q, s.copies);
+        }
       }
       with_vectors(at.N - block * kBlock, [&](auto vectors) {
-        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, ahead);
+        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, inverse, ahead);
       });
       weigh<kPairs>(at, s, tile, block, step, out);
     }

@@ -134,8 +134,7 @@ struct Layout {
   }
 
   // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is left.
-  // Rows run slowest, so that neighbours read and write different slabs. The list of tokens is filled up to whole
-  // vectors with its last.
+  // The list of tokens is filled up to whole vectors with its last.
   bool next(KeyTile& tile, const Window& window, int64_t& column, int64_t& row) const {
     const int64_t window_h = op.geometry.window_h, window_w = op.geometry.window_w;
     if (column == window_w) return false;
