@@ -137,10 +137,13 @@ def test_native_gelu(isa, form):
     oracle.assert_close("out", out, exact, rounded, "float32")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("isa", _native.isas())
-def test_same_bits_for_any_number_of_threads(isa):
+def test_same_bits_for_any_number_of_threads(isa, dtype):
     _native.set_isa(isa)
-    x, weight, bias, dout = Case("tokens", (1500, 96), 200).inputs("float32")
+    x, weight, bias, dout = Case("tokens", (1500, 96), 200).inputs(dtype)
+    x[700:705] *= np.float32(2.0**-100)
+    x, dout = stored_as(x, dtype), stored_as(dout, dtype)
     results = []
     for threads in (1, 2, 3, 7):
         _native.set_num_threads(threads)
@@ -150,23 +153,50 @@ def test_same_bits_for_any_number_of_threads(isa):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("view, shape, patch", [("tokens", (300, 40), 0), ("embedding", (9, 3, 24, 24), 4)])
 @pytest.mark.parametrize("isa", _native.isas())
-def test_a_row_is_the_same_among_few(isa, view, shape, patch):
+def test_a_row_is_the_same_among_few(isa, view, shape, patch, dtype):
     _native.set_isa(isa)
-    x, weight, bias, _ = Case(view, shape, 230, patch).inputs("float32")
-    how = {"view": view, "patch_size": patch}
+    x, weight, bias, _ = Case(view, shape, 230, patch).inputs(dtype)
+    x[1] *= np.float32(2.0**-100)
+    x, how = stored_as(x, dtype), {"view": view, "patch_size": patch}
     out = _native.linear_forward(x, weight, bias, **how)
     np.testing.assert_array_equal(_native.linear_forward(x[:3], weight, bias, **how), out[:3])
 
 
-def test_nan_stays_in_its_row():
-    x, weight, bias, dout = Case("tokens", (40, 24), 30).inputs("float32")
-    clean = _native.linear_forward(x, weight, bias)
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_nan_stays_in_its_row(isa, dtype):
+    _native.set_isa(isa)
+    x, weight, bias, dout = Case("tokens", (40, 24), 30).inputs(dtype)
+    clean = values(_native.linear_forward(stored_as(x, dtype), weight, bias))
     x[11, 3] = np.nan
-    out = _native.linear_forward(x, weight, bias)
+    out = values(_native.linear_forward(stored_as(x, dtype), weight, bias))
     assert np.isnan(out[11]).all()
     np.testing.assert_array_equal(np.delete(out, 11, 0), np.delete(clean, 11, 0))
+
+
+@pytest.mark.parametrize("rows, channels", [(70, 35), (400, 48)])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_rows_of_any_magnitude(isa, rows, channels):
+    """Denormals count, products may overflow or vanish where their sum does, and each row is as exact as if alone."""
+    _native.set_isa(isa)
+    rng, dtype = np.random.default_rng(0), "bfloat16"
+    down, up = 2.0 ** rng.integers(-133, 120, (rows, 1)), 2.0 ** rng.integers(-140, 120, 150)
+    x = oracle.round_to(rng.standard_normal((rows, channels)) * down, dtype)
+    weight = (rng.standard_normal((150, channels)) * up[:, None]).astype(np.float32)
+    x[0] = weight[0] = 0
+    out = values(_native.linear_forward(stored_as(x, dtype), weight, np.zeros(150, np.float32)))
+    exact = x.astype(np.float64) @ weight.T.astype(np.float64)
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(oracle.round_to(exact, dtype))
+    size = np.abs(x).astype(np.float64) @ np.abs(weight).T.astype(np.float64)
+    allowed = 2.0**-7 * size + 2.0**-133  # of the weight and of the result
+    held = ~infinite & (size < 2.0**126)
+    assert (np.abs(out - exact)[held] <= allowed[held]).all()
+    assert not np.isfinite(out[infinite]).any() and held.mean() > 0.8 and infinite.any()
+    assert (out[held & (np.abs(exact) > 2.0**-130)] != 0).all()
 
 
 class Product(nn.Cell):
