@@ -122,6 +122,19 @@ def test_native(isa, case, dtype):
     case.check(dtype, [values(a) for a in (out, *gradients)], x, weight, bias, dout)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", [CASES[i] for i in (2, 3, 5, 7, 9, 10, 11, 13)], ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_native_rounds_float32_on_loading(isa, case, dtype):
+    _native.set_isa(isa)
+    x, weight, bias, _ = case.inputs("float32")
+    how = {"view": case.view, "patch_size": case.patch}
+    out = _native.linear_forward(x, weight, bias, dtype=dtype, **how)
+    before = _native.linear_forward(stored_as(x, dtype), weight, bias, **how)
+    assert out.dtype == before.dtype
+    np.testing.assert_array_equal(out, before)
+
+
 @pytest.mark.parametrize("form", ["none", "tanh"])
 @pytest.mark.parametrize("isa", _native.isas())
 def test_native_gelu(isa, form):
@@ -200,16 +213,17 @@ def test_rows_of_any_magnitude(isa, rows, channels):
 
 
 class Product(nn.Cell):
-    def __init__(self, case, backend, form=None):
+    def __init__(self, case, backend, form=None, dtype=None):
         super().__init__()
-        self.view, self.backend, self.form = case.view, backend, form
+        self.view, self.backend, self.form, self.dtype = case.view, backend, form, dtype
 
     def construct(self, x, weight, bias):
+        how = {"dtype": self.dtype, "backend": self.backend}
         if self.view == "merging":
-            return sk.patch_merging(x, weight, bias, backend=self.backend)
+            return sk.patch_merging(x, weight, bias, **how)
         if self.view == "embedding":
-            return sk.patch_embedding(x, weight, bias, backend=self.backend)
-        return sk.linear(x, weight, bias, self.form, backend=self.backend)
+            return sk.patch_embedding(x, weight, bias, **how)
+        return sk.linear(x, weight, bias, self.form, **how)
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
@@ -226,6 +240,26 @@ def test_in_mindspore(mode, view, dtype):
         reference = run(Product(case, "reference"), Tensor(dout), *tensors)
         reference[2] = reference[2].reshape(weight.shape)
         case.check(dtype, reference, x, weight, bias, dout)
+
+
+@pytest.mark.parametrize("backend, form", [("cpu", None), ("cpu", "tanh"), ("reference", None)])
+@pytest.mark.parametrize("view", ["tokens", "merging", "embedding"])
+def test_dtype_is_that_of_a_copy(mode, view, backend, form):
+    """float32 x with dtype=float16 gives what x.astype(float16) does, and its gradient in float32."""
+    case = {"tokens": CASES[3], "merging": CASES[7], "embedding": CASES[9]}[view]
+    x, weight, bias, dout = case.inputs("float32")
+    weight = weight.reshape(case.outputs, -1, case.patch, case.patch) if case.patch else weight
+
+    class Copied(Product):
+        def construct(self, x, weight, bias):
+            return Product.construct(self, x.astype(ms.float16), weight, bias)
+
+    inputs = Tensor(dout).astype(ms.float16), Tensor(x), Tensor(weight), Tensor(bias)
+    form = form if view == "tokens" else None
+    cell = Product(case, backend, form, ms.float16)
+    assert cell(*inputs[1:]).dtype == ms.float16
+    for got, expected in zip(run(cell, *inputs), run(Copied(case, backend, form), *inputs)):
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("form", ["none", "tanh"])
@@ -303,6 +337,28 @@ BAD = {
         lambda: sk.linear(X, W, B, "erf"),
         ValueError,
         "gelu: expected None, 'none' or 'tanh', got 'erf'",
+    ),
+    "dtype": (
+        lambda: sk.linear(X, W, dtype=ms.int32),
+        TypeError,
+        "dtype: expected None, .* for float32 x one of",
+    ),
+    "dtype-of-half": (
+        lambda: sk.linear(X.astype(ms.float16), W, dtype=ms.float32),
+        TypeError,
+        "dtype: expected None, that of x, Float16",
+    ),
+    "native-dtype": (
+        lambda: _native.linear_forward(
+            X.asnumpy().astype(np.float16), W.asnumpy(), B.asnumpy(), dtype="bfloat16"
+        ),
+        ValueError,
+        "dtype: expected that of x, float16, got bfloat16; only float32 x",
+    ),
+    "native-dtype-name": (
+        lambda: _native.linear_forward(X.asnumpy(), W.asnumpy(), B.asnumpy(), dtype="half"),
+        ValueError,
+        "dtype: expected None, 'float32', 'float16' or 'bfloat16', got 'half'",
     ),
     "empty": (lambda: sk.linear(X[:0], W), ValueError, "x: expected every dimension"),
     "odd": (

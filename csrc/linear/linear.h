@@ -41,7 +41,8 @@ struct Linear {
   int64_t rows, in, out;  // a (rows, in), W (out, in)
   PatchView view;
   Gelu gelu;
-  DType dtype;  // of x, out and their gradients
+  DType x_dtype,
+      dtype;  // of x and of out. They differ where x is float32, to be rounded on loading: forward only
 };
 
 struct LinearForward {

@@ -66,13 +66,22 @@ struct Units {
 };
 
 // Rows of a as they lie in x, when they can be read there.
-template <class P, class T>
+template <class P, class S, class T>
 bool in_place(const Linear& op) {
-  return op.view.segments == 1 && (P::kPairs ? sizeof(T) == 2 && op.in % 2 == 0 : sizeof(T) == sizeof(float));
+  return op.view.segments == 1 && std::is_same<S, T>::value && (P::kPairs ? op.in % 2 == 0 : sizeof(T) == 4);
 }
 
-// Rows `row` .. `row + count` of a, (count, K).
-template <class T>
+// v as S holds it.
+template <class S>
+SWINV2_INLINE Vec rounded_to(Vec v) {
+  if (std::is_same<S, float>::value) return v;
+  alignas(64) S stored[kLanes];
+  store(stored, v);
+  return load(stored);
+}
+
+// Rows `row` .. `row + count` of a, (count, K), rounded to S.
+template <class S, class T>
 void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t count) {
   for (int64_t m = 0; m < count; ++m) {
     const T* from = x + op.view.base(row + m);
@@ -80,7 +89,8 @@ void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t coun
       const T* run = from + op.view.offset(s);
       for (int64_t c = 0; c < op.view.length; c += kLanes) {
         const int64_t left = op.view.length - c;
-        store_first(a + c, load_first(run + c, left), left);
+        const Vec v = load_first(run + c, left);
+        store_first(a + c, std::is_same<S, T>::value ? v : rounded_to<S>(v), left);
       }
     }
   }
@@ -94,15 +104,18 @@ int64_t terms_of(int64_t K) {
 
 // Rows `row` .. `row + count` of a as operands (count, terms): in x or in `packed`, with `spare` (count, K) on the way;
 // and their steps (see round_row).
-template <class P, class T>
+template <class P, class S, class T>
 const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t count, float* packed,
                           float* spare, float* steps) {
   for (int64_t m = 0; P::kPairs && m < count; ++m) steps[m] = 1;
-  bool there = in_place<P, T>(op);
-  if constexpr (P::kPairs)
+  bool there = in_place<P, S, T>(op);
+  if constexpr (P::kPairs && std::is_same<S, T>::value)
     for (int64_t m = 0; there && m < count; ++m) there = in_range(x + (row + m) * op.in, op.in);
   if (there) return reinterpret_cast<const float*>(x + row * op.in);
-  load_rows(P::kPairs ? spare : packed, op, x, row, count);
+  if (P::kPairs)  // which rounds, and knows a row's magnitude then
+    load_rows<T>(spare, op, x, row, count);
+  else
+    load_rows<S>(packed, op, x, row, count);
   const int64_t terms = terms_of<P>(op.in);
   for (int64_t m = 0; P::kPairs && m < count; ++m)
     steps[m] = round_row(packed + m * terms, spare + m * op.in, op.in);
@@ -302,7 +315,7 @@ SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, 
       store_first(out + m * N + n + v * kLanes, G::value(load(tile + m * stride + v * kLanes) + b[v]), left);
 }
 
-template <class P, class T, class G>
+template <class P, class S, class T, class G>
 void forward_many(const Linear& op, const LinearForward& io) {
   const T* x = static_cast<const T*>(io.x);
   const int64_t terms = terms_of<P>(op.in);
@@ -315,10 +328,10 @@ void forward_many(const Linear& op, const LinearForward& io) {
         pack_transposed<V>(panel, w, outputs, terms, 0);
       },
       [&](Desk& desk, int64_t row, int64_t count) {
-        return operand_rows<P>(op, x, row, count, desk.packed, desk.spare, desk.row_steps);
+        return operand_rows<P, S>(op, x, row, count, desk.packed, desk.spare, desk.row_steps);
       },
       [&](int64_t row, int64_t count, int64_t n, const float* tile, int64_t left) {
-        T* out = static_cast<T*>(io.out) + row * op.out;
+        S* out = static_cast<S*>(io.out) + row * op.out;
         expect_below(out + n, op.out, count);
         if (left >= kWidth)
           return put_outputs<G, kPanel>(out, op.out, io.bias, n, tile, kWidth, count, Whole{});
@@ -328,7 +341,7 @@ void forward_many(const Linear& op, const LinearForward& io) {
 }
 
 // out^T = W a^T: W is read row by row, and rows of a are packed in its stead. Each output is the same sum.
-template <class P, class T, class G>
+template <class P, class S, class T, class G>
 void forward_few(const Linear& op, const LinearForward& io) {
   const T* x = static_cast<const T*>(io.x);
   const int64_t K = op.in, N = op.out, terms = terms_of<P>(K);
@@ -338,7 +351,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
     const int64_t left = op.rows - panel * width;
     return left < width ? left : width;
   };
-  const int64_t copied = P::kPairs ? terms + K + 1 : in_place<P, T>(op) ? 0 : K;
+  const int64_t copied = P::kPairs ? terms + K + 1 : in_place<P, S, T>(op) ? 0 : K;
   float* packed = static_cast<float*>(thread_scratch(size * (terms + copied) * sizeof(float)));
   float *rows_there = packed + size * terms, *spare = rows_there + size * terms,
         *row_steps = spare + size * K;
@@ -346,7 +359,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
   parallel_for(panels, 1, [&](int64_t panel, int64_t) {
     const int64_t row = panel * width, rows = rows_of(panel);
     const float* a =
-        operand_rows<P>(op, x, row, rows, rows_there + row * terms, spare + row * K, row_steps + row);
+        operand_rows<P, S>(op, x, row, rows, rows_there + row * terms, spare + row * K, row_steps + row);
     with_panel(rows,
                [&](auto v) { pack_transposed<decltype(v)::value>(packed + row * terms, a, rows, terms, 0); });
   });
@@ -376,7 +389,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
           for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * kWidth + r);
           transpose(block);
           over_channels(n1 - n - m < kLanes ? n1 - n - m : kLanes, [&](int64_t, auto left) {
-            put_outputs<G, 1>(static_cast<T*>(io.out) + (row + r) * N, N, io.bias, n + m,
+            put_outputs<G, 1>(static_cast<S*>(io.out) + (row + r) * N, N, io.bias, n + m,
                               reinterpret_cast<const float*>(block), kLanes,
                               rows - r < kLanes ? rows - r : kLanes, left);
           });
@@ -396,21 +409,22 @@ void forward_few(const Linear& op, const LinearForward& io) {
   });
 }
 
-template <class T, class G>
+// x in T, out in S.
+template <class S, class T, class G>
 void forward(const Linear& op, const LinearForward& io) {
-  using P = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value, Pairs, Singles>;
-  few_rows(op) ? forward_few<P, T, G>(op, io) : forward_many<P, T, G>(op, io);
+  using P = std::conditional_t<kHasPairs && std::is_same<S, BFloat16>::value, Pairs, Singles>;
+  few_rows(op) ? forward_few<P, S, T, G>(op, io) : forward_many<P, S, T, G>(op, io);
 }
 
-template <class T>
+template <class S, class T>
 void forward(const Linear& op, const LinearForward& io) {
   switch (op.gelu) {
     case Gelu::kNone:
-      return forward<T, Identity>(op, io);
+      return forward<S, T, Identity>(op, io);
     case Gelu::kExact:
-      return forward<T, Exact>(op, io);
+      return forward<S, T, Exact>(op, io);
     case Gelu::kTanh:
-      return forward<T, Tanh>(op, io);
+      return forward<S, T, Tanh>(op, io);
   }
 }
 
@@ -463,7 +477,7 @@ void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const L
                          int64_t n1, int64_t row0, int64_t row1) {
   const T* x = static_cast<const T*>(io.x);
   const int64_t K = op.in, N = op.out, count = n1 - n0, blocks = ceil_div(count, kRowBlock);
-  const bool direct = in_place<Singles, T>(op);
+  const bool direct = in_place<Singles, T, T>(op);
   float* packed = static_cast<float*>(
       thread_scratch((blocks * kRowBlock * (kSumRows + 1) + kSumRows * (kWidth + (direct ? 0 : K)) + kLanes) *
                      sizeof(float)));
@@ -485,7 +499,7 @@ void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const L
     }
     const float* a = reinterpret_cast<const float*>(x) + row * K;
     if (!direct) {
-      load_rows(copied, op, x, row, rows);
+      load_rows<T>(copied, op, x, row, rows);
       a = copied;
     }
     for (int64_t k = 0; k < K; k += kWidth) {
@@ -539,7 +553,10 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
 }  // namespace
 
 void linear_forward(const Linear& op, const LinearForward& io) {
-  with_storage(op.dtype, [&](auto x) { forward<decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto out) {
+    using S = decltype(out);
+    op.x_dtype == op.dtype ? forward<S, S>(op, io) : forward<S, float>(op, io);
+  });
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {

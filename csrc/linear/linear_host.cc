@@ -55,7 +55,14 @@ Linear check_linear(const Shape& x, DType dtype, const Shape& weight, View view,
   const int64_t K = v.segments * v.length;
   if (weight.size() != 2 || weight[1] != K || weight[0] < 1)
     fail("weight: expected shape (N, ", K, "), K the channels of a row, got ", text(weight));
-  return {product_of(x) / K, K, weight[0], v, gelu, dtype};
+  return {product_of(x) / K, K, weight[0], v, gelu, dtype, dtype};
+}
+
+void round_x(Linear& op, DType dtype) {
+  if (dtype != op.x_dtype && op.x_dtype != DType::kFloat32)
+    fail("dtype: expected that of x, ", dtype_name(op.x_dtype), ", got ", dtype_name(dtype),
+         "; only float32 x can be rounded to another");
+  op.dtype = dtype;
 }
 
 void check_linear_bias(const Linear& op, const Shape& bias) {
