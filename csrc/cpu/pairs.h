@@ -19,6 +19,15 @@ SWINV2_INLINE Vec dot_pairs(Vec acc, Vec a, Vec b) {
 SWINV2_INLINE Vec round_pairs(Vec first, Vec second) {
   return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
+// The larger magnitude in each half of a lane.
+SWINV2_INLINE VecI larger_pairs(VecI top, Vec pairs) {
+  return (VecI)_mm512_max_epu16((__m512i)top, (__m512i)((VecI)pairs & 0x7fff7fff));
+}
+// Whether the largest of such magnitudes is within [kSmallest, kLargest].
+SWINV2_INLINE bool usual_pairs(VecI top) {
+  const __m512i low = _mm512_set1_epi16(0x2b80), high = _mm512_set1_epi16(0x5880);
+  return _mm512_cmpge_epu16_mask((__m512i)top, low) && !_mm512_cmpgt_epu16_mask((__m512i)top, high);
+}
 #else
 constexpr bool kHasPairs = false;
 
@@ -27,6 +36,12 @@ SWINV2_INLINE Vec dot_pairs(Vec acc, Vec, Vec) {
 }
 SWINV2_INLINE Vec round_pairs(Vec first, Vec) {
   return first;
+}
+SWINV2_INLINE VecI larger_pairs(VecI top, Vec) {
+  return top;
+}
+SWINV2_INLINE bool usual_pairs(VecI) {
+  return true;
 }
 #endif
 
@@ -52,36 +67,41 @@ SWINV2_INLINE void multiply_add_pairs(Vec (&acc)[M][V], Broadcast a, const float
 // so that nothing overflows or vanishes on the way back that does not at the end.
 constexpr float kSmallest = 0x1p-40f, kLargest = 0x1p50f, kStep = 0x1p40f;
 
-// pairs (ceil(K / 2)) = row (K) rounded to bfloat16; an odd last element is paired with zero. A row whose largest element
-// is not within [kSmallest, kLargest] is multiplied by kStep^2 or its inverse first: of the product of two rows less than
-// 2^-26 K of what their largest elements give, or of the smallest float32, is then flushed. Returns the inverse step.
-inline float round_row(float* pairs, const float* row, int64_t K) {
-  const auto round = [&](float factor) {
-    Vec top{};
-    for (int64_t k = 0; k < K; k += 2 * kLanes) {
-      const int64_t left = K - k;
-      const Vec first = load_first(row + k, left) * factor;
-      const Vec second = left > kLanes ? load_first(row + k + kLanes, left - kLanes) * factor : Vec{};
-      top = vmax(top, vmax(vmax(first, -first), vmax(second, -second)));
-      store_first(pairs + k / 2, round_pairs(first, second), (left + 1) / 2);
-    }
-    return top;
-  };
-  const Vec top = round(1);
-  if (__builtin_expect(all(top <= kLargest) && !all(top < kSmallest), 1)) return 1;
-  const bool small = all(top < kSmallest);
-  round(small ? kStep * kStep : 1 / kStep / kStep);
-  return small ? 1 / kStep : kStep;
+// pairs (ceil(K / 2)) = row (K) * factor, rounded to bfloat16; an odd last element is paired with zero. Returns whether the
+// largest of the rounded is within [kSmallest, kLargest].
+template <bool kScaled>
+SWINV2_INLINE bool round_scaled(float* pairs, const float* row, int64_t K, float factor) {
+  VecI top{};
+  const auto scaled = [&](Vec v) { return kScaled ? v * factor : v; };
+  for (int64_t k = 0; k < K; k += 2 * kLanes) {
+    const int64_t left = K - k;
+    const Vec first = scaled(load_first(row + k, left));
+    const Vec second = left > kLanes ? scaled(load_first(row + k + kLanes, left - kLanes)) : Vec{};
+    const Vec both = round_pairs(first, second);
+    top = larger_pairs(top, both);
+    store_first(pairs + k / 2, both, (left + 1) / 2);
+  }
+  return usual_pairs(top);
 }
 
-// Whether round_row would take a row (K) as it is.
-inline bool in_range(const BFloat16* row, int64_t K) {
-  Vec top{};
-  for (int64_t k = 0; k < K; k += kLanes) {
-    const Vec x = load_first(row + k, K - k);
-    top = vmax(top, vmax(x, -x));
-  }
-  return all(top <= kLargest) && !all(top < kSmallest);
+// pairs = row rounded. A row whose largest element is not within [kSmallest, kLargest] is multiplied by kStep^2 or its
+// inverse first: of the product of two rows less than 2^-26 K of what their largest elements give, or of the smallest
+// float32, is then flushed. Returns the inverse step, or 1.
+inline float round_row(float* pairs, const float* row, int64_t K) {
+  if (__builtin_expect(round_scaled<false>(pairs, row, K, 1), 1)) return 1;
+  float largest = 0;  // the rounded know no denormals
+  for (int64_t k = 0; k < K; ++k)
+    if (__builtin_fabsf(row[k]) > largest) largest = __builtin_fabsf(row[k]);
+  if (largest == 0) return 1;
+  round_scaled<true>(pairs, row, K, largest < kSmallest ? kStep * kStep : 1 / kStep / kStep);
+  return largest < kSmallest ? 1 / kStep : kStep;
+}
+
+// Whether round_row takes a row of pairs as it is.
+inline bool usual_row(const float* row, int64_t pairs) {
+  VecI top{};
+  for (int64_t k = 0; k < pairs; k += kLanes) top = larger_pairs(top, load_first(row + k, pairs - k));
+  return usual_pairs(top);
 }
 
 }  // namespace SWINV2_ISA

@@ -7,9 +7,8 @@
 #include <memory>
 
 #include "cpu/gelu.h"
-#include "cpu/pairs.h"
 #include "cpu/rows.h"
-#include "linear/linear.h"
+#include "linear/linear_operands.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
@@ -18,22 +17,6 @@ namespace {
 constexpr int kPanel = 3;
 constexpr int64_t kWidth = kPanel * kLanes;
 constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
-
-// The products that a tile is summed from: of a float32, or of two bfloat16, in a lane.
-struct Singles {
-  static constexpr bool kPairs = false;
-  template <int M, int V>
-  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-    SWINV2_ISA::multiply_add<M, V>(acc, a, b, ldb, K);
-  }
-};
-struct Pairs {
-  static constexpr bool kPairs = true;
-  template <int M, int V>
-  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-    multiply_add_pairs<M, V>(acc, a, b, ldb, K);
-  }
-};
 
 struct Identity {
   SWINV2_INLINE Vec value(Vec z) { return z; }
@@ -64,80 +47,6 @@ struct Units {
     row_chunks = ceil_div(rows, row_chunk);
   }
 };
-
-// Rows of a as they lie in x, when they can be read there.
-template <class P, class S, class T>
-bool in_place(const Linear& op) {
-  return op.view.segments == 1 && std::is_same<S, T>::value && (P::kPairs ? op.in % 2 == 0 : sizeof(T) == 4);
-}
-
-// v as S holds it.
-template <class S>
-SWINV2_INLINE Vec rounded_to(Vec v) {
-  if (std::is_same<S, float>::value) return v;
-  alignas(64) S stored[kLanes];
-  store(stored, v);
-  return load(stored);
-}
-
-// Rows `row` .. `row + count` of a, (count, K), rounded to S.
-template <class S, class T>
-void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t count) {
-  for (int64_t m = 0; m < count; ++m) {
-    const T* from = x + op.view.base(row + m);
-    for (int64_t s = 0; s < op.view.segments; ++s, a += op.view.length) {
-      const T* run = from + op.view.offset(s);
-      for (int64_t c = 0; c < op.view.length; c += kLanes) {
-        const int64_t left = op.view.length - c;
-        const Vec v = load_first(run + c, left);
-        store_first(a + c, std::is_same<S, T>::value ? v : rounded_to<S>(v), left);
-      }
-    }
-  }
-}
-
-// What a row's K elements are read from, lane by lane.
-template <class P>
-int64_t terms_of(int64_t K) {
-  return P::kPairs ? ceil_div(K, 2) : K;
-}
-
-// Rows `row` .. `row + count` of a as operands (count, terms): in x or in `packed`, with `spare` (count, K) on the way;
-// and their steps (see round_row).
-template <class P, class S, class T>
-const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t count, float* packed,
-                          float* spare, float* steps) {
-  for (int64_t m = 0; P::kPairs && m < count; ++m) steps[m] = 1;
-  bool there = in_place<P, S, T>(op);
-  if constexpr (P::kPairs && std::is_same<S, T>::value)
-    for (int64_t m = 0; there && m < count; ++m) there = in_range(x + (row + m) * op.in, op.in);
-  if (there) return reinterpret_cast<const float*>(x + row * op.in);
-  if (P::kPairs)  // which rounds, and knows a row's magnitude then
-    load_rows<T>(spare, op, x, row, count);
-  else
-    load_rows<S>(packed, op, x, row, count);
-  const int64_t terms = terms_of<P>(op.in);
-  for (int64_t m = 0; P::kPairs && m < count; ++m)
-    steps[m] = round_row(packed + m * terms, spare + m * op.in, op.in);
-  return packed;
-}
-
-// Rows `row` .. `row + count` of W, as a's.
-template <class P>
-const float* operand_weights(const Linear& op, const float* weight, int64_t row, int64_t count, float* packed,
-                             float* steps) {
-  const float* from = weight + row * op.in;
-  if (!P::kPairs) return from;
-  const int64_t terms = terms_of<P>(op.in);
-  for (int64_t m = 0; m < count; ++m) steps[m] = round_row(packed + m * terms, from + m * op.in, op.in);
-  return packed;
-}
-
-bool any_step(const float* steps, int64_t count) {
-  for (int64_t i = 0; i < count; ++i)
-    if (steps[i] != 1) return true;
-  return false;
-}
 
 // The sums of a tile (rows, kWidth) whose rows and columns have steps.
 void bring_back(float* tile, int64_t rows, int64_t vectors, const float* row_steps,
