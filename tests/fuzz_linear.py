@@ -59,8 +59,10 @@ def rounded(weight):
     return np.where(np.isfinite(weight), np.ldexp(np.round(fraction * 2**8), exponent - 8), weight)
 
 
-def flushed(a, weight):
+def flushed(pairs, a, weight):
     """What pairs may lose besides: see round_row."""
+    if not pairs:
+        return 0
     rows, columns = np.abs(a).max(-1, keepdims=True), np.abs(weight).max(-1)
     return a.shape[-1] * (2.0**-26 * rows * columns + ETA)
 
@@ -113,8 +115,9 @@ class FuzzLinear(Rows):
         a = gather(x, self.view, self.patch)
         rows, flat = a.reshape(-1, a.shape[-1]), dout.reshape(-1, dout.shape[-1])
         pairs = self.dtype == "bfloat16" and self.isa.endswith("bf16")
-        out, error, size = product(a, (rounded(weight) if pairs else weight).T)
-        error = error + flushed(a, weight) if pairs else error
+        factor = rounded(weight) if pairs else weight
+        out, error, size = product(a, factor.T)
+        error = error + flushed(pairs, a, weight)
         z, error, exempt = out + bias, error + 2 * U * (size + np.abs(bias)) + ETA, False
         bounds = {"out": (z, held(error, size, bias))}
         if self.gelu:
@@ -126,10 +129,12 @@ class FuzzLinear(Rows):
                 held(error, size, bias, (np.abs(z) + error) ** (3 if self.gelu == "tanh" else 2)),
             )
             exempt = np.isinf(z)
-        da, error, size = (scatter(part, x.shape, self.view, self.patch) for part in product(dout, weight))
+        da, error, size = product(dout, factor)
+        parts = da, error + flushed(pairs, dout, weight.T), size
+        da, error, size = (scatter(part, x.shape, self.view, self.patch) for part in parts)
         bounds["dx"] = da, held(error, size)
         dweight, error, size = product(flat.T, rows)
-        bounds["dweight"] = dweight, held(error, size)
+        bounds["dweight"] = dweight, held(error + flushed(pairs, flat.T, rows.T), size)
         size = np.abs(flat).sum(0)
         bounds["dbias"] = flat.sum(0), held(U * (len(flat) + 2) * size, size)
         dtypes = {"out": self.dtype, "dx": self.dtype}

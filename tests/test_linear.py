@@ -190,26 +190,46 @@ def test_nan_stays_in_its_row(isa, dtype):
     np.testing.assert_array_equal(np.delete(out, 11, 0), np.delete(clean, 11, 0))
 
 
-@pytest.mark.parametrize("rows, channels", [(70, 35), (400, 48)])
-@pytest.mark.parametrize("isa", _native.isas())
-def test_rows_of_any_magnitude(isa, rows, channels):
-    """Denormals count, products may overflow or vanish where their sum does, and each row is as exact as if alone."""
-    _native.set_isa(isa)
-    rng, dtype = np.random.default_rng(0), "bfloat16"
-    down, up = 2.0 ** rng.integers(-133, 120, (rows, 1)), 2.0 ** rng.integers(-140, 120, 150)
-    x = oracle.round_to(rng.standard_normal((rows, channels)) * down, dtype)
-    weight = (rng.standard_normal((150, channels)) * up[:, None]).astype(np.float32)
-    x[0] = weight[0] = 0
-    out = values(_native.linear_forward(stored_as(x, dtype), weight, np.zeros(150, np.float32)))
-    exact = x.astype(np.float64) @ weight.T.astype(np.float64)
+def assert_product(name, actual, a, b, dtype):
+    """actual = a b: each row and column as exact as if alone, whatever its magnitude; denormals count."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    exact, size = a @ b, np.abs(a) @ np.abs(b)
     with np.errstate(over="ignore"):
         infinite = np.isinf(oracle.round_to(exact, dtype))
-    size = np.abs(x).astype(np.float64) @ np.abs(weight).T.astype(np.float64)
     allowed = 2.0**-7 * size + 2.0**-133  # of the weight and of the result
     held = ~infinite & (size < 2.0**126)
-    assert (np.abs(out - exact)[held] <= allowed[held]).all()
-    assert not np.isfinite(out[infinite]).any() and held.mean() > 0.8 and infinite.any()
-    assert (out[held & (np.abs(exact) > 2.0**-130)] != 0).all()
+    assert (np.abs(actual - exact)[held] <= allowed[held]).all(), name
+    assert not np.isfinite(actual[infinite]).any() and held.mean() > 0.8 and infinite.any(), name
+
+
+@pytest.mark.parametrize("rows, channels, outputs", [(70, 35, 150), (400, 48, 151), (129, 100, 40)])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_products_of_any_magnitude(isa, rows, channels, outputs):
+    _native.set_isa(isa)
+    rng, dtype = np.random.default_rng(0), "bfloat16"
+
+    def normal(down, across, dtype="float32"):
+        """Rows or columns of all magnitudes, the first of them zero."""
+        shape, factors = (down[0], across[0]), []
+        for count, spread in (down, across):
+            factors.append(2.0 ** (rng.integers(-140, 120, count) if spread else np.zeros(count)))
+            if spread:
+                factors[-1][0] = 0
+        return oracle.round_to(rng.standard_normal(shape) * factors[0][:, None] * factors[1], dtype)
+
+    x = normal((rows, True), (channels, False), dtype)
+    weight = normal((outputs, True), (channels, False))
+    out = _native.linear_forward(stored_as(x, dtype), weight, np.zeros(outputs, np.float32))
+    assert_product("out", values(out), x, weight.T, dtype)
+
+    weight = normal((outputs, False), (channels, True))
+    dout = normal((rows, True), (outputs, False), dtype)
+    dx, _, _ = _native.linear_backward(stored_as(x, dtype), weight, stored_as(dout, dtype))
+    assert_product("dx", values(dx), dout, weight, dtype)
+
+    x, dout = normal((rows, False), (channels, True), dtype), normal((rows, False), (outputs, True), dtype)
+    _, dweight, _ = _native.linear_backward(stored_as(x, dtype), weight, stored_as(dout, dtype))
+    assert_product("dweight", dweight, dout.T, x, "float32")
 
 
 class Product(nn.Cell):

@@ -19,6 +19,13 @@ SWINV2_INLINE Vec dot_pairs(Vec acc, Vec a, Vec b) {
 SWINV2_INLINE Vec round_pairs(Vec first, Vec second) {
   return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
+// A pair a lane: a row's and the next one's.
+SWINV2_INLINE Vec round_two_rows(Vec row, Vec next) {
+  typedef int16_t Words __attribute__((vector_size(64)));
+  const Words order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return (Vec)_mm512_permutexvar_epi16((__m512i)order, (__m512i)round_pairs(row, next));
+}
 // The larger magnitude in each half of a lane.
 SWINV2_INLINE VecI larger_pairs(VecI top, Vec pairs) {
   return (VecI)_mm512_max_epu16((__m512i)top, (__m512i)((VecI)pairs & 0x7fff7fff));
@@ -36,6 +43,9 @@ SWINV2_INLINE Vec dot_pairs(Vec acc, Vec, Vec) {
 }
 SWINV2_INLINE Vec round_pairs(Vec first, Vec) {
   return first;
+}
+SWINV2_INLINE Vec round_two_rows(Vec row, Vec) {
+  return row;
 }
 SWINV2_INLINE VecI larger_pairs(VecI top, Vec) {
   return top;
@@ -95,6 +105,38 @@ inline float round_row(float* pairs, const float* row, int64_t K) {
   if (largest == 0) return 1;
   round_scaled<true>(pairs, row, K, largest < kSmallest ? kStep * kStep : 1 / kStep / kStep);
   return largest < kSmallest ? 1 / kStep : kStep;
+}
+
+// panel (ceil(rows / 2), V * kLanes) = pairs of rows of a matrix, rounded, columns treated as round_row treats rows; zero
+// beyond the last row and column. steps (V * kLanes)
+template <int V, class T>
+void pack_pairs(float* panel, float* steps, const T* from, int64_t stride, int64_t rows, int64_t columns) {
+  for (int v = 0; v < V; ++v) {
+    const int64_t left = columns - v * kLanes;
+    const auto row = [&](int64_t r) {
+      return r < rows && left > 0 ? load_first(from + r * stride + v * kLanes, left) : Vec{};
+    };
+    const auto round = [&](Vec factor) {
+      VecI top{};
+      for (int64_t r = 0; r < rows; r += 2) {
+        const Vec both = round_two_rows(row(r) * factor, row(r + 1) * factor);
+        top = larger_pairs(top, both);
+        store(panel + r / 2 * (V * kLanes) + v * kLanes, both);
+      }
+      const VecI low = top & 0xffff, high = top >> 16, larger = low > high ? low : high;
+      return all((larger >= 0x2b80) & (larger <= 0x5880));
+    };
+    const Vec one = splat(1.f);
+    Vec step = one;
+    if (__builtin_expect(!round(one), 0)) {
+      Vec largest{};
+      for (int64_t r = 0; r < rows; ++r) largest = vmax(largest, vmax(row(r), -row(r)));
+      const VecI small = (largest < kSmallest) & (largest > 0.f), large = largest > kLargest;
+      round(small ? splat(kStep * kStep) : large ? splat(1 / kStep / kStep) : one);
+      step = small ? splat(1 / kStep) : large ? splat(kStep) : one;
+    }
+    store(steps + v * kLanes, step);
+  }
 }
 
 // Whether round_row takes a row of pairs as it is.

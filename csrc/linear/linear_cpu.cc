@@ -321,7 +321,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
 // x in T, out in S.
 template <class S, class T, class G>
 void forward(const Linear& op, const LinearForward& io) {
-  using P = std::conditional_t<kHasPairs && std::is_same<S, BFloat16>::value, Pairs, Singles>;
+  using P = Products<S>;
   few_rows(op) ? forward_few<P, S, T, G>(op, io) : forward_many<P, S, T, G>(op, io);
 }
 
@@ -337,21 +337,23 @@ void forward(const Linear& op, const LinearForward& io) {
   }
 }
 
-template <class T>
+template <class P, class T>
 void input_gradient(const Linear& op, const LinearBackward& io) {
   const T* dout = static_cast<const T*>(io.dout);
-  rows_times_panels<Singles>(
-      op.rows, op.out, op.in,
-      [&](Desk&, float* panel, auto v, int64_t k, float*) {
-        pack<decltype(v)::value>(panel, io.weight + k, op.in, op.out, op.in - k);
+  Linear of_dout = op;  // whose rows are tokens
+  of_dout.in = op.out;
+  of_dout.view = {1, op.rows, 0, 0, op.out, 1, op.out, 1, 0, 0};
+  rows_times_panels<P>(
+      op.rows, terms_of<P>(op.out), op.in,
+      [&](Desk&, float* panel, auto v, int64_t k, float* steps) {
+        constexpr int V = decltype(v)::value;
+        if constexpr (P::kPairs)
+          pack_pairs<V>(panel, steps, io.weight + k, op.in, op.out, op.in - k);
+        else
+          pack<V>(panel, io.weight + k, op.in, op.out, op.in - k);
       },
-      [&](Desk& desk, int64_t row, int64_t count) -> const float* {
-        float* packed = desk.packed;
-        if (sizeof(T) == sizeof(float)) return reinterpret_cast<const float*>(dout) + row * op.out;
-        for (int64_t i = 0; i < count * op.out; i += kLanes)
-          store_first(packed + i, load_first(dout + row * op.out + i, count * op.out - i),
-                      count * op.out - i);
-        return packed;
+      [&](Desk& desk, int64_t row, int64_t count) {
+        return operand_rows<P, T>(of_dout, dout, row, count, desk.packed, desk.spare, desk.row_steps);
       },
       [&](int64_t row, int64_t count, int64_t k, const float* tile, int64_t left) {
         if (op.view.segments == 1) expect_below(static_cast<T*>(io.dx) + row * op.in + k, op.in, count);
@@ -379,6 +381,15 @@ struct WeightUnits {
 };
 
 constexpr int64_t kSumRows = 128;  // rows of a and do that are packed at a time
+
+// dweight (outputs, V * kLanes) += tile, its first `columns`.
+void add_tile(float* dweight, int64_t K, const float* tile, int64_t outputs, int64_t columns) {
+  for (int64_t m = 0; m < outputs; ++m)
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      float* p = dweight + m * K + c;
+      store_first(p, load_first(p, columns - c) + load(tile + m * kWidth + c), columns - c);
+    }
+}
 
 // (N, K) += do^T a over the rows [row0, row1), outputs [n0, n1); dbias (n1 - n0) += do's sums.
 template <class T>
@@ -418,12 +429,55 @@ void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const L
         const int64_t outputs = count - n < kRowBlock ? count - n : kRowBlock;
         alignas(64) float tile[kRowBlock * kWidth];
         multiply<Singles>(tile, outputs, vectors, Broadcast{packed + n * rows, 1, kRowBlock}, panel, rows);
-        for (int64_t m = 0; m < outputs; ++m)
-          for (int64_t v = 0; v < vectors; ++v) {
-            float* p = dweight + (n0 + n + m) * K + k + v * kLanes;
-            const int64_t left = K - k - v * kLanes;
-            store_first(p, load_first(p, left) + load(tile + m * kWidth + v * kLanes), left);
-          }
+        add_tile(dweight + (n0 + n) * K + k, K, tile, outputs, K - k < kWidth ? K - k : kWidth);
+      }
+    }
+  }
+}
+
+// The same with pairs of rows.
+template <class T>
+void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op, const LinearBackward& io,
+                                  int64_t n0, int64_t n1, int64_t row0, int64_t row1) {
+  constexpr int V = 2;
+  constexpr int64_t kOutputs = V * kLanes, kTerms = kSumRows / 2;
+  const T* x = static_cast<const T*>(io.x);
+  const int64_t K = op.in, N = op.out, count = n1 - n0, blocks = ceil_div(count, kOutputs);
+  const bool direct = op.view.segments == 1;
+  float* packed = static_cast<float*>(thread_scratch(
+      (blocks * kOutputs * (kTerms + 1) + kWidth * (kTerms + 1) + (direct ? 0 : kSumRows * K)) *
+      sizeof(float)));
+  float* panel = packed + blocks * kOutputs * kTerms;  // packed (blocks, terms, kOutputs)
+  float *row_steps = panel + kWidth * kTerms, *column_steps = row_steps + blocks * kOutputs;
+  float* copied = column_steps + kWidth;
+  for (int64_t row = row0; row < row1; row += kSumRows) {
+    const int64_t rows = row1 - row < kSumRows ? row1 - row : kSumRows, terms = ceil_div(rows, 2);
+    const T* dout = static_cast<const T*>(io.dout) + row * N + n0;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t n = 0; n < count; n += kLanes) {
+        const Vec v = load_first(dout + r * N + n, count - n);
+        store_first(dbias + n, load_first(dbias + n, count - n) + v, count - n);
+      }
+    for (int64_t n = 0; n < count; n += kOutputs)
+      pack_pairs<V>(packed + n * terms, row_steps + n, dout + n, N, rows, count - n);
+    if (!direct) load_rows<T>(copied, op, x, row, rows);
+    const bool rows_stepped = any_step(row_steps, count);
+    for (int64_t k = 0; k < K; k += kWidth) {
+      const int64_t left = K - k, vectors = vectors_of(left);
+      with_panel(left, [&](auto v) {
+        constexpr int W = decltype(v)::value;
+        direct ? pack_pairs<W>(panel, column_steps, x + row * K + k, K, rows, left)
+               : pack_pairs<W>(panel, column_steps, copied + k, K, rows, left);
+      });
+      const bool stepped = rows_stepped || any_step(column_steps, left < kWidth ? left : kWidth);
+      for (int64_t n = 0; n < count; n += kRowBlock) {
+        const int64_t outputs = count - n < kRowBlock ? count - n : kRowBlock,
+                      block = n / kOutputs * kOutputs;
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply<Pairs>(tile, outputs, vectors, Broadcast{packed + block * terms + (n - block), 1, kOutputs},
+                        panel, terms);
+        if (stepped) bring_back(tile, outputs, vectors, row_steps + n, column_steps);
+        add_tile(dweight + (n0 + n) * K + k, K, tile, outputs, left < kWidth ? left : kWidth);
       }
     }
   }
@@ -444,7 +498,10 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
     float* dbias = (chunk ? dweight + size : io.dbias) + n0;
     __builtin_memset(dweight + n0 * op.in, 0, (n1 - n0) * op.in * sizeof(float));
     __builtin_memset(dbias, 0, (n1 - n0) * sizeof(float));
-    add_weight_gradient<T>(dweight, dbias, op, io, n0, n1, row0, row1);
+    if constexpr (kHasPairs && std::is_same<T, BFloat16>::value)
+      add_weight_gradient_of_pairs<T>(dweight, dbias, op, io, n0, n1, row0, row1);
+    else
+      add_weight_gradient<T>(dweight, dbias, op, io, n0, n1, row0, row1);
   });
   if (units.row_chunks == 1) return;
   const auto add = [&](float* to, int64_t at, int64_t begin, int64_t end) {
@@ -469,7 +526,7 @@ void linear_forward(const Linear& op, const LinearForward& io) {
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  with_storage(op.dtype, [&](auto x) { input_gradient<decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto x) { input_gradient<Products<decltype(x)>, decltype(x)>(op, io); });
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {

@@ -92,11 +92,11 @@ void linear_forward(const Linear& op, const LinearForward& io) {
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH(linear_input_gradient(op, io));
+  SWINV2_DISPATCH_TO(avx512_bf16, linear_input_gradient(op, io));
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH(linear_weight_gradient(op, io));
+  SWINV2_DISPATCH_TO(avx512_bf16, linear_weight_gradient(op, io));
 }
 
 }  // namespace swinv2

@@ -28,6 +28,10 @@ struct Pairs {
   }
 };
 
+// Those of operands stored as T.
+template <class T>
+using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value, Pairs, Singles>;
+
 // Rows of a as they lie in x, when they can be read there.
 template <class P, class S, class T>
 bool in_place(const Linear& op) {
