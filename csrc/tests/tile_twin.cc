@@ -120,7 +120,8 @@ void tdpbf16ps(int c, int a, int b) {
   const Tile &left = configured(a, name), &right = configured(b, name);
   require(c != a && c != b && a != b, name + ": a tile is given twice (#UD)");
   require(sum.rows == left.rows, name + ": rows of the sum are not those of the left operand (#UD)");
-  require(sum.row_bytes == right.row_bytes, name + ": columns of the sum are not those of the right one (#UD)");
+  require(sum.row_bytes == right.row_bytes,
+          name + ": columns of the sum are not those of the right one (#UD)");
   require(left.row_bytes / 4 == right.rows, name + ": columns of the left are not rows of the right (#UD)");
   Tile result;
   result.rows = sum.rows, result.row_bytes = sum.row_bytes;
@@ -129,8 +130,7 @@ void tdpbf16ps(int c, int a, int b) {
       float halves[2] = {};  // the sums of the low and of the high halves of the pairs
       for (int k = 0; k < left.row_bytes / 4; ++k)
         for (int h : {0, 1})
-          halves[h] =
-              fused(half_of(&left.data[m][4 * k], h), half_of(&right.data[k][4 * n], h), halves[h]);
+          halves[h] = fused(half_of(&left.data[m][4 * k], h), half_of(&right.data[k][4 * n], h), halves[h]);
       const float added = flushed(flushed(number(&sum.data[m][4 * n])) + flushed(halves[0] + halves[1]));
       std::memcpy(&result.data[m][4 * n], &added, 4);
     }
