@@ -9,18 +9,29 @@
 
 #include "core/error.h"
 
+#if defined(SWINV2_TILE_TWIN)
+#include "tests/tile_twin.h"
+#endif
+
 namespace swinv2 {
 namespace {
 
 constexpr int kAuto = -1;
 std::atomic<int> forced{kAuto};
 
-#if defined(SWINV2_X86) && !defined(SWINV2_TILE_TWIN)
-// Linux keeps room for tiles only where a process asks for it, once for all its threads and children.
-bool tiles_granted() {
+#if defined(SWINV2_X86)
+// Linux saves tiles only for processes that ask for it: once, for all threads and children.
+bool has_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  return granted;
+  if (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16")) {
+    static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return granted;
+  }
+#if defined(SWINV2_TILE_TWIN)
+  return tile_twin::stand_in();
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -39,12 +50,7 @@ bool runs_here(Isa isa) {
     case Isa::kAvx512Bf16:
       return runs_here(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
     case Isa::kAmxBf16:
-#if defined(SWINV2_TILE_TWIN)
-      return runs_here(Isa::kAvx512Bf16);
-#else
-      return runs_here(Isa::kAvx512Bf16) && __builtin_cpu_supports("amx-tile") &&
-             __builtin_cpu_supports("amx-bf16") && tiles_granted();
-#endif
+      return runs_here(Isa::kAvx512Bf16) && has_tiles();
   }
   return false;
 #else

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of bfloat16 matrices by AMX: tiles of 16 rows of 16 lanes, a lane of an operand being a pair. Assembly
-// instead of intrinsics because those of GCC do not say what memory they read. With SWINV2_TILE_TWIN the instructions are
-// those of tests/tile_twin.h, which any CPU runs.
+// Products of bfloat16 matrices by AMX: tiles of 16 rows of 16 lanes, where a lane of an operand is a pair. Assembly, as
+// GCC's intrinsics do not say what memory they read and write, and take no template's constant.
 #pragma once
 
 #include "cpu/simd.h"
 
-#if defined(SWINV2_TILE_TWIN)
-#include "tests/tile_twin.h"
-#endif
-
 namespace swinv2 {
 namespace SWINV2_ISA {
+
+// Tiles of this thread; of no use but to Tiles<true> where there is AMX.
+template <bool kEver>
+struct Tiles {
+  explicit Tiles(bool) {}
+};
+
+#if defined(__AMX_BF16__)
+constexpr bool kHasTiles = true;
+constexpr int64_t kTile = 16;  // rows, and lanes of a row
+static_assert(kTile == kLanes, "vectors are transposed into tiles");
 
 // As LDTILECFG reads it.
 struct alignas(64) TileConfig {
@@ -20,39 +26,8 @@ struct alignas(64) TileConfig {
   uint16_t row_bytes[16];
   uint8_t rows[16];
 };
-static_assert(sizeof(TileConfig) == 64, "the format of the instruction");
+static_assert(sizeof(TileConfig) == 64, "the instruction's format");
 
-#if defined(SWINV2_TILE_TWIN) || defined(__AMX_BF16__)
-constexpr bool kHasTiles = true;
-constexpr int64_t kTile = 16;  // rows, and lanes of a row
-
-#if defined(SWINV2_TILE_TWIN)
-SWINV2_INLINE void load_config(const TileConfig& config) {
-  tile_twin::ldtilecfg(&config);
-}
-SWINV2_INLINE void store_config(TileConfig& config) {
-  tile_twin::sttilecfg(&config);
-}
-SWINV2_INLINE void release_tiles() {
-  tile_twin::tilerelease();
-}
-template <int C>
-SWINV2_INLINE void zero_tile() {
-  tile_twin::tilezero(C);
-}
-template <int C>
-SWINV2_INLINE void load_tile(const float* p, int64_t stride) {
-  tile_twin::tileloadd(C, p, stride * 4);
-}
-template <int C>
-SWINV2_INLINE void store_tile(float* p, int64_t stride) {
-  tile_twin::tilestored(C, p, stride * 4);
-}
-template <int C, int A, int B>
-SWINV2_INLINE void multiply_add_tile() {
-  tile_twin::tdpbf16ps(C, A, B);
-}
-#else
 SWINV2_INLINE void load_config(const TileConfig& config) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
@@ -78,12 +53,12 @@ template <int C, int A, int B>
 SWINV2_INLINE void multiply_add_tile() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }
-#endif
 
-// This thread's tiles, whole ones, while it lives. Any library that runs between two of them may load another
-// configuration or release ours; a caller may count on its own. So ours is loaded each time, what was there is put
-// back, and where nothing was the tiles are released, which spares context switches their 8 KB.
-class Tiles {
+// Eight whole tiles while it lives. Any library that runs between two of these may load another configuration or
+// release ours, and a caller may count on its own. So ours is loaded each time, what was there is put back, and where
+// nothing was the tiles are released, which spares context switches their 8 KB.
+template <>
+class Tiles<true> {
  public:
   explicit Tiles(bool used) : used_(used) {
     static const TileConfig whole = {
@@ -107,7 +82,7 @@ class Tiles {
   TileConfig before_;
 };
 
-// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K are whole tiles.
+// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K whole tiles.
 template <int V>
 SWINV2_INLINE void multiply_tiles(float* c, int64_t ldc, int64_t rows, const float* a, int64_t lda,
                                   const float* b, int64_t ldb, int64_t K) {
@@ -130,10 +105,6 @@ SWINV2_INLINE void multiply_tiles(float* c, int64_t ldc, int64_t rows, const flo
 #else
 constexpr bool kHasTiles = false;
 constexpr int64_t kTile = 1;
-
-struct Tiles {
-  explicit Tiles(bool) {}
-};
 
 template <int V>
 SWINV2_INLINE void multiply_tiles(float*, int64_t, int64_t, const float*, int64_t, const float*, int64_t,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The AMX instructions of cpu/tile.h in plain C++, after the Operation and Exceptions sections of Intel's manual, for
-// CPUs that have none. Every thread has its own tiles. What the CPU answers with #UD or #GP is a Fault here.
+// The AMX instructions of cpu/tile.h in plain C++, after the encodings, operations and exceptions of Intel's manual. On
+// a CPU without AMX each of them raises SIGILL; stand_in() has it done here instead, so that the very code that
+// CPUs with AMX run is tested on any that has the rest.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,15 @@
 namespace swinv2 {
 namespace tile_twin {
 
+// What a CPU answers with #UD or #GP. Out of a trapped instruction its text ends the program.
 struct Fault : std::logic_error {
   using std::logic_error::logic_error;
 };
 
+// From now on, for the whole process; true.
+bool stand_in();
+
+// Of the calling thread's tiles.
 void ldtilecfg(const void* config);
 void sttilecfg(void* config);
 void tilerelease();

@@ -238,7 +238,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   constexpr bool kPairs = kHasPairs && std::is_same<T, BFloat16>::value && D == 32;
   const Units units(op, 16 * num_threads(), 16 * num_threads());
   parallel_for(units.count(), 1, [&](int64_t begin, int64_t) {
-    const Tiles tiles(kPairs && op.cosine);
+    const Tiles<kPairs> tiles(op.cosine);
     Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
     units.each(begin, [&](const Unit& unit) {
       at.advance(s.window, s.coming, unit);
