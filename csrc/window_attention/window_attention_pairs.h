@@ -7,7 +7,7 @@
 //   keys    (keys, d/2) pairs of channels       q^T  (d/2, kBlock) pairs of channels
 //   values  (keys/2, d) pairs of keys           p^T  (keys/2, kBlock) pairs of keys
 //
-// With AMX both products go by tiles, and through memory. Its left operand has rows of pairs and its right one pairs of
+// With AMX both products go by tiles, through memory. Of its operands the left is rows of pairs and the right pairs of
 // rows: keys, q^T and values are such as they stand, p^T is transposed.
 #pragma once
 
@@ -125,15 +125,18 @@ bool load_query_pairs(const Layout& at, float* columns, float* inverse, const Wi
 template <class Layout>
 void load_value_pairs(const Layout& at, float* values, const KeyTile& tile, const BFloat16* v) {
   alignas(64) static const BFloat16 zeros[Layout::kHeadDim] = {};
-  const auto row = [&](int64_t j) { return j < tile.count ? v + tile.token[j] * at.channels : zeros; };
-  for (int64_t j = 0; j < round_up(tile.count, 2 * kTile); j += 2) {
-    const BFloat16 *low = row(j), *high = row(j + 1);
+  for (int64_t j = 0; j < tile.count; j += 2) {
+    const BFloat16 *low = v + tile.token[j] * at.channels,
+                   *high = j + 1 < tile.count ? v + tile.token[j + 1] * at.channels : zeros;
     for (int64_t c = 0; c < Layout::kHeadDim; c += kLanes)
       store(values + j / 2 * Layout::kHeadDim + c, pair_rows(low + c, high + c));
   }
+  const int64_t pairs = ceil_div(tile.count, 2), filled = round_up(pairs, kTile);
+  for (int64_t e = pairs * Layout::kHeadDim; e < filled * Layout::kHeadDim; e += kLanes)
+    store(values + e, Vec{});
 }
 
-// s^T (keys, V * kLanes of kBlock) = the products of keys and q^T by tiles; rows beyond the keys are overwritten.
+// s^T (keys, kBlock), V vectors of it, = keys q^T by tiles; the rows up to a whole tile are overwritten.
 template <int V, class Layout>
 void multiply_keys(const Layout&, float* s, const float* keys, const float* q, int64_t count) {
   constexpr int64_t pairs = Layout::kHeadDim / 2;
