@@ -299,13 +299,15 @@ class Fuzz:
         )
 
 
-def main(first, stop=None):
+def main(kind):
+    """The command line of a module of cases: a seed, or a range of them."""
+    first, stop = (*map(int, sys.argv[1:3]), None)[:2]
     failed, shares = [], []
-    for seed in range(int(first), int(stop or int(first) + 1)):
+    for seed in range(first, stop or first + 1):
         try:
-            shares.append(Fuzz(seed).check())
+            shares.append(kind(seed).check())
             if stop is None:
-                print(f"{Fuzz(seed)}\nholds; {shares[0]:.0%} of the elements are promised")
+                print(f"{kind(seed)}\nholds; {shares[0]:.0%} of the elements are promised")
         except AssertionError as error:
             print(error, flush=True)
             failed.append(seed)
@@ -313,8 +315,8 @@ def main(first, stop=None):
         print(
             f"{len(shares)} hold, {len(failed)} fail {failed}; {np.mean(shares):.1%} of the elements are promised"
         )
-    return bool(failed)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(Fuzz)

@@ -9,8 +9,8 @@ A sum of n products in any order lies within n u sum |terms| (u = 2^-24). Not pr
 
 import numpy as np
 import oracle
-from fuzz import FACTORS, LAYOUTS, draw_kind, stored, values
-from fuzz_rows import Rows, draw_rows, gelu, held, main
+from fuzz import FACTORS, LAYOUTS, draw_kind, main, stored, values
+from fuzz_rows import Rows, draw_rows, gelu, held
 from rounding import ETA, U, assert_within
 from test_linear import gather, scatter
 
