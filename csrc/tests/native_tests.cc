@@ -170,6 +170,23 @@ void twin_tests() {
 }
 #endif
 
+// Weights sum to one as they are multiplied, rounded or not: all but one are the same and lie between two bfloat16, and
+// constant values come out as they went in.
+void constant_value_tests() {
+  const WindowAttention op =
+      check_window_attention({1, 8, 8, 96}, DType::kBFloat16, {1, 15, 15}, {1}, {0, 0, -1, -1, -100.f, true});
+  formula::AttentionInputs in{Array<float>(64 * 96, 1.984375f),
+                              Array<float>(15 * 15, std::log(0.5017f)),
+                              {1.f},
+                              Array<float>(64 * 32, 1.f)};
+  in.table[7 * 15 + 7] = 0.f;  // of a query's own key
+  with_isas([&] {
+    const AttentionRun r = run(op, in);
+    for (int64_t i = 0; i < r.out.size; ++i)
+      CHECK(r.out[i] == 1.984375, "constant values become " << r.out[i] << ", " << isa_name(active_isa()));
+  });
+}
+
 // A NaN stays in its window and head.
 void isolation_tests() {
   std::mt19937 generator(2);
@@ -534,6 +551,7 @@ int main(int count, char** arguments) {
 #if defined(SWINV2_TWIN)
   twin_tests();
 #endif
+  constant_value_tests();
   isolation_tests();
   denormal_tests();
   layer_norm_tests();
