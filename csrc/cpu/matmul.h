@@ -29,6 +29,14 @@ SWINV2_INLINE void clear(Vec (&acc)[M][V]) {
     for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
 }
 
+template <int M, int V>
+SWINV2_INLINE void load_rows(Vec (&rows)[M][V], const float* p, int64_t stride) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) rows[m][v] = load(p + m * stride + v * kLanes);
+}
+
 // acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes)
 template <int M, int V>
 SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
