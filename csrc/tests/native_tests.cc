@@ -58,6 +58,7 @@ const Geometry kGeometries[] = {
     {"N = 49", 1, 2, 3, 7, 7, 3, 3, 1, 32},
     {"N = 36, d = 16", 1, 2, 1, 6, 6, 3, 3, 2, 16},
     {"N = 16, d = 24", 2, 2, 2, 4, 4, 1, 1, 2, 24},
+    {"several windows a chunk", 2, 5, 4, 2, 2, 1, 1, 2, 8},
     {"several key tiles", 1, 1, 1, 12, 12, 6, 6, 1, 32},
     {"one key tile, one vector", 1, 2, 2, 4, 4, 2, 2, 2, 32},
     {"odd keys", 1, 1, 2, 5, 5, 2, 0, 1, 32, 0, 0, -kInf},
