@@ -3,44 +3,58 @@
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 
 from bench.measure import interleave, settled
 from swinv2_model.ranks import graph_mode
 
 IMPLEMENTATIONS = {"fused": "cpu", "reference": "reference"}
 TOLERANCE = 1e-4  # of the largest value; the tests hold the operators to much less
-_gradient = ops.GradOperation(get_all=True, sens_param=True)
 
 
 class Mismatch(RuntimeError):
     """Two implementations of a case give different results: their times would say nothing."""
 
 
-def compiled(case, direction, backend, dtype="float32", cell=False):
-    """() -> NumPy results of one call; returns when they are there.
+def compiled(case, direction, backend, dtype="float32"):
+    """() -> NumPy results of one run of the graph, case.calls operators; returns when they are there.
 
-    dtype: storage of the first argument, of results in its place and of the cotangent. cell: as in a model, a cell in
-    graph mode, instead of a `ms.jit` function, beside which the Python thread spins.
+    A cell in graph mode, as in a model: beside a `ms.jit` function called from PyNative the Python thread spins.
+    Results are the operators' own, then, with forward+backward, the gradients.
+
+    dtype: storage of the first argument, of results in its place and of the cotangent.
     """
-    function = case.function(backend)
-    first, *rest = (Tensor(x) for x in case.inputs())
-    storage = getattr(ms, dtype)
-    arguments = [first.astype(storage), *rest]
+    function, calls, storage = case.function(backend), case.calls, getattr(ms, dtype)
+    arguments = []
+    for seed in range(calls):
+        first, *rest = (Tensor(x) for x in case.inputs(seed))
+        arguments += [first.astype(storage), *rest]
+    count = len(arguments) // calls
+    wanted = case.gradients or tuple(range(count))
     if direction != "forward":
-        arguments.append(Tensor(case.cotangent()).astype(storage))
+        arguments += [Tensor(case.cotangent(calls + seed)).astype(storage) for seed in range(calls)]
 
-    def call(*args):
-        return function(*args) if direction == "forward" else _gradient(function)(*args)
-
-    class Graph(nn.Cell):
+    class Forward(nn.Cell):
         def construct(self, *args):
-            return call(*args)
+            results = ()
+            for i in range(calls):
+                results = (*results, function(*args[i * count : (i + 1) * count]))
+            return results
 
-    if cell:
-        graph_mode()
-    run = Graph() if cell else ms.jit(call)
-    return lambda: finish(run(*arguments))
+    class Both(nn.Cell):
+        def construct(self, *args):
+            outputs, gradients = (), ()
+            for i in range(calls):
+                output, pullback = ms.vjp(function, *args[i * count : (i + 1) * count])
+                found = pullback(args[calls * count + i])
+                outputs = (*outputs, output)
+                for j in wanted:
+                    gradients = (*gradients, found[j])
+            return outputs + gradients
+
+    graph_mode()
+    graph = Forward() if direction == "forward" else Both()
+    return lambda: finish(graph(*arguments))
 
 
 def finish(results):
@@ -74,4 +88,5 @@ def measure_operator(machine, case, direction, seconds):
     runs = {i: settled(compiled(case, direction, backend)) for i, backend in IMPLEMENTATIONS.items()}
     compare(name, *(runs[impl]() for impl in ("reference", "fused")))
     samples = interleave(runs, seconds)
-    return [machine.row(name, i, "us", [t * 1e6 for t in s], batch=case.batch) for i, s in samples.items()]
+    unit = 1e6 / case.calls
+    return [machine.row(name, i, "us", [t * unit for t in s], batch=case.batch) for i, s in samples.items()]

@@ -10,8 +10,8 @@ product is that of the rounded weight. Not promised: as in tests/fuzz_rows.py.
 
 import numpy as np
 import oracle
-from fuzz import FACTORS, LAYOUTS, draw_kind, stored, values
-from fuzz_rows import Rows, draw_rows, gelu, held, main
+from fuzz import FACTORS, LAYOUTS, draw_kind, main, stored, values
+from fuzz_rows import Rows, draw_rows, gelu, held
 from rounding import ETA, U, assert_within
 from test_linear import gather, scatter
 

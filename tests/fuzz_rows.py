@@ -8,11 +8,9 @@ Bounds are a running error analysis as in tests/rounding.py. Not promised: anyth
 float32, which of Inf and NaN it is, and gelu of an infinite argument.
 """
 
-import sys
-
 import numpy as np
 import oracle
-from fuzz import FACTORS, LAYOUTS, draw_kind, laid_out, stored, values
+from fuzz import FACTORS, LAYOUTS, draw_kind, laid_out, main, stored, values
 from rounding import ETA, FLUSH, Bound, U, assert_within
 from scipy.special import expit, ndtr
 
@@ -299,23 +297,6 @@ class FuzzRows(Rows):
             )
             for name, (exact, bound) in expected.items()
         )
-
-
-def main(kind):
-    """The command line of a module of cases."""
-    first, stop = (*map(int, sys.argv[1:3]), None)[:2]
-    failed, shares = [], []
-    for seed in range(first, stop or first + 1):
-        try:
-            shares.append(kind(seed).check())
-            if stop is None:
-                print(f"{kind(seed)}\nholds; {shares[0]:.0%} of the elements are promised")
-        except AssertionError as error:
-            print(error, flush=True)
-            failed.append(seed)
-    if stop is not None:
-        print(f"{len(shares)} hold, {len(failed)} fail {failed}; {np.mean(shares):.1%} are promised")
-    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

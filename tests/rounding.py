@@ -18,6 +18,7 @@ U = 2.0**-24
 ETA = 2.0**-149  # an underflow rounds by this much
 FLUSH = 2.0**-125  # a weight below 2^-126 may become zero, before its row is normalised
 RANGE = 2.0**125  # intermediates beyond may overflow, whatever units they are kept in
+BF16 = 2.0**-8 * 1.01  # a weight rounded to bfloat16, to all orders
 EXP = 6  # ulps of an exp2 or log2, and of the multiplications around it
 
 
@@ -32,7 +33,7 @@ class Bound:
 class Rounding:
     """Bounds for one `oracle._Attention` in float64: `out`, then `backward`."""
 
-    def __init__(self, attention, mask_value):
+    def __init__(self, attention, mask_value, rounds_weights=False):
         a, geo = attention, attention.geo
         self.a = a
         self.q, self.k, self.v = np.abs(a.q), np.abs(a.k), np.abs(a.v)
@@ -71,6 +72,8 @@ class Rounding:
         error = moved @ self.v + moved.sum(-1, keepdims=True) * np.abs(p @ a.v)
         error += U * (self.chain + EXP) * size + (FLUSH + self.chain * ETA) * self.v.sum(-2, keepdims=True)
         error += self.chain * ETA * (self.v.sum(-2, keepdims=True) > 0)
+        if rounds_weights:  # as products of bfloat16 do, which also take denormals for zero
+            error += BF16 * (size + np.abs(p @ a.v)) + FLUSH
         self.out = Bound(
             self.image(error[None]), self.image(np.maximum(self.peak, self.v.sum(-2, keepdims=True))[None])
         )

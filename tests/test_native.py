@@ -296,3 +296,6 @@ def test_cpu_information():
     assert _native.cpu_features()
     with pytest.raises(ValueError, match="isa: expected one of .* got 'mmx'"):
         _native.set_isa("mmx")
+    for isa in {"avx2", "avx512", "avx512_bf16", "amx_bf16"} - set(_native.isas()):
+        with pytest.raises(ValueError, match=f"isa: expected one of .* got '{isa}'"):
+            _native.set_isa(isa)

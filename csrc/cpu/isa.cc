@@ -1,16 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/isa.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdlib>
 
 #include "core/error.h"
+
+#if defined(SWINV2_TILE_TWIN)
+#include "tests/tile_twin.h"
+#endif
 
 namespace swinv2 {
 namespace {
 
 constexpr int kAuto = -1;
 std::atomic<int> forced{kAuto};
+
+#if defined(SWINV2_X86)
+// Linux saves tiles only for processes that ask for it: once, for all threads and children.
+bool has_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  if (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16")) {
+    static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return granted;
+  }
+#if defined(SWINV2_TILE_TWIN)
+  return tile_twin::stand_in();
+#else
+  return false;
+#endif
+}
+#endif
 
 bool runs_here(Isa isa) {
 #if defined(SWINV2_X86)
@@ -26,6 +49,8 @@ bool runs_here(Isa isa) {
              __builtin_cpu_supports("avx512vl");
     case Isa::kAvx512Bf16:
       return runs_here(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
+    case Isa::kAmxBf16:
+      return runs_here(Isa::kAvx512Bf16) && has_tiles();
   }
   return false;
 #else
@@ -56,6 +81,8 @@ const char* isa_name(Isa isa) {
       return "avx512";
     case Isa::kAvx512Bf16:
       return "avx512_bf16";
+    case Isa::kAmxBf16:
+      return "amx_bf16";
     default:
       return "baseline";
   }
@@ -63,7 +90,7 @@ const char* isa_name(Isa isa) {
 
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16})
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmxBf16})
     if (runs_here(isa)) isas.push_back(isa);
   return isas;
 }
@@ -83,6 +110,8 @@ std::vector<std::string> cpu_features() {
   SWINV2_FEATURE("avx512dq")
   SWINV2_FEATURE("avx512vl")
   SWINV2_FEATURE("avx512bf16")
+  SWINV2_FEATURE("amx-tile")
+  SWINV2_FEATURE("amx-bf16")
 #undef SWINV2_FEATURE
 #elif defined(__ARM_NEON)
   found.push_back("neon");

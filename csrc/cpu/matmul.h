@@ -29,6 +29,14 @@ SWINV2_INLINE void clear(Vec (&acc)[M][V]) {
     for (int v = 0; v < V; ++v) acc[m][v] = Vec{};
 }
 
+template <int M, int V>
+SWINV2_INLINE void load_rows(Vec (&rows)[M][V], const float* p, int64_t stride) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) rows[m][v] = load(p + m * stride + v * kLanes);
+}
+
 // acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes)
 template <int M, int V>
 SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
@@ -76,25 +84,21 @@ SWINV2_INLINE void with_rows(int64_t m, F&& f) {
   }
 }
 
-// C (rows, V * kLanes) = A (rows, K) * B (K, V * kLanes), or += it. The product is summed from zero and added once, so
-// that a long sum over tiles rounds like a short one.
-template <int V>
-static void product(float* c, int64_t ldc, bool add, int64_t rows, Broadcast a, const float* b, int64_t ldb,
-                    int64_t K) {
-  for (int64_t m0 = 0; m0 < rows; m0 += kRowBlock)
-    with_rows(rows - m0 < kRowBlock ? rows - m0 : kRowBlock, [&](auto count) {
-      constexpr int M = decltype(count)::value;
-      Vec acc[M][V];
-      clear(acc);
-      multiply_add<M, V>(acc, Broadcast{a.a + m0 * a.row, a.row, a.col}, b, ldb, K);
+// C (M, V * kLanes) = A (M, K) * B (K, V * kLanes), or += it. The product is summed from zero and added once, so that a
+// long sum over tiles rounds like a short one.
+template <int M, int V>
+SWINV2_INLINE void product(float* c, int64_t ldc, bool add, Broadcast a, const float* b, int64_t ldb,
+                           int64_t K) {
+  Vec acc[M][V];
+  clear(acc);
+  multiply_add<M, V>(acc, a, b, ldb, K);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m)
+  for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) {
-          float* p = c + (m0 + m) * ldc + v * kLanes;
-          store(p, add ? acc[m][v] + load(p) : acc[m][v]);
-        }
-    });
+    for (int v = 0; v < V; ++v) {
+      float* p = c + m * ldc + v * kLanes;
+      store(p, add ? acc[m][v] + load(p) : acc[m][v]);
+    }
 }
 
 }  // namespace SWINV2_ISA

@@ -58,7 +58,12 @@ const Geometry kGeometries[] = {
     {"N = 49", 1, 2, 3, 7, 7, 3, 3, 1, 32},
     {"N = 36, d = 16", 1, 2, 1, 6, 6, 3, 3, 2, 16},
     {"N = 16, d = 24", 2, 2, 2, 4, 4, 1, 1, 2, 24},
+    {"several windows a chunk", 2, 5, 4, 2, 2, 1, 1, 2, 8},
     {"several key tiles", 1, 1, 1, 12, 12, 6, 6, 1, 32},
+    {"one key tile, one vector", 1, 2, 2, 4, 4, 2, 2, 2, 32},
+    {"odd keys", 1, 1, 2, 5, 5, 2, 0, 1, 32, 0, 0, -kInf},
+    {"key tiles and padding", 1, 2, 2, 12, 6, 6, 3, 1, 32, 9, 5},
+    {"key tiles of padding", 1, 1, 1, 12, 12, 0, 0, 1, 32, 11, 11},
     {"oblong window", 1, 2, 3, 8, 4, 4, 2, 2, 7},
     {"long column", 1, 1, 3, 80, 1, 7, 0, 1, 5},
     {"long row", 1, 3, 1, 1, 70, 0, 1, 1, 9},
@@ -165,6 +170,23 @@ void twin_tests() {
   CHECK(ran > 3, "the twin runs " << ran << " geometries");
 }
 #endif
+
+// Weights sum to one as they are multiplied, rounded or not: all but one are the same and lie between two bfloat16, and
+// constant values come out as they went in.
+void constant_value_tests() {
+  const WindowAttention op =
+      check_window_attention({1, 8, 8, 96}, DType::kBFloat16, {1, 15, 15}, {1}, {0, 0, -1, -1, -100.f, true});
+  formula::AttentionInputs in{Array<float>(64 * 96, 1.984375f),
+                              Array<float>(15 * 15, std::log(0.5017f)),
+                              {1.f},
+                              Array<float>(64 * 32, 1.f)};
+  in.table[7 * 15 + 7] = 0.f;  // of a query's own key
+  with_isas([&] {
+    const AttentionRun r = run(op, in);
+    for (int64_t i = 0; i < r.out.size; ++i)
+      CHECK(r.out[i] == 1.984375, "constant values become " << r.out[i] << ", " << isa_name(active_isa()));
+  });
+}
 
 // A NaN stays in its window and head.
 void isolation_tests() {
@@ -530,6 +552,7 @@ int main(int count, char** arguments) {
 #if defined(SWINV2_TWIN)
   twin_tests();
 #endif
+  constant_value_tests();
   isolation_tests();
   denormal_tests();
   layer_norm_tests();

@@ -135,6 +135,20 @@ double vector_cycles(const WindowAttentionTiling910& t) {
 
 }  // namespace
 
+WindowAttentionProblem problem_of(const WindowAttention& op) {
+  const WindowGeometry& g = op.geometry;
+  WindowAttentionProblem t{};
+  t.batch = g.batch, t.height = g.height, t.width = g.width;
+  t.window_h = g.window_h, t.window_w = g.window_w;
+  t.shift_h = g.shift_h, t.shift_w = g.shift_w;
+  t.valid_h = g.valid_h, t.valid_w = g.valid_w;
+  t.heads = op.num_heads, t.head_dim = op.head_dim;
+  t.cosine = op.cosine;
+  t.bfloat16 = op.dtype == DType::kBFloat16;
+  t.mask_value = std::max(op.mask_value, kForbidden);
+  return t;
+}
+
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip) {
   const WindowGeometry& g = op.geometry;
   if (op.dtype != DType::kFloat16)
@@ -148,13 +162,7 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
          "; use another back end");
 
   WindowAttentionTiling910 t{};
-  t.batch = g.batch, t.height = g.height, t.width = g.width;
-  t.window_h = g.window_h, t.window_w = g.window_w;
-  t.shift_h = g.shift_h, t.shift_w = g.shift_w;
-  t.valid_h = g.valid_h, t.valid_w = g.valid_w;
-  t.heads = op.num_heads, t.head_dim = op.head_dim;
-  t.cosine = op.cosine;
-  t.mask_value = std::max(op.mask_value, kForbidden);
+  static_cast<WindowAttentionProblem&>(t) = problem_of(op);
   t.blocks = divide_up(g.tokens(), kBlock);
   if (t.blocks > kMaxBlocks)
     fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ",
@@ -259,22 +267,25 @@ std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
   return runs_of_cores(t.tasks, t.cores, t.head_group * t.strip);
 }
 
-std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& t) {
-#define SWINV2_FIELD(name) \
-  {                        \
-    #name, double(t.name)  \
-  }
-  return {SWINV2_FIELD(batch),        SWINV2_FIELD(height),       SWINV2_FIELD(width),
-          SWINV2_FIELD(window_h),     SWINV2_FIELD(window_w),     SWINV2_FIELD(shift_h),
-          SWINV2_FIELD(shift_w),      SWINV2_FIELD(valid_h),      SWINV2_FIELD(valid_w),
-          SWINV2_FIELD(heads),        SWINV2_FIELD(head_dim),     SWINV2_FIELD(cosine),
-          SWINV2_FIELD(mask_value),   SWINV2_FIELD(blocks),       SWINV2_FIELD(head_group),
-          SWINV2_FIELD(strip),        SWINV2_FIELD(phases),       SWINV2_FIELD(tasks),
-          SWINV2_FIELD(cores),        SWINV2_FIELD(classes),      SWINV2_FIELD(panel_rows),
-          SWINV2_FIELD(norm_units),   SWINV2_FIELD(tile_blocks),  SWINV2_FIELD(key_blocks),
-          SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
-          SWINV2_FIELD(qkv_slots)};
-#undef SWINV2_FIELD
+Fields fields(const WindowAttentionProblem& t) {
+  return {SWINV2_FIELD(batch),    SWINV2_FIELD(height),    SWINV2_FIELD(width),    SWINV2_FIELD(window_h),
+          SWINV2_FIELD(window_w), SWINV2_FIELD(shift_h),   SWINV2_FIELD(shift_w),  SWINV2_FIELD(valid_h),
+          SWINV2_FIELD(valid_w),  SWINV2_FIELD(heads),     SWINV2_FIELD(head_dim), SWINV2_FIELD(cosine),
+          SWINV2_FIELD(bfloat16), SWINV2_FIELD(mask_value)};
+}
+
+Fields fields(const WindowAttentionTiling910& t) {
+  return joined(fields(static_cast<const WindowAttentionProblem&>(t)),
+                {SWINV2_FIELD(blocks), SWINV2_FIELD(head_group), SWINV2_FIELD(strip), SWINV2_FIELD(phases),
+                 SWINV2_FIELD(tasks), SWINV2_FIELD(cores), SWINV2_FIELD(classes), SWINV2_FIELD(panel_rows),
+                 SWINV2_FIELD(norm_units), SWINV2_FIELD(tile_blocks), SWINV2_FIELD(key_blocks),
+                 SWINV2_FIELD(stage_tokens), SWINV2_FIELD(weight_slots), SWINV2_FIELD(panel_slots),
+                 SWINV2_FIELD(qkv_slots)});
+}
+
+Fields joined(Fields first, const Fields& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
 }
 
 std::string to_string(const WindowAttentionTiling910& t) {

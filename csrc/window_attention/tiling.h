@@ -33,15 +33,18 @@
 
 namespace swinv2 {
 
-struct WindowAttentionTiling910 {
-  // The problem.
+struct WindowAttentionProblem {
   int32_t batch, height, width;
   int32_t window_h, window_w;
   int32_t shift_h, shift_w;
   int32_t valid_h, valid_w;
   int32_t heads, head_dim;
   int32_t cosine;
+  int32_t bfloat16;  // storage of qkv and out: bfloat16 (910B), or float16
   float mask_value;  // finite: -Inf comes as kForbidden
+};
+
+struct WindowAttentionTiling910 : WindowAttentionProblem {
   // Work.
   int32_t blocks;      // N1
   int32_t head_group;  // heads of a task, a divisor of heads
@@ -62,7 +65,7 @@ struct WindowAttentionTiling910 {
   int32_t qkv_slots;     // tasks whose q, k, v L1 holds
 };
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910>::value, "travels as bytes");
-static_assert(sizeof(WindowAttentionTiling910) == 28 * 4, "no padding: host and device agree");
+static_assert(sizeof(WindowAttentionTiling910) == 29 * 4, "no padding: host and device agree");
 
 constexpr float kForbidden = -1e30f;  // added to a logit; -Inf would make NaN of two of them
 

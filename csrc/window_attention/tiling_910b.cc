@@ -70,14 +70,7 @@ WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, 
          "; use another back end");
 
   WindowAttentionTiling910B t{};
-  t.batch = g.batch, t.height = g.height, t.width = g.width;
-  t.window_h = g.window_h, t.window_w = g.window_w;
-  t.shift_h = g.shift_h, t.shift_w = g.shift_w;
-  t.valid_h = g.valid_h, t.valid_w = g.valid_w;
-  t.heads = op.num_heads, t.head_dim = op.head_dim;
-  t.cosine = op.cosine;
-  t.bfloat16 = op.dtype == DType::kBFloat16;
-  t.mask_value = std::max(op.mask_value, kForbidden);
+  static_cast<WindowAttentionProblem&>(t) = problem_of(op);
   t.blocks = divide_up(g.tokens(), 16);
   t.pitch = divide_up(g.tokens(), 64) * 64;
   if (t.pitch > kMaxPitch)
@@ -123,21 +116,11 @@ std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& t) {
   return runs_of_cores(t.tasks, t.cores, t.head_group);
 }
 
-std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910B& t) {
-#define SWINV2_FIELD(name) \
-  {                        \
-    #name, double(t.name)  \
-  }
-  return {SWINV2_FIELD(batch),      SWINV2_FIELD(height),      SWINV2_FIELD(width),
-          SWINV2_FIELD(window_h),   SWINV2_FIELD(window_w),    SWINV2_FIELD(shift_h),
-          SWINV2_FIELD(shift_w),    SWINV2_FIELD(valid_h),     SWINV2_FIELD(valid_w),
-          SWINV2_FIELD(heads),      SWINV2_FIELD(head_dim),    SWINV2_FIELD(cosine),
-          SWINV2_FIELD(bfloat16),   SWINV2_FIELD(mask_value),  SWINV2_FIELD(blocks),
-          SWINV2_FIELD(head_group), SWINV2_FIELD(tasks),       SWINV2_FIELD(cores),
-          SWINV2_FIELD(tile_rows),  SWINV2_FIELD(tiles),       SWINV2_FIELD(key_blocks),
-          SWINV2_FIELD(pitch),      SWINV2_FIELD(score_slots), SWINV2_FIELD(bias_resident),
-          SWINV2_FIELD(qkv_slots)};
-#undef SWINV2_FIELD
+Fields fields(const WindowAttentionTiling910B& t) {
+  return joined(fields(static_cast<const WindowAttentionProblem&>(t)),
+                {SWINV2_FIELD(blocks), SWINV2_FIELD(head_group), SWINV2_FIELD(tasks), SWINV2_FIELD(cores),
+                 SWINV2_FIELD(tile_rows), SWINV2_FIELD(tiles), SWINV2_FIELD(key_blocks), SWINV2_FIELD(pitch),
+                 SWINV2_FIELD(score_slots), SWINV2_FIELD(bias_resident), SWINV2_FIELD(qkv_slots)});
 }
 
 std::vector<float> prepare_bias(const WindowAttentionTiling910B& t, const float* table) {

@@ -19,16 +19,7 @@
 
 namespace swinv2 {
 
-struct WindowAttentionTiling910B {
-  // The problem.
-  int32_t batch, height, width;
-  int32_t window_h, window_w;
-  int32_t shift_h, shift_w;
-  int32_t valid_h, valid_w;
-  int32_t heads, head_dim;
-  int32_t cosine;
-  int32_t bfloat16;  // storage of qkv and out: bfloat16, or float16
-  float mask_value;  // finite: -Inf comes as kForbidden
+struct WindowAttentionTiling910B : WindowAttentionProblem {
   // Work.
   int32_t blocks;      // of 16 tokens that cover a window
   int32_t head_group;  // heads of a task, a divisor of heads

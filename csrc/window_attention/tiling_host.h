@@ -12,6 +12,10 @@
 
 namespace swinv2 {
 
+using Fields = std::vector<std::pair<std::string, double>>;  // names and values of a struct
+
+WindowAttentionProblem problem_of(const WindowAttention& op);
+
 // Throws InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip);
@@ -40,8 +44,11 @@ std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work);
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& tiling);
 
-std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910& tiling);
-std::vector<std::pair<std::string, double>> fields(const WindowAttentionTiling910B& tiling);
+#define SWINV2_FIELD(name) {#name, double(t.name)}
+Fields fields(const WindowAttentionProblem& t);
+Fields fields(const WindowAttentionTiling910& t);  // the problem's too
+Fields fields(const WindowAttentionTiling910B& t);
+Fields joined(Fields first, const Fields& second);
 std::string to_string(const WindowAttentionTiling910& tiling);
 
 // (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.

@@ -24,7 +24,7 @@
 //   dq_i  = (dq^_i - q^_i (q^_i . dq^_i)) / |q_i|, or dq^_i / 1e-12 where |q_i| is below it; dk_j likewise
 //
 // Storage of qkv, out and their gradients is float32, float16 or bfloat16; all arithmetic is float32,
-// except that CPUs with AVX512_BF16 multiply bfloat16 by rounded p_ij (window_attention_pairs.h).
+// except that CPUs with AVX512_BF16 or AMX multiply bfloat16 by rounded p_ij (window_attention_pairs.h).
 #pragma once
 
 #include <cstdint>

@@ -58,7 +58,9 @@ struct Step {
 template <int V, bool kPairs, class Layout>
 void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
             const float* q, const float* inverse, Ahead& ahead) {
+  constexpr bool kByTiles = kPairs && kHasTiles;
   const int64_t i = block * kBlock;
+  if constexpr (kByTiles) multiply_keys<V>(at, s.p, s.keys, q, tile.count);
   Vec maximum[V];
   for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(s.m + i + v * kLanes);
 
@@ -68,8 +70,12 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
       Vec scores[M][V];
       if constexpr (kPairs) {
         const int64_t pairs = at.d() / 2;
-        clear(scores);
-        multiply_add_pairs<M, V>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
+        if constexpr (kByTiles) {
+          load_rows(scores, s.p + j * kBlock, kBlock);
+        } else {
+          clear(scores);
+          multiply_add_pairs<M, V>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
+        }
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -122,22 +128,31 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 // o (queries, d) = p v + decay o; with the last tile out rows = o / l. d is in lanes, p is broadcast.
 template <bool kPairs, class T, class Layout>
 void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out) {
+  constexpr bool kByTiles = kPairs && kHasTiles;
   const int64_t i0 = block * kBlock, count = at.N - i0 < kBlock ? at.N - i0 : kBlock;
   if (step.last)
     for (int v = 0; v < 2; ++v)
       store(s.inverse_l + v * kLanes, 1.f / load((kPairs ? s.divisor : s.l) + i0 + v * kLanes));
+  if constexpr (kByTiles)
+    with_vectors(count, [&](auto vectors) {
+      multiply_values<decltype(vectors)::value>(at, s.p, s.values, tile.count);
+    });
   for (int64_t i = 0; i < count; i += kRowBlock)
     with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
       at.each_columns([&](int64_t c, auto vectors) {
         constexpr int V = decltype(vectors)::value;
         Vec acc[M][V];
-        clear(acc);
         const Broadcast p{s.p + i, 1, kBlock};
-        if constexpr (kPairs)
-          multiply_add_pairs<M, V>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
-        else
-          multiply_add<M, V>(acc, p, s.values + c, at.d_pad(), tile.count);
+        if constexpr (kByTiles) {
+          load_rows(acc, s.p + i * at.d() + c, at.d());
+        } else {
+          clear(acc);
+          if constexpr (kPairs)
+            multiply_add_pairs<M, V>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
+          else
+            multiply_add<M, V>(acc, p, s.values + c, at.d_pad(), tile.count);
+        }
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
           const int64_t token = s.window.token[i0 + i + m];
@@ -220,8 +235,10 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       __builtin_memset(static_cast<T*>(io.out) + begin * per_image, 0, (end - begin) * per_image * sizeof(T));
     });
 
+  constexpr bool kPairs = kHasPairs && std::is_same<T, BFloat16>::value && D == 32;
   const Units units(op, 16 * num_threads(), 16 * num_threads());
   parallel_for(units.count(), 1, [&](int64_t begin, int64_t) {
+    const Tiles<kPairs> tiles(op.cosine);
     Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
     units.each(begin, [&](const Unit& unit) {
       at.advance(s.window, s.coming, unit);
@@ -229,7 +246,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
-      if constexpr (kHasPairs && std::is_same<T, BFloat16>::value && D == 32)
+      if constexpr (kPairs)
         if (op.cosine && window_head<true, T>(at, s, unit.head, unit.new_window, io, stats, ahead)) return;
       window_head<false, T>(at, s, unit.head, unit.new_window, io, stats, ahead);
     });

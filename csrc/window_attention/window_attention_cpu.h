@@ -14,6 +14,7 @@
 
 #include "core/dtype.h"
 #include "cpu/matmul.h"
+#include "cpu/parallel.h"
 #include "cpu/simd.h"
 #include "window_attention/window_attention.h"
 
@@ -54,10 +55,16 @@ struct KeyTile {
   int32_t column[kTileKeys];  // w_j of each slab
 };
 
-// A head of a window, of the `group` heads from `first_head` on that are taken one after the other.
+// The `group` heads of a window from `first_head` on, which are taken one after the other.
+struct HeadGroup {
+  int64_t window, first_head, group;
+};
+
+// A head of them, and what probably comes after them on this thread (a group of 0: nothing).
 struct Unit {
-  int64_t window, head, chunk, first_head, group;
+  int64_t window, head, chunk;
   bool new_window, first_window, last_window;  // first, last: of the chunk
+  HeadGroup now, coming;
 };
 
 // Calls f(Rows<V>) with the number of vectors, 1 or 2, that the elements left fill of a pair.
@@ -123,34 +130,40 @@ struct Layout {
     }
   }
 
-  // The window of a unit and, where its chunk has one more, the one after it.
+  // The window of a unit and the one after it.
   void advance(Window& window, Window& coming, const Unit& unit) const {
     if (!unit.new_window) return;
     if (unit.first_window)
       locate(window, unit.window);
     else
       std::swap(window, coming);
-    if (!unit.last_window) locate(coming, unit.window + 1);
+    if (unit.coming.group) locate(coming, unit.coming.window);
   }
 
   // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is left.
-  // The list of tokens is filled up to whole vectors with its last.
-  bool next(KeyTile& tile, const Window& window, int64_t& column, int64_t& row) const {
+  // Its keys stand in order of columns, or with by_rows of rows. The list of tokens is filled up to whole vectors with
+  // its last.
+  bool next(KeyTile& tile, const Window& window, int64_t& column, int64_t& row, bool by_rows = false) const {
     const int64_t window_h = op.geometry.window_h, window_w = op.geometry.window_w;
     if (column == window_w) return false;
     const int64_t columns = tile_columns < window_w - column ? tile_columns : window_w - column;
     int64_t count = 0;
     for (int64_t c = 0; c < columns; ++c) tile.column[c] = int32_t(column + c);
     const int64_t end = window_h - row < kTileKeys ? window_h : row + kTileKeys;
-    for (int64_t c = 0; c < columns; ++c)
-      for (int64_t h = row; h < end; ++h) {
-        const int32_t token = window.token[h * window_w + column + c];
-        if (token < 0) continue;  // a padding key is no key
-        tile.token[count] = token;
-        tile.bias[count] = int32_t(c * slab + (window_h - 1 - h) * window_w);
-        tile.region[count] = int32_t(2 * (h >= window.split_h) + (column + c >= window.split_w));
-        ++count;
-      }
+    const auto add = [&](int64_t h, int64_t c) {
+      const int32_t token = window.token[h * window_w + column + c];
+      if (token < 0) return;  // a padding key is no key
+      tile.token[count] = token;
+      tile.bias[count] = int32_t(c * slab + (window_h - 1 - h) * window_w);
+      tile.region[count] = int32_t(2 * (h >= window.split_h) + (column + c >= window.split_w));
+      ++count;
+    };
+    if (by_rows)
+      for (int64_t h = row; h < end; ++h)
+        for (int64_t c = 0; c < columns; ++c) add(h, c);
+    else
+      for (int64_t c = 0; c < columns; ++c)
+        for (int64_t h = row; h < end; ++h) add(h, c);
     row = end;
     for (int64_t j = count; j % kLanes; ++j) tile.token[j] = tile.token[count - 1];
     tile.count = count;
@@ -343,28 +356,42 @@ struct Layout {
 };
 
 // Work is shared out in pieces, a chunk of windows and a group of heads each, heads inside windows, so that a window's
-// lines are fetched once. A group is all heads where there are windows enough.
+// lines are fetched once. A group is all heads, or `most_heads`, where there are windows enough.
 struct Units {
   int64_t heads, windows, per_chunk, chunks, per_group, groups;
-  Units(const WindowAttention& op, int64_t wanted_chunks, int64_t wanted_pieces)
+  Units(const WindowAttention& op, int64_t wanted_chunks, int64_t wanted_pieces, int64_t most_heads)
       : heads(op.num_heads), windows(op.geometry.windows()) {
     per_chunk = ceil_div(windows, wanted_chunks < 1 ? 1 : wanted_chunks);
     chunks = ceil_div(windows, per_chunk);
     per_group = ceil_div(heads * chunks, wanted_pieces);
-    if (per_group > heads) per_group = heads;
+    if (per_group > most_heads) per_group = most_heads;
+    if (per_group < 1) per_group = 1;
     groups = ceil_div(heads, per_group);
   }
+  Units(const WindowAttention& op, int64_t wanted_chunks, int64_t wanted_pieces)
+      : Units(op, wanted_chunks, wanted_pieces, op.num_heads) {}
   int64_t count() const { return chunks * groups; }
 
-  // f(Unit) over piece `index`.
+  // f(Unit) over piece `index`. Threads take the pieces in turn.
   template <class F>
   void each(int64_t index, F&& f) const {
-    const int64_t chunk = index / groups, first = index % groups * per_group;
-    const int64_t begin = chunk * per_chunk, end = windows < begin + per_chunk ? windows : begin + per_chunk;
-    const int64_t group = heads - first < per_group ? heads - first : per_group;
-    for (int64_t w = begin; w < end; ++w)
-      for (int64_t h = 0; h < group; ++h)
-        f(Unit{w, first + h, chunk, first, group, h == 0, w == begin, w + 1 == end});
+    const HeadGroup first = piece(index), next = piece(index + num_threads());
+    const int64_t chunk = index / groups,
+                  end = windows < first.window + per_chunk ? windows : first.window + per_chunk;
+    for (HeadGroup now = first; now.window < end; ++now.window) {
+      const bool last = now.window + 1 == end;
+      const HeadGroup coming = last ? next : HeadGroup{now.window + 1, now.first_head, now.group};
+      for (int64_t h = 0; h < now.group; ++h)
+        f(Unit{now.window, now.first_head + h, chunk, h == 0, now.window == first.window, last, now, coming});
+    }
+  }
+
+ private:
+  // The first of piece `index`.
+  HeadGroup piece(int64_t index) const {
+    const int64_t first = index % groups * per_group,
+                  group = heads - first < per_group ? heads - first : per_group;
+    return {index / groups * per_chunk, first, index < count() ? group : 0};
   }
 };
 
@@ -376,29 +403,32 @@ class Ahead {
   template <class Layout>
   Ahead(const Layout& at, const Unit& unit, const Window& coming)
       : token_(coming.token),
-        first_(unit.first_head * at.d()),
-        width_(unit.group * at.d()),
+        first_(unit.coming.first_head * at.d()),
+        width_(unit.coming.group * at.d()),
         part_(at.out_channels) {
-    const int64_t h = unit.head - unit.first_head;
-    next_ = at.N * h / unit.group;
-    end_ = unit.last_window ? 0 : at.N * (h + 1) / unit.group;
+    const int64_t h = unit.head - unit.now.first_head;
+    next_ = at.N * h / unit.now.group;
+    end_ = unit.coming.group ? at.N * (h + 1) / unit.now.group : 0;
   }
 
   // An array (B, H, W, parts, heads, d).
   template <class T>
   void add(const T* x, int parts) {
     bytes_ = width_ * sizeof(T);
-    for (int p = 0; p < parts; ++p)
-      rows_[count_++] = {reinterpret_cast<const char*>(x + p * part_ + first_),
-                         parts * part_ * int64_t(sizeof(T))};
+    for (int p = 0; p < parts; ++p) {
+      const char* first = reinterpret_cast<const char*>(x + p * part_ + first_);
+      const int64_t into = reinterpret_cast<uintptr_t>(first) % 64;  // its line
+      rows_[count_++] = {first - into, parts * part_ * int64_t(sizeof(T)), into + bytes_};
+    }
   }
 
+  // Whole rows, on average of `lines` lines a call.
   void fetch(int lines) {
-    for (; lines > 0 && next_ < end_; --lines) {
+    for (due_ += lines * 64; due_ > 0 && next_ < end_; due_ -= bytes_) {
       const Rows& rows = rows_[row_];
-      if (token_[next_] >= 0) __builtin_prefetch(rows.base + token_[next_] * rows.stride + byte_, 0, 2);
-      if ((byte_ += 64) < bytes_) continue;
-      byte_ = 0;
+      const int64_t token = token_[next_];
+      const char* row = rows.base + token * rows.stride;
+      for (int64_t b = 0; token >= 0 && b < rows.bytes; b += 64) __builtin_prefetch(row + b, 0, 2);
       if (++row_ < count_) continue;
       row_ = 0;
       ++next_;
@@ -408,13 +438,13 @@ class Ahead {
  private:
   struct Rows {
     const char* base;
-    int64_t stride;  // bytes from token to token
+    int64_t stride, bytes;  // from token to token; of a row, from the start of its first line
   };
   Rows rows_[8];
   const int32_t* token_;
   int64_t first_, width_, part_;  // elements
   int64_t next_, end_;            // tokens
-  int64_t bytes_ = 0, byte_ = 0;
+  int64_t bytes_ = 0, due_ = 0;
   int count_ = 0, row_ = 0;
 };
 

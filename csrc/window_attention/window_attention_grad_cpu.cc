@@ -14,51 +14,53 @@ namespace {
 
 struct Scratch {
   Window window, coming;
+  KeyTile* tile;
   float *table, *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
-  float *q_columns, *q_rows, *do_columns, *do_rows, *o_columns, *copies, *inverse_queries, *D, *lse;
-  bool resident;     // the query side of the whole window is kept between key tiles
-  bool accumulates;  // dslabs (heads of the group, columns, slab) sum over the windows of a chunk
+  float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
+  bool resident;  // the query side of the whole window is kept between key tiles
+  bool
+      accumulates;  // slabs and dslabs (heads of the group, columns, slab) live as long as a chunk of windows
   size_t bytes;
 
   template <class Layout>
   Scratch(const Layout& at, char* base) {
     const int64_t side = 2 * kBlock * (at.d() + at.d_pad());
-    resident = at.blocks * (side + kBlock * at.d()) * sizeof(float) <= kScratchLimit * 3 / 4;
+    resident =
+        !at.single_tile && at.blocks * (side + kBlock * at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
     const int64_t kept = resident ? at.blocks : 1;
     Arena arena{base};
+    tile = arena.take<KeyTile>(1);
     for (Window* w : {&window, &coming}) {
       w->token = arena.take<int32_t>(at.queries);
       w->mask = arena.take<float>(4 * at.queries);
     }
     table = arena.take<float>(at.padded_table());
-    slabs = arena.take<float>(at.tile_columns * at.slab);
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     inverse_keys = arena.take<float>(kTileKeys);
     dkeys = arena.take<float>(kTileKeys * at.d_pad());
     dvalues = arena.take<float>(kTileKeys * at.d_pad());
-    p = arena.take<float>(kTileKeys * kBlock);
+    p = arena.take<float>(kRowBlock * kBlock);
     ds = arena.take<float>(kTileKeys * kBlock);
-    dq = arena.take<float>(at.queries * at.d_pad());
+    dq = arena.take<float>((at.single_tile ? kBlock : at.queries) * at.d_pad());
     q_columns = arena.take<float>(kept * kBlock * at.d());
     q_rows = arena.take<float>(kept * kBlock * at.d_pad());
     do_columns = arena.take<float>(kept * kBlock * at.d());
     do_rows = arena.take<float>(kept * kBlock * at.d_pad());
-    o_columns = arena.take<float>(kBlock * at.d());
-    copies = arena.take<float>(kLanes * at.d_pad());
     inverse_queries = arena.take<float>(at.queries);
     D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
     const int64_t of_head = at.tile_columns * at.slab, of_heads = at.op.num_heads * of_head;
-    accumulates = at.single_tile && arena.used + of_heads * sizeof(float) <= kScratchLimit;
+    accumulates = at.single_tile && arena.used + 2 * of_heads * sizeof(float) <= kScratchLimit;
+    slabs = arena.take<float>(accumulates ? of_heads : of_head);
     dslabs = arena.take<float>(accumulates ? of_heads : of_head);
     bytes = arena.used;
   }
 };
 
-// The query side of one block: q^ and do, both as columns (d, kBlock) and as rows (kBlock, d_pad).
+// The query side of one block: q^ and do, both as columns (d, kBlock) and as rows (kBlock, d_pad); dq^ (kBlock, d_pad).
 struct QueryBlock {
-  float *q_columns, *q_rows, *do_columns, *do_rows;
+  float *q_columns, *q_rows, *do_columns, *do_rows, *dq;
   template <class Layout>
   QueryBlock(const Layout& at, const Scratch& s, int64_t block) {
     const int64_t i = s.resident ? block * kBlock : 0;
@@ -66,119 +68,150 @@ struct QueryBlock {
     q_rows = s.q_rows + i * at.d_pad();
     do_columns = s.do_columns + i * at.d();
     do_rows = s.do_rows + i * at.d_pad();
+    dq = s.dq + (at.single_tile ? 0 : block * kBlock * at.d_pad());
   }
 };
 
+// f(c, x_c) over the channels of kLanes rows, lane i of x_c being row i's; row(i, c) is kLanes channels of row i.
+template <class Layout, class Row, class F>
+inline void each_channel(const Layout& at, Row row, F f) {
+  for (int64_t c = 0; c < at.d(); c += kLanes) {
+    Vec x[kLanes];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLanes; ++i) x[i] = row(i, c);
+    transpose(x);
+#pragma GCC unroll 16
+    for (int64_t a = 0; a < kLanes; ++a)
+      if (c + a < at.d()) f(c + a, x[a]);
+  }
+}
+
+// Rounds q^ as the forward does: p = exp2(s - lse) is off by what s is off.
 template <class T, class Layout>
 void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T* q, const T* out,
                       const T* dout, const float* stats) {
   const QueryBlock to(at, s, block);
-  const int64_t i0 = block * kBlock;
-  at.load_queries(to.q_columns, s.inverse_queries + i0, s.window, block, q, s.copies);
-  Vec unused[2];
-  at.load_transposed(to.do_columns, s.window, block, dout, at.out_channels, s.copies, unused);
-  at.load_transposed(s.o_columns, s.window, block, out, at.out_channels, s.copies, unused);
-  // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly.
-  for (int v = 0; v < 2; ++v) {
-    Vec D{};
-    for (int64_t c = 0; c < at.d(); ++c)
-      D += load(to.do_columns + c * kBlock + v * kLanes) * load(s.o_columns + c * kBlock + v * kLanes);
-    store(s.D + i0 + v * kLanes, D);
-  }
-  for (int64_t i = 0; i < kBlock; ++i) {
-    const int32_t token = s.window.token[i0 + i];
-    s.lse[i0 + i] = token < 0 ? -kLowest : stats[i0 + i];  // padding: p = exp2(s - lse) = 0
-    const float inverse = at.op.cosine ? s.inverse_queries[i0 + i] : 1.f;
-    for (int64_t c = 0; c < at.d(); c += kLanes) {
-      const int64_t n = at.d() - c;
-      store(to.q_rows + i * at.d_pad() + c,
-            token < 0 ? Vec{} : load_first(q + token * at.channels + c, n) * inverse);
-      store(to.do_rows + i * at.d_pad() + c,
-            token < 0 ? Vec{} : load_first(dout + token * at.out_channels + c, n));
+  const int64_t ld = at.d_pad();
+  for (int64_t i0 = 0; i0 < kBlock; i0 += kLanes) {
+    const int64_t first = block * kBlock + i0;
+    const int32_t* token = s.window.token + first;
+    const auto row = [&](const T* x, int64_t stride, int64_t i, int64_t c) {
+      return token[i] < 0 ? Vec{} : load_first(x + token[i] * stride + c, at.d() - c);
+    };
+    const auto copy = [&](float* rows, const T* x, int64_t stride) {
+      return [=](int64_t i, int64_t c) {
+        const Vec v = row(x, stride, i, c);
+        store(rows + i * ld + c, v);
+        return v;
+      };
+    };
+    float *q_rows = to.q_rows + i0 * ld, *q_columns = to.q_columns + i0;
+    float *do_rows = to.do_rows + i0 * ld, *do_columns = to.do_columns + i0;
+    Vec squares{}, D{};
+    each_channel(at, copy(q_rows, q, at.channels), [&](int64_t c, Vec q_c) {
+      squares += q_c * q_c;
+      store(q_columns + c * kBlock, q_c);
+    });
+    each_channel(at, copy(do_rows, dout, at.out_channels),
+                 [&](int64_t c, Vec do_c) { store(do_columns + c * kBlock, do_c); });
+    // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly.
+    each_channel(
+        at, [&](int64_t i, int64_t c) { return row(out, at.out_channels, i, c); },
+        [&](int64_t c, Vec o_c) { D += load(do_columns + c * kBlock) * o_c; });
+    store(s.D + first, D);
+
+    const auto q_row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
+    const Vec inverse = at.op.cosine ? at.inverse_norms(squares, kLanes, q_row) : splat(1.f);
+    store(s.inverse_queries + first, inverse);
+    for (int64_t c = 0; at.op.cosine && c < at.d(); ++c)
+      store(q_columns + c * kBlock, load(q_columns + c * kBlock) * inverse);
+    for (int64_t i = 0; i < kLanes; ++i) {
+      s.lse[first + i] = token[i] < 0 ? -kLowest : stats[first + i];  // padding: p = exp2(s - lse) = 0
+      for (int64_t c = 0; at.op.cosine && c < at.d(); c += kLanes)
+        store(q_rows + i * ld + c, load(q_rows + i * ld + c) * inverse[i]);
     }
   }
 }
 
-// One query block against one key tile: p and ds, both (keys, kBlock), and dslabs.
+// One query block against one key tile, a few keys at a time: p and ds (keys, kBlock), which go to dslabs,
+// dv (keys, d) += p do and dk^ (keys, d) += ds q^; then dq^ (queries, d) += ds^T k^. The first adds to nothing.
 template <int V, class Layout>
-void weights_and_gradients(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block,
-                           float* dslabs, Ahead& ahead) {
+void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
+              const float* slabs, float* dslabs, Ahead& ahead) {
   const QueryBlock from(at, s, block);
-  const int64_t i = block * kBlock;
+  const int64_t i0 = block * kBlock, queries = at.N - i0 < kBlock ? at.N - i0 : kBlock, ld = at.d_pad();
   Vec lse[V], D[V];
   for (int v = 0; v < V; ++v) {
-    lse[v] = load(s.lse + i + v * kLanes);
-    D[v] = load(s.D + i + v * kLanes);
+    lse[v] = load(s.lse + i0 + v * kLanes);
+    D[v] = load(s.D + i0 + v * kLanes);
   }
   for (int64_t j = 0; j < tile.count; j += kRowBlock)
     with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
+      float* ds = s.ds + j * kBlock;
       Vec t[M][V];
-      ahead.fetch(32);
-      at.template scores<M, V>(t, tile, s.window, block, j, s.slabs, s.keys, from.q_columns);
+      ahead.fetch(16);
+      at.template scores<M, V>(t, tile, s.window, block, j, slabs, s.keys, from.q_columns);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) store(s.p + (j + m) * kBlock + v * kLanes, exp2(t[m][v] - lse[v]));
-      ahead.fetch(32);
+        for (int v = 0; v < V; ++v) store(s.p + m * kBlock + v * kLanes, exp2(t[m][v] - lse[v]));
+      ahead.fetch(16);
       clear(t);
-      multiply_add<M, V>(t, Broadcast{s.values + j * at.d_pad(), at.d_pad(), 1}, from.do_columns, kBlock,
-                         at.d());
+      multiply_add<M, V>(t, Broadcast{s.values + j * ld, ld, 1}, from.do_columns, kBlock, at.d());
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
-          const Vec ds = load(s.p + (j + m) * kBlock + v * kLanes) * (t[m][v] - D[v]);
-          store(s.ds + (j + m) * kBlock + v * kLanes, ds);
-          float* dbias = dslabs + tile.bias[j + m] + i + v * kLanes;
-          store(dbias, load(dbias) + ds);
+          t[m][v] = load(s.p + m * kBlock + v * kLanes) * (t[m][v] - D[v]);
+          store(ds + m * kBlock + v * kLanes, t[m][v]);
+          float* dbias = dslabs + tile.bias[j + m] + i0 + v * kLanes;
+          store(dbias, load(dbias) + t[m][v]);
         }
+      at.each_columns([&](int64_t c, auto vectors) {
+        constexpr int W = decltype(vectors)::value;
+        ahead.fetch(16);
+        product<M, W>(s.dvalues + j * ld + c, ld, block > 0, Broadcast{s.p, kBlock, 1}, from.do_rows + c, ld,
+                      queries);
+        ahead.fetch(16);
+        product<M, W>(s.dkeys + j * ld + c, ld, block > 0, Broadcast{ds, kBlock, 1}, from.q_rows + c, ld,
+                      queries);
+      });
+    });
+  for (int64_t i = 0; i < queries; i += kRowBlock)
+    with_rows(queries - i < kRowBlock ? queries - i : kRowBlock, [&](auto rows) {
+      constexpr int M = decltype(rows)::value;
+      at.each_columns([&](int64_t c, auto vectors) {
+        constexpr int W = decltype(vectors)::value;
+        product<M, W>(from.dq + i * ld + c, ld, !first, Broadcast{s.ds + i, 1, kBlock}, s.keys + c, ld,
+                      tile.count);
+      });
     });
 }
 
-// dv (keys, d) += p do, dk^ (keys, d) += ds q^, dq^ (queries, d) += ds^T k^; the first adds to nothing.
-template <class Layout>
-void multiply_gradients(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first) {
-  const QueryBlock from(at, s, block);
-  const int64_t left = at.N - block * kBlock, queries = left < kBlock ? left : kBlock, ld = at.d_pad();
-  at.each_columns([&](int64_t c, auto vectors) {
-    constexpr int V = decltype(vectors)::value;
-    product<V>(s.dvalues + c, ld, block > 0, tile.count, Broadcast{s.p, kBlock, 1}, from.do_rows + c, ld,
-               queries);
-    product<V>(s.dkeys + c, ld, block > 0, tile.count, Broadcast{s.ds, kBlock, 1}, from.q_rows + c, ld,
-               queries);
-    product<V>(s.dq + block * kBlock * ld + c, ld, !first, queries, Broadcast{s.ds, 1, kBlock}, s.keys + c,
-               ld, tile.count);
-  });
-}
-
-// dx = (dx^ - x^ (x^ . dx^)) a / |x| of up to kLanes tokens from dx^ (tokens, d_pad). Returns the sum of x^ . dx^.
-template <class T, class Layout>
-float store_gradients(const Layout& at, const int32_t* token, int64_t count, const float* gradients,
-                      const float* inverses, float a, const T* x, T* dx) {
+// dx = (dx^ - x^ (x^ . dx^)) a / |x| of up to kLanes tokens from dx^ (tokens, d_pad); x_hat(j, c) is x^ of token j from
+// channel c on. Returns the sum of x^ . dx^.
+template <class T, class Layout, class X>
+float store_gradients(const Layout& at, const int32_t* token, int64_t count, const float* gradients, X x_hat,
+                      const float* inverses, float a, T* dx) {
   const Vec inverse = at.op.cosine ? load(inverses) : splat(1.f);
-  const int64_t stride = at.channels;
   Vec dots[kLanes];
 #pragma GCC unroll 16
   for (int64_t j = 0; j < kLanes; ++j) {
     dots[j] = Vec{};
     if (j >= count || token[j] < 0) continue;
-    for (int64_t c = 0; c < at.d(); c += kLanes)  // x^ first: x alone may take a product out of range
-      dots[j] += load_first(x + token[j] * stride + c, at.d() - c) * inverse[j] *
-                 load(gradients + j * at.d_pad() + c);
+    for (int64_t c = 0; c < at.d(); c += kLanes)
+      dots[j] += x_hat(j, c) * load(gradients + j * at.d_pad() + c);
   }
   const Vec dot = sum_rows(dots), radial = at.radial(dot, inverse);
-  float sum = 0;
   for (int64_t j = 0; j < count; ++j) {
     if (token[j] < 0) continue;
-    sum += dot[j];
     for (int64_t c = 0; c < at.d(); c += kLanes) {
-      const Vec x_hat = load_first(x + token[j] * stride + c, at.d() - c) * inverse[j];
-      const Vec g = load(gradients + j * at.d_pad() + c) - x_hat * radial[j];
-      store_first(dx + token[j] * stride + c, g * (a * inverse[j]), at.d() - c);
+      const Vec g = load(gradients + j * at.d_pad() + c) - x_hat(j, c) * radial[j];
+      store_first(dx + token[j] * at.channels + c, g * (a * inverse[j]), at.d() - c);
     }
   }
-  return sum;
+  return sum_lanes(dot);
 }
 
 template <class T, class Layout>
@@ -195,36 +228,49 @@ void window_head(const Layout& at, Scratch& s, const Unit& unit, const WindowAtt
   const T* dout = static_cast<const T*>(io.dout) + head * at.d();
   const float scale = io.scale[head];
 
-  at.load_table(s.table, io.bias_table + head * at.op.table_size());
-  KeyTile tile;
-  bool first = true;
-  for (int64_t column = 0, row = 0; at.next(tile, s.window, column, row); first = false) {
-    at.expand_bias(s.slabs, tile, s.table);
-    float* dslabs = s.dslabs + (s.accumulates ? (head - unit.first_head) * at.tile_columns * at.slab : 0);
-    if (!s.accumulates || unit.first_window)
+  KeyTile& tile = *s.tile;
+  int64_t column = 0, row = 0;
+  for (bool first = true, last = false; !last; first = false) {
+    // By rows: the bias rows of two keys in a column overlap, and their sums would wait for each other.
+    if (unit.new_window || !at.single_tile) at.next(tile, s.window, column, row, true);
+    last = at.single_tile || column == at.op.geometry.window_w;
+    const int64_t of_head = s.accumulates ? (head - unit.now.first_head) * at.tile_columns * at.slab : 0;
+    float *slabs = s.slabs + of_head, *dslabs = s.dslabs + of_head;
+    if (!s.accumulates || unit.first_window) {
+      if (first) at.load_table(s.table, io.bias_table + head * at.op.table_size());
+      at.expand_bias(slabs, tile, s.table);
       __builtin_memset(dslabs, 0, tile.columns * at.slab * sizeof(float));
+    }
     at.load_keys(s.keys, s.inverse_keys, tile, k, scale * kLog2E);
     at.load_values(s.values, tile, v);
     for (int64_t block = 0; block < at.blocks; ++block) {
+      const QueryBlock of(at, s, block);
+      const int64_t i0 = block * kBlock, left = at.N - i0;
       if (first || !s.resident) load_query_block(at, s, block, q, out, dout, stats);
-      with_vectors(at.N - block * kBlock, [&](auto vectors) {
-        weights_and_gradients<decltype(vectors)::value>(at, s, tile, block, dslabs, ahead);
+      with_vectors(left, [&](auto vectors) {
+        multiply<decltype(vectors)::value>(at, s, tile, block, first, slabs, dslabs, ahead);
       });
-      multiply_gradients(at, s, tile, block, first);
+      for (int64_t i = 0; last && i < kBlock && i < left; i += kLanes) {
+        const float* q_rows = of.q_rows + i * at.d_pad();
+        const auto q_hat = [&](int64_t j, int64_t c) { return load(q_rows + j * at.d_pad() + c); };
+        store_gradients(at, s.window.token + i0 + i, kLanes, of.dq + i * at.d_pad(), q_hat,
+                        s.inverse_queries + i0 + i, kLn2, dq);  // the keys in dq^ carry scale * log2(e)
+      }
     }
     if (!s.accumulates || unit.last_window) at.reduce_bias(dtable, tile, dslabs);
-    for (int64_t j = 0; j < tile.count; j += kLanes) {
-      const int64_t left = tile.count - j, count = left < kLanes ? left : kLanes;
-      *dscale += store_gradients(at, tile.token + j, count, s.dkeys + j * at.d_pad(), s.inverse_keys + j,
-                                 scale, k, dk);
+    for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
+      const int64_t left = tile.count - j0, count = left < kLanes ? left : kLanes;
+      const auto k_hat = [&](int64_t j, int64_t c) {  // k alone may take a product out of range
+        const float inverse = at.op.cosine ? s.inverse_keys[j0 + j] : 1.f;
+        return load_first(k + tile.token[j0 + j] * at.channels + c, at.d() - c) * inverse;
+      };
+      *dscale += store_gradients(at, tile.token + j0, count, s.dkeys + j0 * at.d_pad(), k_hat,
+                                 s.inverse_keys + j0, scale, dk);
     }
     for (int64_t j = 0; j < tile.count; ++j)
       for (int64_t c = 0; c < at.d(); c += kLanes)
         store_first(dv + tile.token[j] * at.channels + c, load(s.dvalues + j * at.d_pad() + c), at.d() - c);
   }
-  for (int64_t i = 0; i < at.N; i += kLanes)  // the keys in dq^ carry scale * log2(e)
-    store_gradients(at, s.window.token + i, kLanes, s.dq + i * at.d_pad(), s.inverse_queries + i, kLn2, q,
-                    dq);
 }
 
 template <class T, int D>
@@ -238,9 +284,14 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
                        (end - begin) * per_image * sizeof(T));
     });
 
-  // Partials (chunks, heads, table_size), at most 512 KB of them.
-  const int64_t size = op.table_size(), wanted = (int64_t{1} << 17) / (size * op.num_heads);
-  const Units units(op, wanted < 64 ? wanted : 64, 16 * num_threads());
+  // Partials (chunks, heads, table_size), at most 512 KB of them. A chunk has four windows or more where that leaves 32
+  // pieces of work; the heads of a group have at most 256 KB of a window, or they push each other out of the L2.
+  const int64_t size = op.table_size(), most = (int64_t{1} << 17) / (size * op.num_heads);
+  int64_t wanted = ceil_div(32, op.num_heads);
+  if (wanted < g.windows() / 4) wanted = g.windows() / 4;
+  if (wanted > 64) wanted = 64;
+  const int64_t bytes = 8 * at.N * at.d() * sizeof(T);
+  const Units units(op, wanted < most ? wanted : most, 16 * num_threads(), (int64_t{1} << 18) / bytes);
   const int64_t count = units.chunks * op.num_heads;
   std::unique_ptr<float[]> partials(new float[count * size]());
   std::unique_ptr<double[]> dscale(new double[count]());

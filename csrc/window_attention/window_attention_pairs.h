@@ -5,9 +5,13 @@
 //
 //   keys    (keys, d/2) pairs of channels       q^T  (d/2, kBlock) pairs of channels
 //   values  (keys/2, d) pairs of keys           p^T  (keys/2, kBlock) pairs of keys
+//
+// With AMX both products go by tiles, through memory. Of its operands the left is rows of pairs and the right pairs of
+// rows: keys, q^T and values are such as they stand, p^T is transposed.
 #pragma once
 
 #include "cpu/pairs.h"
+#include "cpu/tile.h"
 #include "window_attention/window_attention_cpu.h"
 
 namespace swinv2 {
@@ -89,7 +93,7 @@ bool load_query_pairs(const Layout& at, float* columns, float* inverse, const Wi
   return true;
 }
 
-// values; an odd last key is paired with zeros.
+// values, filled up with zeros to whole pairs or tiles of keys.
 template <class Layout>
 void load_value_pairs(const Layout& at, float* values, const KeyTile& tile, const BFloat16* v) {
   alignas(64) static const BFloat16 zeros[Layout::kHeadDim] = {};
@@ -99,6 +103,33 @@ void load_value_pairs(const Layout& at, float* values, const KeyTile& tile, cons
     for (int64_t c = 0; c < Layout::kHeadDim; c += kLanes)
       store(values + j / 2 * Layout::kHeadDim + c, pair_rows(low + c, high + c));
   }
+  const int64_t pairs = ceil_div(tile.count, 2), filled = round_up(pairs, kTile);
+  for (int64_t e = pairs * Layout::kHeadDim; e < filled * Layout::kHeadDim; e += kLanes)
+    store(values + e, Vec{});
+}
+
+// s^T (keys, kBlock), V vectors of it, = keys q^T by tiles; the rows up to a whole tile are overwritten.
+template <int V, class Layout>
+void multiply_keys(const Layout&, float* s, const float* keys, const float* q, int64_t count) {
+  constexpr int64_t pairs = Layout::kHeadDim / 2;
+  multiply_tiles<V>(s, kBlock, round_up(count, kTile), keys, pairs, q, kBlock, pairs);
+}
+
+// o (V * kLanes, d) = p v by tiles, in place of p^T.
+template <int V, class Layout>
+void multiply_values(const Layout& at, float* p, const float* values, int64_t count) {
+  constexpr int64_t kPairs = kTileKeys / 2;
+  alignas(64) float rows[V * kLanes * kPairs];  // p (queries, keys/2)
+  const int64_t pairs = ceil_div(count, 2), padded = round_up(pairs, kTile);
+  for (int v = 0; v < V; ++v)
+    for (int64_t k = 0; k < padded; k += kLanes) {
+      Vec x[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i)
+        x[i] = k + i < pairs ? load(p + (k + i) * kBlock + v * kLanes) : Vec{};
+      transpose(x);
+      for (int64_t i = 0; i < kLanes; ++i) store(rows + (v * kLanes + i) * kPairs + k, x[i]);
+    }
+  multiply_tiles<2>(p, at.d(), V * kLanes, rows, kPairs, values, at.d(), padded);
 }
 
 }  // namespace SWINV2_ISA

@@ -1,24 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules that only one of the chips has.
-#include "check.h"
-
-namespace {
-
-LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
-  return {TPosition::VECCALC, addr, elements};
-}
-GlobalTensor<float> Global(GM_ADDR p) {
-  GlobalTensor<float> g;
-  g.SetGlobalBuffer((__gm__ float*)p);
-  return g;
-}
-template <HardEvent e>
-void Order(int id = 0) {
-  SetFlag<e>(id);
-  WaitFlag<e>(id);
-}
-
-}  // namespace
+#include "kernels.h"
 
 #if ASCEND_TWIN_ARCH == 1001
 

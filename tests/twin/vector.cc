@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the instructions compute: strides, masks, rounding, reductions, selection, layouts.
-#include "check.h"
+#include "kernels.h"
 
 namespace {
-
-LocalTensor<float> Ub(uint32_t addr, uint32_t elements) {
-  return {TPosition::VECCALC, addr, elements};
-}
-GlobalTensor<float> Global(GM_ADDR p) {
-  GlobalTensor<float> g;
-  g.SetGlobalBuffer((__gm__ float*)p);
-  return g;
-}
 
 // Loads n floats of `values` into UB at 0, runs the body, returns `m` floats from UB at 32768.
 std::vector<float> OnVector(const std::vector<float>& values, size_t m, const std::function<void()>& body,
