@@ -2,8 +2,9 @@
 """The matrix products of SwinV2: a Linear over tokens, patch merging and patch embedding as Linears on strided views.
 
 The formula, forward and backward, is in csrc/linear/linear.h, and as MindSpore operators in swinv2_kernels.reference.
-Arithmetic is float32 on the CPU whatever the storage. On Ascend a product of matrices is CANN's own: back end "ascend"
-runs the MindSpore operators of the reference.
+Arithmetic is float32 on the CPU whatever the storage; with AVX512_BF16 bfloat16 is multiplied by the weight rounded to
+bfloat16, and summed in float32. On Ascend a product of matrices is CANN's own: back end "ascend" runs the MindSpore
+operators of the reference.
 """
 
 from functools import cache
@@ -15,7 +16,14 @@ from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import device_target, resolve_row_in_graph
-from swinv2_kernels.checks import check_float32, check_not_empty, check_rank, check_shape, check_storage_dtype
+from swinv2_kernels.checks import (
+    DTYPES,
+    check_float32,
+    check_not_empty,
+    check_rank,
+    check_shape,
+    check_storage_dtype,
+)
 from swinv2_kernels.custom import custom_operator
 
 VIEWS = {"tokens": 0, "merging": 1, "embedding": 2}  # csrc/linear/linear_host.h
@@ -28,6 +36,7 @@ def linear(
     bias: Optional[Tensor] = None,
     gelu: Optional[str] = None,
     *,
+    dtype: Optional[ms.Type] = None,
     backend: Optional[str] = None,
 ) -> Tensor:
     """g(x W^T + b), g the identity or a GELU.
@@ -40,10 +49,12 @@ def linear(
         weight: (N, K) float32.
         bias: (N,) float32; None for none.
         gelu: None for none, "none" for the exact form, "tanh" for the approximation.
+        dtype: float16 or bfloat16: float32 x is rounded to it on loading, which saves the copy of `x.astype(dtype)`.
+            None, or x's own: x as it is.
         backend: as in `window_attention`.
 
     Returns:
-        (..., N) in x's dtype.
+        (..., N) in `dtype`.
 
     Raises:
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
@@ -52,17 +63,23 @@ def linear(
     name = resolve_row_in_graph(backend)
     _check_gelu(gelu)
     _check_tensors(x, weight, 2, "(N, K)")
+    dtype = _check_dtype(dtype, x.dtype)
     if not ops.is_sequence_value_unknown(x.shape):
         check_not_empty("x", x.shape, 1, "(..., K)")
         check_shape("weight", weight.shape, (weight.shape[0], x.shape[-1]), "K the channels of x")
     _check_bias(bias, weight.shape)
     if name != "cpu":
-        return reference.linear(x, weight, bias, gelu)
-    return _operator("tokens", 0, gelu, name)(x, weight, _or_zeros(bias, weight))
+        return reference.linear(_as(x, dtype), weight, bias, gelu)
+    return _operator("tokens", 0, gelu, dtype, name)(x, weight, _or_zeros(bias, weight))
 
 
 def patch_merging(
-    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, backend: Optional[str] = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor] = None,
+    *,
+    dtype: Optional[ms.Type] = None,
+    backend: Optional[str] = None,
 ) -> Tensor:
     """2 x 2 tokens become one, and a Linear: no gathered copy is made.
 
@@ -72,10 +89,11 @@ def patch_merging(
         x: (B, H, W, C) float32, float16 or bfloat16, H and W even.
         weight: (N, 4C) float32, its columns for (even row, even column), (odd, even), (even, odd), (odd, odd).
         bias: (N,) float32; None for none.
+        dtype: as in `linear`.
         backend: as in `window_attention`.
 
     Returns:
-        (B, H/2, W/2, N) in x's dtype.
+        (B, H/2, W/2, N) in `dtype`.
 
     Raises:
         ValueError, TypeError: an argument of the wrong shape or dtype, named in the text.
@@ -83,6 +101,7 @@ def patch_merging(
     """
     name = resolve_row_in_graph(backend)
     _check_tensors(x, weight, 2, "(N, 4C)")
+    dtype = _check_dtype(dtype, x.dtype)
     if not ops.is_sequence_value_unknown(x.shape):
         check_rank("x", x.shape, 4, "(B, H, W, C)")
         check_not_empty("x", x.shape, 4, "(B, H, W, C)")
@@ -90,12 +109,17 @@ def patch_merging(
         check_shape("weight", weight.shape, (weight.shape[0], 4 * x.shape[3]), "4C columns")
     _check_bias(bias, weight.shape)
     if name != "cpu":
-        return reference.patch_merging(x, weight, bias)
-    return _operator("merging", 0, None, name)(x, weight, _or_zeros(bias, weight))
+        return reference.patch_merging(_as(x, dtype), weight, bias)
+    return _operator("merging", 0, None, dtype, name)(x, weight, _or_zeros(bias, weight))
 
 
 def patch_embedding(
-    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, backend: Optional[str] = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor] = None,
+    *,
+    dtype: Optional[ms.Type] = None,
+    backend: Optional[str] = None,
 ) -> Tensor:
     """A convolution whose stride is its kernel, from images to tokens: no patches are copied.
 
@@ -105,10 +129,11 @@ def patch_embedding(
         x: images (B, C, H, W) float32, float16 or bfloat16, H and W multiples of the patch size p.
         weight: (N, C, p, p) float32.
         bias: (N,) float32; None for none.
+        dtype: as in `linear`.
         backend: as in `window_attention`.
 
     Returns:
-        (B, H/p, W/p, N) in x's dtype.
+        (B, H/p, W/p, N) in `dtype`.
 
     Raises:
         ValueError, TypeError: an argument of the wrong shape or dtype, named in the text.
@@ -116,6 +141,7 @@ def patch_embedding(
     """
     name = resolve_row_in_graph(backend)
     _check_tensors(x, weight, 4, "(N, C, p, p)")
+    dtype = _check_dtype(dtype, x.dtype)
     outputs, channels, patch_size = weight.shape[:3]
     check_shape("weight", weight.shape, (outputs, channels, patch_size, patch_size), "square patches")
     if not ops.is_sequence_value_unknown(x.shape):
@@ -125,9 +151,9 @@ def patch_embedding(
         _check_multiples("x", x.shape[2:], patch_size)
     _check_bias(bias, weight.shape)
     if name != "cpu":
-        return reference.patch_embedding(x, weight, bias)
+        return reference.patch_embedding(_as(x, dtype), weight, bias)
     weight = weight.reshape(outputs, channels * patch_size * patch_size)
-    return _operator("embedding", patch_size, None, name)(x, weight, _or_zeros(bias, weight))
+    return _operator("embedding", patch_size, None, dtype, name)(x, weight, _or_zeros(bias, weight))
 
 
 def _check_tensors(x, weight, rank, form):
@@ -154,6 +180,22 @@ def _check_gelu(gelu):
 
 
 @constexpr
+def _check_dtype(dtype, given):
+    """None where x is taken as it is."""
+    if dtype is None or dtype == given:
+        return None
+    if given != ms.float32 or dtype not in DTYPES:
+        raise TypeError(
+            f"dtype: expected None, that of x, {given}, or for float32 x one of float16 and bfloat16, got {dtype!r}"
+        )
+    return dtype
+
+
+def _as(x, dtype):
+    return x if dtype is None else x.astype(dtype)
+
+
+@constexpr
 def _check_multiples(name, size, of):
     if size[0] % of or size[1] % of:
         raise ValueError(
@@ -163,23 +205,31 @@ def _check_multiples(name, size, of):
 
 
 @constexpr
-def _operator(view, patch_size, gelu, backend):
-    return _build(view, patch_size, gelu, backend, device_target())
+def _operator(view, patch_size, gelu, dtype, backend):
+    return _build(view, patch_size, gelu, dtype, backend, device_target())
 
 
 @cache
-def _build(view, patch_size, gelu, backend, device):
-    how = {"view": VIEWS[view], "patch_size": patch_size, "gelu": GELUS[gelu]}
+def _build(view, patch_size, gelu, dtype, backend, device):
+    how = {"view": VIEWS[view], "patch_size": patch_size, "gelu": GELUS[gelu], "dtype": -1}
     input_gradient = custom_operator("SwinV2LinearGradInput", backend, 1, **how)
     weight_gradient = custom_operator("SwinV2LinearGradWeight", backend, 2, **how)
-    if gelu is None:
+    if dtype is not None:
+        gradients = _build(view, patch_size, gelu, None, backend, device).bprop
+        how["dtype"] = DTYPES.index(dtype)
+
+        def bprop(x, weight, bias, out, dout):
+            dx, dweight, dbias = gradients(x.astype(dtype), weight, bias, out, dout)
+            return dx.astype(ms.float32), dweight, dbias
+
+    elif gelu is None:
 
         def bprop(x, weight, bias, out, dout):
             dweight, dbias = weight_gradient(x, dout)
             return input_gradient(weight, dout), dweight, dbias
 
     else:
-        product = _build(view, patch_size, None, backend, device)
+        product = _build(view, patch_size, None, None, backend, device)
         gelu_gradient = custom_operator("SwinV2BiasGeluGrad", backend, 2, tanh=gelu == "tanh")
 
         def bprop(x, weight, bias, out, dout):

@@ -56,6 +56,12 @@ def _parameter(name, *shape):
     return Parameter(Tensor(np.zeros(shape, np.float32)), name=name)
 
 
+def _operand(x, dtype, training):
+    """x for a product in `dtype`. In inference float32 x stays, and is rounded on loading; in training the copy is
+    made, for the backward keeps it."""
+    return x if x.dtype == ms.float32 and not training else x.astype(dtype)
+
+
 class Linear(nn.Cell):
     """x W^T + b computed in `dtype`; weight (out, in) and bias stay float32."""
 
@@ -70,7 +76,8 @@ class Linear(nn.Cell):
 
     def with_bias(self, x, bias, gelu=None):
         """The product with another bias in place of the layer's own, None for none, and a GELU if it is named."""
-        return linear(x.astype(self.dtype), self.weight, bias, gelu, backend=self.backend)
+        x = _operand(x, self.dtype, self.training)
+        return linear(x, self.weight, bias, gelu, dtype=self.dtype, backend=self.backend)
 
 
 class LayerNorm(nn.Cell):
@@ -101,7 +108,8 @@ class PatchProjection(nn.Cell):
         self.dtype, self.backend = dtype, resolve_row_backend(backend)
 
     def construct(self, x):
-        return patch_embedding(x.astype(self.dtype), self.weight, self.bias, backend=self.backend)
+        x = _operand(x, self.dtype, self.training)
+        return patch_embedding(x, self.weight, self.bias, dtype=self.dtype, backend=self.backend)
 
 
 class PatchEmbed(nn.Cell):
@@ -242,9 +250,8 @@ class PatchMerging(nn.Cell):
     def construct(self, x):
         x = pad_grid(x, x.shape[1] % 2, x.shape[2] % 2)
         reduction = self.reduction
-        return self.norm(
-            patch_merging(x.astype(reduction.dtype), reduction.weight, backend=reduction.backend)
-        )
+        x = _operand(x, reduction.dtype, self.training)
+        return self.norm(patch_merging(x, reduction.weight, dtype=reduction.dtype, backend=reduction.backend))
 
 
 class Stage(nn.Cell):

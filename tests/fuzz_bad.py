@@ -151,9 +151,14 @@ def good_calls():
     )
     x, weight, bias, dout = normal(2, 4, 9), normal(5, 9), normal(5), normal(2, 4, 5)
     image, kernel = normal(2, 3, 8, 6), normal(5, 3, 2, 2)
-    native = {"view": ["", "token", None, 3.5], "gelu": ["erf", "", 3.5, [1.0]]}
+    native = {
+        "view": ["", "token", None, 3.5],
+        "gelu": ["erf", "", 3.5, [1.0]],
+        "dtype": ["half", "", 3.5, [1.0]],
+    }
     backward = {"view": native["view"], "patch_size": [None, "8", 2.5, [1.0]]}
-    form, backend = {"gelu": ["erf", "", 3.5, [1.0], True]}, {"backend": ["tpu", "", 3.5]}
+    form = {"gelu": ["erf", "", 3.5, [1.0], True]}
+    backend = {"backend": ["tpu", "", 3.5], "dtype": [ms.int32, ms.float64, "float16", 3.5]}
     inputs = {"x": x, "weight": weight, "bias": bias}
     embedding = {"x": image, "weight": kernel.reshape(5, 12), "bias": bias}
     embedded = native | {"patch_size": [0, -2, 3, 5, 2**62, None, "8", 2.5]}

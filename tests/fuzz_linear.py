@@ -4,7 +4,8 @@
     python tests/fuzz_linear.py 17            one case, or
     python tests/fuzz_linear.py 300 10300     a range, and a summary
 
-A sum of n products in any order lies within n u sum |terms| (u = 2^-24). Not promised: as in tests/fuzz_rows.py.
+A sum of n products in any order lies within n u sum |terms| (u = 2^-24). With pairs of bfloat16 (csrc/cpu/pairs.h) the
+product is that of the rounded weight. Not promised: as in tests/fuzz_rows.py.
 """
 
 import numpy as np
@@ -50,6 +51,20 @@ def draw_weight(rng, shape, usual):
     elif kind == "strange":
         weight[tuple(rng.integers(0, n) for n in shape)] = rng.choice([np.nan, np.inf])
     return weight, kind
+
+
+def rounded(weight):
+    """To the 8 bits of a bfloat16, as if no exponent were too small."""
+    fraction, exponent = np.frexp(weight)
+    return np.where(np.isfinite(weight), np.ldexp(np.round(fraction * 2**8), exponent - 8), weight)
+
+
+def flushed(pairs, a, weight):
+    """What pairs may lose besides: see round_row."""
+    if not pairs:
+        return 0
+    rows, columns = np.abs(a).max(-1, keepdims=True), np.abs(weight).max(-1)
+    return a.shape[-1] * (2.0**-26 * rows * columns + ETA)
 
 
 def product(a, b):
@@ -99,7 +114,10 @@ class FuzzLinear(Rows):
         x, weight, bias, dout = (array.astype(np.float64) for array in self.arrays.values())
         a = gather(x, self.view, self.patch)
         rows, flat = a.reshape(-1, a.shape[-1]), dout.reshape(-1, dout.shape[-1])
-        out, error, size = product(a, weight.T)
+        pairs = self.dtype == "bfloat16" and self.isa.endswith("bf16")
+        factor = rounded(weight) if pairs else weight
+        out, error, size = product(a, factor.T)
+        error = error + flushed(pairs, a, weight)
         z, error, exempt = out + bias, error + 2 * U * (size + np.abs(bias)) + ETA, False
         bounds = {"out": (z, held(error, size, bias))}
         if self.gelu:
@@ -111,10 +129,12 @@ class FuzzLinear(Rows):
                 held(error, size, bias, (np.abs(z) + error) ** (3 if self.gelu == "tanh" else 2)),
             )
             exempt = np.isinf(z)
-        da, error, size = (scatter(part, x.shape, self.view, self.patch) for part in product(dout, weight))
+        da, error, size = product(dout, factor)
+        parts = da, error + flushed(pairs, dout, weight.T), size
+        da, error, size = (scatter(part, x.shape, self.view, self.patch) for part in parts)
         bounds["dx"] = da, held(error, size)
         dweight, error, size = product(flat.T, rows)
-        bounds["dweight"] = dweight, held(error, size)
+        bounds["dweight"] = dweight, held(error + flushed(pairs, flat.T, rows.T), size)
         size = np.abs(flat).sum(0)
         bounds["dbias"] = flat.sum(0), held(U * (len(flat) + 2) * size, size)
         dtypes = {"out": self.dtype, "dx": self.dtype}

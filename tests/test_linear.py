@@ -122,6 +122,19 @@ def test_native(isa, case, dtype):
     case.check(dtype, [values(a) for a in (out, *gradients)], x, weight, bias, dout)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", [CASES[i] for i in (2, 3, 5, 7, 9, 10, 11, 13)], ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_native_rounds_float32_on_loading(isa, case, dtype):
+    _native.set_isa(isa)
+    x, weight, bias, _ = case.inputs("float32")
+    how = {"view": case.view, "patch_size": case.patch}
+    out = _native.linear_forward(x, weight, bias, dtype=dtype, **how)
+    before = _native.linear_forward(stored_as(x, dtype), weight, bias, **how)
+    assert out.dtype == before.dtype
+    np.testing.assert_array_equal(out, before)
+
+
 @pytest.mark.parametrize("form", ["none", "tanh"])
 @pytest.mark.parametrize("isa", _native.isas())
 def test_native_gelu(isa, form):
@@ -137,10 +150,13 @@ def test_native_gelu(isa, form):
     oracle.assert_close("out", out, exact, rounded, "float32")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("isa", _native.isas())
-def test_same_bits_for_any_number_of_threads(isa):
+def test_same_bits_for_any_number_of_threads(isa, dtype):
     _native.set_isa(isa)
-    x, weight, bias, dout = Case("tokens", (1500, 96), 200).inputs("float32")
+    x, weight, bias, dout = Case("tokens", (1500, 96), 200).inputs(dtype)
+    x[700:705] *= np.float32(2.0**-100)
+    x, dout = stored_as(x, dtype), stored_as(dout, dtype)
     results = []
     for threads in (1, 2, 3, 7):
         _native.set_num_threads(threads)
@@ -150,36 +166,84 @@ def test_same_bits_for_any_number_of_threads(isa):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("view, shape, patch", [("tokens", (300, 40), 0), ("embedding", (9, 3, 24, 24), 4)])
 @pytest.mark.parametrize("isa", _native.isas())
-def test_a_row_is_the_same_among_few(isa, view, shape, patch):
+def test_a_row_is_the_same_among_few(isa, view, shape, patch, dtype):
     _native.set_isa(isa)
-    x, weight, bias, _ = Case(view, shape, 230, patch).inputs("float32")
-    how = {"view": view, "patch_size": patch}
+    x, weight, bias, _ = Case(view, shape, 230, patch).inputs(dtype)
+    x[1] *= np.float32(2.0**-100)
+    x, how = stored_as(x, dtype), {"view": view, "patch_size": patch}
     out = _native.linear_forward(x, weight, bias, **how)
     np.testing.assert_array_equal(_native.linear_forward(x[:3], weight, bias, **how), out[:3])
 
 
-def test_nan_stays_in_its_row():
-    x, weight, bias, dout = Case("tokens", (40, 24), 30).inputs("float32")
-    clean = _native.linear_forward(x, weight, bias)
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_nan_stays_in_its_row(isa, dtype):
+    _native.set_isa(isa)
+    x, weight, bias, dout = Case("tokens", (40, 24), 30).inputs(dtype)
+    clean = values(_native.linear_forward(stored_as(x, dtype), weight, bias))
     x[11, 3] = np.nan
-    out = _native.linear_forward(x, weight, bias)
+    out = values(_native.linear_forward(stored_as(x, dtype), weight, bias))
     assert np.isnan(out[11]).all()
     np.testing.assert_array_equal(np.delete(out, 11, 0), np.delete(clean, 11, 0))
 
 
+def assert_product(name, actual, a, b, dtype):
+    """actual = a b: each row and column as exact as if alone, whatever its magnitude; denormals count."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    exact, size = a @ b, np.abs(a) @ np.abs(b)
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(oracle.round_to(exact, dtype))
+    allowed = 2.0**-7 * size + 2.0**-133  # of the weight and of the result
+    held = ~infinite & (size < 2.0**126)
+    assert (np.abs(actual - exact)[held] <= allowed[held]).all(), name
+    assert not np.isfinite(actual[infinite]).any() and held.mean() > 0.8 and infinite.any(), name
+
+
+@pytest.mark.parametrize("rows, channels, outputs", [(70, 35, 150), (400, 48, 151), (129, 100, 40)])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_products_of_any_magnitude(isa, rows, channels, outputs):
+    _native.set_isa(isa)
+    rng, dtype = np.random.default_rng(0), "bfloat16"
+
+    def normal(down, across, dtype="float32"):
+        """Rows or columns of all magnitudes, the first of them zero."""
+        shape, factors = (down[0], across[0]), []
+        for count, spread in (down, across):
+            factors.append(2.0 ** (rng.integers(-140, 120, count) if spread else np.zeros(count)))
+            if spread:
+                factors[-1][0] = 0
+        return oracle.round_to(rng.standard_normal(shape) * factors[0][:, None] * factors[1], dtype)
+
+    x = normal((rows, True), (channels, False), dtype)
+    weight = normal((outputs, True), (channels, False))
+    out = _native.linear_forward(stored_as(x, dtype), weight, np.zeros(outputs, np.float32))
+    assert_product("out", values(out), x, weight.T, dtype)
+
+    weight = normal((outputs, False), (channels, True))
+    dout = normal((rows, True), (outputs, False), dtype)
+    dx, _, _ = _native.linear_backward(stored_as(x, dtype), weight, stored_as(dout, dtype))
+    assert_product("dx", values(dx), dout, weight, dtype)
+
+    x, dout = normal((rows, False), (channels, True), dtype), normal((rows, False), (outputs, True), dtype)
+    _, dweight, _ = _native.linear_backward(stored_as(x, dtype), weight, stored_as(dout, dtype))
+    assert_product("dweight", dweight, dout.T, x, "float32")
+
+
 class Product(nn.Cell):
-    def __init__(self, case, backend, form=None):
+    def __init__(self, case, backend, form=None, dtype=None):
         super().__init__()
-        self.view, self.backend, self.form = case.view, backend, form
+        self.view, self.backend, self.form, self.dtype = case.view, backend, form, dtype
 
     def construct(self, x, weight, bias):
+        how = {"dtype": self.dtype, "backend": self.backend}
         if self.view == "merging":
-            return sk.patch_merging(x, weight, bias, backend=self.backend)
+            return sk.patch_merging(x, weight, bias, **how)
         if self.view == "embedding":
-            return sk.patch_embedding(x, weight, bias, backend=self.backend)
-        return sk.linear(x, weight, bias, self.form, backend=self.backend)
+            return sk.patch_embedding(x, weight, bias, **how)
+        return sk.linear(x, weight, bias, self.form, **how)
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
@@ -196,6 +260,26 @@ def test_in_mindspore(mode, view, dtype):
         reference = run(Product(case, "reference"), Tensor(dout), *tensors)
         reference[2] = reference[2].reshape(weight.shape)
         case.check(dtype, reference, x, weight, bias, dout)
+
+
+@pytest.mark.parametrize("backend, form", [("cpu", None), ("cpu", "tanh"), ("reference", None)])
+@pytest.mark.parametrize("view", ["tokens", "merging", "embedding"])
+def test_dtype_is_that_of_a_copy(mode, view, backend, form):
+    """float32 x with dtype=float16 gives what x.astype(float16) does, and its gradient in float32."""
+    case = {"tokens": CASES[3], "merging": CASES[7], "embedding": CASES[9]}[view]
+    x, weight, bias, dout = case.inputs("float32")
+    weight = weight.reshape(case.outputs, -1, case.patch, case.patch) if case.patch else weight
+
+    class Copied(Product):
+        def construct(self, x, weight, bias):
+            return Product.construct(self, x.astype(ms.float16), weight, bias)
+
+    inputs = Tensor(dout).astype(ms.float16), Tensor(x), Tensor(weight), Tensor(bias)
+    form = form if view == "tokens" else None
+    cell = Product(case, backend, form, ms.float16)
+    assert cell(*inputs[1:]).dtype == ms.float16
+    for got, expected in zip(run(cell, *inputs), run(Copied(case, backend, form), *inputs)):
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("form", ["none", "tanh"])
@@ -273,6 +357,28 @@ BAD = {
         lambda: sk.linear(X, W, B, "erf"),
         ValueError,
         "gelu: expected None, 'none' or 'tanh', got 'erf'",
+    ),
+    "dtype": (
+        lambda: sk.linear(X, W, dtype=ms.int32),
+        TypeError,
+        "dtype: expected None, .* for float32 x one of",
+    ),
+    "dtype-of-half": (
+        lambda: sk.linear(X.astype(ms.float16), W, dtype=ms.float32),
+        TypeError,
+        "dtype: expected None, that of x, Float16",
+    ),
+    "native-dtype": (
+        lambda: _native.linear_forward(
+            X.asnumpy().astype(np.float16), W.asnumpy(), B.asnumpy(), dtype="bfloat16"
+        ),
+        ValueError,
+        "dtype: expected that of x, float16, got bfloat16; only float32 x",
+    ),
+    "native-dtype-name": (
+        lambda: _native.linear_forward(X.asnumpy(), W.asnumpy(), B.asnumpy(), dtype="half"),
+        ValueError,
+        "dtype: expected None, 'float32', 'float16' or 'bfloat16', got 'half'",
     ),
     "empty": (lambda: sk.linear(X[:0], W), ValueError, "x: expected every dimension"),
     "odd": (

@@ -17,7 +17,7 @@
 namespace swinv2 {
 namespace aot {
 
-enum TypeId : int { kFloat16 = 42, kFloat32 = 43 };
+enum TypeId : int { kFloat16 = 42, kFloat32 = 43, kBFloat16 = 45 };
 
 class Extra {
  public:

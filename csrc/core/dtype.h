@@ -8,7 +8,7 @@ namespace swinv2 {
 
 enum class DType : int32_t { kFloat32, kFloat16, kBFloat16 };
 
-// Storage only: arithmetic is always float32. Conversions live in cpu/simd.h.
+// Storage: arithmetic is float32, with pairs (cpu/pairs.h) its sums are. Conversions live in cpu/simd.h.
 struct Half {
   uint16_t bits;
 };

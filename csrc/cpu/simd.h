@@ -170,13 +170,24 @@ SWINV2_INLINE void store(Half* p, Vec v) {
 }
 
 SWINV2_INLINE void store(BFloat16* p, Vec v) {
+#if defined(__AVX512BF16__)
+  constexpr int kDenormal = 0x20;  // which the instruction takes for zeros
+  if (__builtin_expect(_mm512_fpclass_ps_mask((__m512)v, kDenormal) == 0, 1)) {
+    const __m256bh half = _mm512_cvtneps_pbh((__m512)v);
+    std::memcpy(p, &half, sizeof half);
+    return;
+  }
+#endif
 #if defined(__AVX512F__) || defined(__AVX2__)
-  const VecI bits = (VecI)v;
-  const VecI rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-  const VecI half = (bits & 0x7fffffff) > 0x7f800000 ? nan : rounded;
+  const VecI bits = (VecI)v, rounded = bits + 0x7fff + (bits >> 16 & 1), nan = bits | 0x400000;
+  const VecI upper = v == v ? rounded : nan;
 #if defined(__AVX512F__)
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16((__m512i)half));
+  typedef int16_t Words __attribute__((vector_size(64)));
+  const Words odd = {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+  const __m512i half = _mm512_permutexvar_epi16((__m512i)odd, (__m512i)upper);  // vpmovdw stores slowly
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(half));
 #else
+  const VecI half = upper >> 16;
   const __m256i packed = _mm256_packus_epi32((__m256i)(half & 0xffff), _mm256_setzero_si256());
   const __m256i ordered = _mm256_permute4x64_epi64(packed, 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(ordered));

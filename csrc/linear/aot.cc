@@ -17,12 +17,14 @@ struct Attributes {
   View view;
   int64_t patch_size;
   Gelu gelu;
+  int64_t dtype;  // of out as a DType, -1 for that of x
 
   explicit Attributes(void* extra) {
     auto* attributes = static_cast<aot::Extra*>(extra);
     view = static_cast<View>(attributes->GetAttrInt("view"));
     patch_size = attributes->GetAttrInt("patch_size");
     gelu = static_cast<Gelu>(attributes->GetAttrInt("gelu"));
+    dtype = attributes->GetAttrInt("dtype");
   }
 };
 
@@ -54,8 +56,10 @@ Shape SwinV2LinearInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
   return doubtful(linear_out_shape(a.shape(0), a.shape(1), how.view, how.patch_size));
 }
 
-aot::TypeId SwinV2LinearInferType(std::vector<aot::TypeId> types, aot::Extra*) {
-  return types[0];
+aot::TypeId SwinV2LinearInferType(std::vector<aot::TypeId> types, aot::Extra* extra) {
+  constexpr aot::TypeId kTypes[] = {aot::kFloat32, aot::kFloat16, aot::kBFloat16};
+  const Attributes how(extra);
+  return how.dtype < 0 ? types[0] : kTypes[how.dtype];
 }
 
 int SwinV2Linear(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes, void*,
@@ -65,8 +69,8 @@ int SwinV2Linear(int count, void** data, int* ndims, int64_t** shapes, const cha
     const Attributes how(extra);
     a.expect(1, "weight", DType::kFloat32);
     a.expect(2, "bias", DType::kFloat32);
-    const Linear op =
-        check_linear(a.shape(0), a.dtype(0, "x"), a.shape(1), how.view, how.patch_size, how.gelu);
+    Linear op = check_linear(a.shape(0), a.dtype(0, "x"), a.shape(1), how.view, how.patch_size, how.gelu);
+    if (how.dtype >= 0) round_x(op, static_cast<DType>(how.dtype));
     check_linear_bias(op, a.shape(2));
     linear_forward(op, {a.data[0], a.f32(1), a.f32(2), a.data[3]});
   });

@@ -11,6 +11,8 @@
 //   patch merging     x (B, H, W, C)        4 runs of C: (even row, even column), (odd, even), (even, odd), (odd, odd)
 //   patch embedding   x (B, C, H, W)        C * p runs of p pixels: the order (c, row) of a convolution's weight
 //
+// On CPUs with AVX512_BF16 a and do in bfloat16 are multiplied by W rounded to bfloat16, and summed in float32 (cpu/pairs.h).
+//
 // Backward of the Linear without g: da = do W, scattered back to x (every element is in one row);
 // dW = do^T a; db = sum over rows of do.
 #pragma once
@@ -41,7 +43,8 @@ struct Linear {
   int64_t rows, in, out;  // a (rows, in), W (out, in)
   PatchView view;
   Gelu gelu;
-  DType dtype;  // of x, out and their gradients
+  DType x_dtype,
+      dtype;  // of x and of out. They differ where x is float32, to be rounded on loading: forward only
 };
 
 struct LinearForward {

@@ -55,7 +55,14 @@ Linear check_linear(const Shape& x, DType dtype, const Shape& weight, View view,
   const int64_t K = v.segments * v.length;
   if (weight.size() != 2 || weight[1] != K || weight[0] < 1)
     fail("weight: expected shape (N, ", K, "), K the channels of a row, got ", text(weight));
-  return {product_of(x) / K, K, weight[0], v, gelu, dtype};
+  return {product_of(x) / K, K, weight[0], v, gelu, dtype, dtype};
+}
+
+void round_x(Linear& op, DType dtype) {
+  if (dtype != op.x_dtype && op.x_dtype != DType::kFloat32)
+    fail("dtype: expected that of x, ", dtype_name(op.x_dtype), ", got ", dtype_name(dtype),
+         "; only float32 x can be rounded to another");
+  op.dtype = dtype;
 }
 
 void check_linear_bias(const Linear& op, const Shape& bias) {
@@ -81,15 +88,15 @@ Shape linear_x_shape(const Shape& out, const Shape& weight, View view, int64_t p
 }
 
 void linear_forward(const Linear& op, const LinearForward& io) {
-  SWINV2_DISPATCH(linear_forward(op, io));
+  SWINV2_DISPATCH_TO(avx512_bf16, linear_forward(op, io));
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH(linear_input_gradient(op, io));
+  SWINV2_DISPATCH_TO(avx512_bf16, linear_input_gradient(op, io));
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH(linear_weight_gradient(op, io));
+  SWINV2_DISPATCH_TO(avx512_bf16, linear_weight_gradient(op, io));
 }
 
 }  // namespace swinv2

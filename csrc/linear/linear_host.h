@@ -12,6 +12,7 @@ enum class View : int { kTokens, kMerging, kEmbedding };
 // came. patch_size: of an embedding.
 Linear check_linear(const Shape& x, DType dtype, const Shape& weight, View view, int64_t patch_size,
                     Gelu gelu);
+void round_x(Linear& op, DType dtype);  // x is rounded to dtype, that of out
 void check_linear_bias(const Linear& op, const Shape& bias);
 
 Shape linear_out_shape(const Shape& x, const Shape& weight, View view, int64_t patch_size);

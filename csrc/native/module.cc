@@ -131,18 +131,28 @@ Gelu gelu_named(const py::object& object) {
   throw InvalidArgument("gelu: expected None, 'none' or 'tanh', got '" + name + "'");
 }
 
+DType dtype_named(const py::object& value) {
+  const auto name = read_as<std::string>(value, "dtype", "None, 'float32', 'float16' or 'bfloat16'");
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16})
+    if (name == dtype_name(dtype)) return dtype;
+  throw InvalidArgument("dtype: expected None, 'float32', 'float16' or 'bfloat16', got '" + name + "'");
+}
+
 py::array linear(const py::object& x_in, const py::object& weight_in, const py::object& bias_in,
-                 const py::object& gelu, const py::object& view_in, const py::object& patch_size_in) {
+                 const py::object& gelu, const py::object& view_in, const py::object& patch_size_in,
+                 const py::object& dtype_in) {
   py::array x = array(x_in, "x"), weight = array(weight_in, "weight"), bias = array(bias_in, "bias");
   const View view = view_named(view_in);
   const auto patch_size = read_as<int64_t>(patch_size_in, "patch_size", "an int");
   const DType dtype = dtype_of(x, "x");
   expect_float32(weight, "weight");
   expect_float32(bias, "bias");
-  const Linear op = check_linear(shape_of(x), dtype, shape_of(weight), view, patch_size, gelu_named(gelu));
+  Linear op = check_linear(shape_of(x), dtype, shape_of(weight), view, patch_size, gelu_named(gelu));
+  if (!dtype_in.is_none()) round_x(op, dtype_named(dtype_in));
   check_linear_bias(op, shape_of(bias));
   make_contiguous({&x, &weight, &bias});
-  py::array out(x.dtype(), linear_out_shape(shape_of(x), shape_of(weight), view, patch_size));
+  const Shape shape = linear_out_shape(shape_of(x), shape_of(weight), view, patch_size);
+  py::array out(op.dtype == DType::kBFloat16 ? py::dtype("uint16") : py::dtype(dtype_name(op.dtype)), shape);
   {
     const LinearForward io{x.data(), float_data(weight), float_data(bias), out.mutable_data()};
     py::gil_scoped_release release;
@@ -262,8 +272,10 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
 
   const py::arg_v view("view", "tokens"), patch_size("patch_size", 0);
   m.def("linear_forward", &linear, py::arg("x"), py::arg("weight"), py::arg("bias"),
-        py::arg("gelu") = py::none(), py::kw_only(), view, patch_size,
+        py::arg("gelu") = py::none(), py::kw_only(), view, patch_size, py::arg("dtype") = py::none(),
         R"(g(a W^T + b): weight (N, K), bias (N,), g None, 'none' (exact GELU) or 'tanh'.
+
+dtype: 'float16' or 'bfloat16' rounds float32 x to it first, and gives out in it.
 
 view 'tokens': x (..., K); 'merging': x (B, H, W, C), K = 4C; 'embedding': x (B, C, H, W), K = C * patch_size^2.
 Formula: csrc/linear/linear.h.)");

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// bfloat16 operands for CPUs with AVX512_BF16: a lane holds a pair of bfloat16 and one instruction adds both
-// products to its float32 sum. q and k are multiplied as stored, which is exact; their norms and the scale multiply
-// the float32 scores. p is rounded to bfloat16 and divided by the sum of the rounded.
+// bfloat16 operands in pairs (cpu/pairs.h). q and k are multiplied as stored; their norms and the scale multiply the
+// float32 scores. p is rounded to bfloat16 and divided by the sum of the rounded.
 //
 //   keys    (keys, d/2) pairs of channels       q^T  (d/2, kBlock) pairs of channels
 //   values  (keys/2, d) pairs of keys           p^T  (keys/2, kBlock) pairs of keys
@@ -11,6 +10,7 @@
 // rows: keys, q^T and values are such as they stand, p^T is transposed.
 #pragma once
 
+#include "cpu/pairs.h"
 #include "cpu/tile.h"
 #include "window_attention/window_attention_cpu.h"
 
@@ -21,43 +21,15 @@ namespace SWINV2_ISA {
 constexpr float kSmallestInverse = 1e-18f;
 
 #if defined(__AVX512BF16__)
-constexpr bool kHasPairs = true;
-
-SWINV2_INLINE Vec dot_pairs(Vec acc, Vec a, Vec b) {
-  return (Vec)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
-}
 // Low and high half of each lane.
 SWINV2_INLINE Vec pair_rows(const BFloat16* low, const BFloat16* high) {
   return (Vec)(((VecI)load(low) >> 16 & 0xffff) | (VecI)load(high));
 }
 #else
-constexpr bool kHasPairs = false;
-
-SWINV2_INLINE Vec dot_pairs(Vec acc, Vec, Vec) {
-  return acc;
-}
 SWINV2_INLINE Vec pair_rows(const BFloat16*, const BFloat16*) {
   return Vec{};
 }
 #endif
-
-// acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes), K pairs
-template <int M, int V>
-SWINV2_INLINE void multiply_add_pairs(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-  for (int64_t k = 0; k < K; ++k) {
-    Vec bk[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) bk[v] = load(b + k * ldb + v * kLanes);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      int32_t bits;
-      std::memcpy(&bits, a.a + m * a.row + k * a.col, 4);
-      const Vec am = (Vec)(bits - VecI{});
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] = dot_pairs(acc[m][v], am, bk[v]);
-    }
-  }
-}
 
 // e0 and e1 >= 0 rounded to the nearest bfloat16, as a pair and added to sum.
 SWINV2_INLINE Vec round_pair(Vec e0, Vec e1, Vec& sum) {

@@ -80,7 +80,9 @@ def test_graph_mode_with_dynamic_batch(golden):
         ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
-def test_float16_compute_stays_near(golden):
-    logits = ms.jit(load("cpu", compute_dtype="float16"))(Tensor(golden["x"]))
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype, tolerance", [("float16", 5e-3), ("bfloat16", 4e-2)])
+def test_half_compute_stays_near(golden, dtype, tolerance, training):
+    logits = ms.jit(load("cpu", compute_dtype=dtype).set_train(training))(Tensor(golden["x"]))
     assert logits.dtype == ms.float32
-    near(logits.asnumpy(), golden["logits"], 5e-3)
+    near(logits.asnumpy(), golden["logits"], tolerance)

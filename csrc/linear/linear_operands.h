@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The operands of linear's products on the CPU: rows of float32, or of pairs of bfloat16 (cpu/pairs.h) that take half the
+// lanes. Rows of a are pairs as they are stored, rows of W are rounded.
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/pairs.h"
+#include "linear/linear.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+
+// The products that a tile is summed from: of a float32, or of two bfloat16, in a lane.
+struct Singles {
+  static constexpr bool kPairs = false;
+  template <int M, int V>
+  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
+    SWINV2_ISA::multiply_add<M, V>(acc, a, b, ldb, K);
+  }
+};
+struct Pairs {
+  static constexpr bool kPairs = true;
+  template <int M, int V>
+  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
+    multiply_add_pairs<M, V>(acc, a, b, ldb, K);
+  }
+};
+
+// Those of operands stored as T.
+template <class T>
+using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value, Pairs, Singles>;
+
+// Rows of a as they lie in x, when they can be read there.
+template <class P, class S, class T>
+bool in_place(const Linear& op) {
+  return op.view.segments == 1 && std::is_same<S, T>::value && (P::kPairs ? op.in % 2 == 0 : sizeof(T) == 4);
+}
+
+// v as S holds it.
+template <class S>
+SWINV2_INLINE Vec rounded_to(Vec v) {
+  if (std::is_same<S, float>::value) return v;
+  alignas(64) S stored[kLanes];
+  store(stored, v);
+  return load(stored);
+}
+
+// Rows `row` .. `row + count` of a, (count, K), rounded to S.
+template <class S, class T>
+void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t count) {
+  for (int64_t m = 0; m < count; ++m) {
+    const T* from = x + op.view.base(row + m);
+    for (int64_t s = 0; s < op.view.segments; ++s, a += op.view.length) {
+      const T* run = from + op.view.offset(s);
+      for (int64_t c = 0; c < op.view.length; c += kLanes) {
+        const int64_t left = op.view.length - c;
+        const Vec v = load_first(run + c, left);
+        store_first(a + c, std::is_same<S, T>::value ? v : rounded_to<S>(v), left);
+      }
+    }
+  }
+}
+
+// Lanes that hold a row of K elements.
+template <class P>
+int64_t terms_of(int64_t K) {
+  return P::kPairs ? ceil_div(K, 2) : K;
+}
+
+inline void round_rows(float* pairs, float* steps, const float* rows, int64_t K, int64_t count) {
+  for (int64_t m = 0; m < count; ++m) steps[m] = round_row(pairs + m * ceil_div(K, 2), rows + m * K, K);
+}
+
+// Rows `row` .. `row + count` of a as operands (count, terms): in x or in `packed`, with `spare` (count, K) on the way;
+// with pairs also their steps (see round_row).
+template <class P, class S, class T>
+const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t count, float* packed,
+                          float* spare, float* steps) {
+  const float* there = reinterpret_cast<const float*>(x + row * op.in);  // where a row is one run of x
+  if constexpr (P::kPairs) {
+    const int64_t pairs = op.in / 2;
+    bool usable = in_place<P, S, T>(op);
+    for (int64_t m = 0; usable && m < count; ++m) usable = usual_row(there + m * pairs, pairs);
+    if (usable) {
+      for (int64_t m = 0; m < count; ++m) steps[m] = 1;
+      return there;
+    }
+    const bool floats = std::is_same<T, float>::value && op.view.segments == 1;
+    if (!floats) load_rows<T>(spare, op, x, row, count);
+    round_rows(packed, steps, floats ? there : spare, op.in, count);
+  } else {
+    if (in_place<P, S, T>(op)) return there;
+    load_rows<S>(packed, op, x, row, count);
+  }
+  return packed;
+}
+
+// Rows `row` .. `row + count` of W, as a's.
+template <class P>
+const float* operand_weights(const Linear& op, const float* weight, int64_t row, int64_t count, float* packed,
+                             float* steps) {
+  const float* rows = weight + row * op.in;
+  if (!P::kPairs) return rows;
+  round_rows(packed, steps, rows, op.in, count);
+  return packed;
+}
+
+inline bool any_step(const float* steps, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    if (steps[i] != 1) return true;
+  return false;
+}
+
+}  // namespace SWINV2_ISA
+}  // namespace swinv2
