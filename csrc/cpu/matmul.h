@@ -37,8 +37,15 @@ SWINV2_INLINE void load_rows(Vec (&rows)[M][V], const float* p, int64_t stride) 
     for (int v = 0; v < V; ++v) rows[m][v] = load(p + m * stride + v * kLanes);
 }
 
+// What a lane of A and B holds, and what two of them add to a sum: here a float32 and the product. cpu/pairs.h has another.
+struct Singles {
+  static constexpr bool kPairs = false;
+  SWINV2_INLINE Vec broadcast(const float* a) { return splat(*a); }
+  SWINV2_INLINE Vec add(Vec sum, Vec a, Vec b) { return sum + a * b; }
+};
+
 // acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes)
-template <int M, int V>
+template <int M, int V, class P = Singles>
 SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
   for (int64_t k = 0; k < K; ++k) {
     Vec bk[V];
@@ -46,9 +53,9 @@ SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, i
     for (int v = 0; v < V; ++v) bk[v] = load(b + k * ldb + v * kLanes);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      const Vec am = splat(a.a[m * a.row + k * a.col]);
+      const Vec am = P::broadcast(a.a + m * a.row + k * a.col);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] += am * bk[v];
+      for (int v = 0; v < V; ++v) acc[m][v] = P::add(acc[m][v], am, bk[v]);
     }
   }
 }

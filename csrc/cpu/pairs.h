@@ -9,6 +9,11 @@
 namespace swinv2 {
 namespace SWINV2_ISA {
 
+// Rows of very small or very large elements are multiplied by a power of two, and their sums by the inverse: in two steps,
+// so that nothing overflows or vanishes on the way back that does not at the end.
+constexpr float kSmallest = 0x1p-40f, kLargest = 0x1p50f, kStep = 0x1p40f;
+constexpr int16_t kSmallestBits = (127 - 40) << 7, kLargestBits = (127 + 50) << 7;  // as bfloat16
+
 #if defined(__AVX512BF16__)
 constexpr bool kHasPairs = true;
 
@@ -32,7 +37,7 @@ SWINV2_INLINE VecI larger_pairs(VecI top, Vec pairs) {
 }
 // Whether the largest of such magnitudes is within [kSmallest, kLargest].
 SWINV2_INLINE bool usual_pairs(VecI top) {
-  const __m512i low = _mm512_set1_epi16(0x2b80), high = _mm512_set1_epi16(0x5880);
+  const __m512i low = _mm512_set1_epi16(kSmallestBits), high = _mm512_set1_epi16(kLargestBits);
   return _mm512_cmpge_epu16_mask((__m512i)top, low) && !_mm512_cmpgt_epu16_mask((__m512i)top, high);
 }
 #else
@@ -55,27 +60,16 @@ SWINV2_INLINE bool usual_pairs(VecI) {
 }
 #endif
 
-// acc (M, V * kLanes) += A (M, K) * B (K, V * kLanes), K pairs
-template <int M, int V>
-SWINV2_INLINE void multiply_add_pairs(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-  for (int64_t k = 0; k < K; ++k) {
-    Vec bk[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) bk[v] = load(b + k * ldb + v * kLanes);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      int32_t bits;
-      std::memcpy(&bits, a.a + m * a.row + k * a.col, 4);
-      const Vec am = (Vec)(bits - VecI{});
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] = dot_pairs(acc[m][v], am, bk[v]);
-    }
+// For multiply_add, K of which then counts pairs.
+struct Pairs {
+  static constexpr bool kPairs = true;
+  SWINV2_INLINE Vec broadcast(const float* a) {  // its bits: a pair need not be a number
+    int32_t bits;
+    std::memcpy(&bits, a, 4);
+    return (Vec)(bits - VecI{});
   }
-}
-
-// Rows of very small or very large elements are multiplied by a power of two, and their sums by the inverse: in two steps,
-// so that nothing overflows or vanishes on the way back that does not at the end.
-constexpr float kSmallest = 0x1p-40f, kLargest = 0x1p50f, kStep = 0x1p40f;
+  SWINV2_INLINE Vec add(Vec sum, Vec a, Vec b) { return dot_pairs(sum, a, b); }
+};
 
 // pairs (ceil(K / 2)) = row (K) * factor, rounded to bfloat16; an odd last element is paired with zero. Returns whether the
 // largest of the rounded is within [kSmallest, kLargest].
@@ -124,7 +118,7 @@ void pack_pairs(float* panel, float* steps, const T* from, int64_t stride, int64
         store(panel + r / 2 * (V * kLanes) + v * kLanes, both);
       }
       const VecI low = top & 0xffff, high = top >> 16, larger = low > high ? low : high;
-      return all((larger >= 0x2b80) & (larger <= 0x5880));
+      return all((larger >= kSmallestBits) & (larger <= kLargestBits));
     };
     const Vec one = splat(1.f);
     Vec step = one;

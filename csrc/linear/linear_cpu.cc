@@ -96,8 +96,8 @@ SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, 
   Vec acc[M][V] = {};
   for (int64_t k = 0; k < K; k += 16) {
     for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
-    P::template multiply_add<M, V>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
-                                   K - k < 16 ? K - k : 16);
+    multiply_add<M, V, P>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
+                          K - k < 16 ? K - k : 16);
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)

@@ -12,23 +12,7 @@
 namespace swinv2 {
 namespace SWINV2_ISA {
 
-// The products that a tile is summed from: of a float32, or of two bfloat16, in a lane.
-struct Singles {
-  static constexpr bool kPairs = false;
-  template <int M, int V>
-  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-    SWINV2_ISA::multiply_add<M, V>(acc, a, b, ldb, K);
-  }
-};
-struct Pairs {
-  static constexpr bool kPairs = true;
-  template <int M, int V>
-  SWINV2_INLINE void multiply_add(Vec (&acc)[M][V], Broadcast a, const float* b, int64_t ldb, int64_t K) {
-    multiply_add_pairs<M, V>(acc, a, b, ldb, K);
-  }
-};
-
-// Those of operands stored as T.
+// The products of operands stored as T.
 template <class T>
 using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value, Pairs, Singles>;
 

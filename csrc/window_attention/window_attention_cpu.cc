@@ -74,7 +74,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
           load_rows(scores, s.p + j * kBlock, kBlock);
         } else {
           clear(scores);
-          multiply_add_pairs<M, V>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
+          multiply_add<M, V, Pairs>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
         }
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
@@ -149,7 +149,7 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
         } else {
           clear(acc);
           if constexpr (kPairs)
-            multiply_add_pairs<M, V>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
+            multiply_add<M, V, Pairs>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
           else
             multiply_add<M, V>(acc, p, s.values + c, at.d_pad(), tile.count);
         }
