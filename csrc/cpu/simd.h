@@ -311,6 +311,17 @@ SWINV2_INLINE Vec interleave_high(Vec a, Vec b) {
 #endif
 }
 
+// The lower half of a, then that of b.
+SWINV2_INLINE Vec join_low(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return SWINV2_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+#elif defined(__AVX2__)
+  return SWINV2_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+#else
+  return SWINV2_SHUFFLE(a, b, 0, 1, 4, 5);
+#endif
+}
+
 // Rows become columns: log2(kLanes) perfect shuffles of the row pairs (i, i + kLanes/2).
 SWINV2_INLINE void transpose(Vec (&r)[kLanes]) {
 #pragma GCC unroll 4
@@ -384,9 +395,14 @@ SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
 // a product down); NaN stays NaN. x = n + f with n nearest: 2^f by the degree-6 minimax polynomial on [-1/2,
 // 1/2].
 SWINV2_INLINE Vec exp2(Vec x) {
+#if defined(__AVX512F__)
+  const Vec n = (Vec)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Vec f = x - n;
+#else
   const Vec magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer kept in the low bits
   const Vec biased = x + magic;
   const Vec f = x - (biased - magic);
+#endif
   Vec p = splat(1.535336188e-4f);
   p = p * f + splat(1.339887440e-3f);
   p = p * f + splat(9.618437357e-3f);
@@ -394,8 +410,13 @@ SWINV2_INLINE Vec exp2(Vec x) {
   p = p * f + splat(2.402264791e-1f);
   p = p * f + splat(6.931472028e-1f);
   p = p * f + splat(1.f);
+#if defined(__AVX512F__)
+  const __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.f), _CMP_NLT_UQ);
+  return (Vec)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)n);
+#else
   const Vec two_n = (Vec)(((VecI)biased - 0x4b400000 + 127) << 23);
   return x < splat(-126.f) ? Vec{} : p * two_n;
+#endif
 }
 
 // log2(x) for normal positive x, absolute error < 2e-7; Inf and NaN stay, 0 gives about -127.

@@ -48,6 +48,10 @@ struct Scratch {
   }
 };
 
+// Lines to fetch beside a product of a few keys with a query block; that of a few rows of p with v takes twice as long. At
+// N = 64 and d = 32 the products are enough for the 550 lines that a head then reads and writes.
+constexpr int64_t kLines = ceil_div(20 * kRowBlock * kBlock, 8 * 32);
+
 // Where a key tile stands among those of its window.
 struct Step {
   bool first, last;
@@ -59,19 +63,23 @@ template <int V, bool kPairs, class Layout>
 void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
             const float* q, const float* inverse, Ahead& ahead) {
   constexpr bool kByTiles = kPairs && kHasTiles;
-  const int64_t i = block * kBlock;
-  if constexpr (kByTiles) multiply_keys<V>(at, s.p, s.keys, q, tile.count);
+  const int64_t i = block * kBlock, count = tile.count;
+  float *const p = s.p, *const running_m = s.m + i, *const running_l = s.l + i;
+  if constexpr (kByTiles) multiply_keys<V>(at, p, s.keys, q, count);
   Vec maximum[V];
-  for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(s.m + i + v * kLanes);
+  for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(running_m + v * kLanes);
 
-  for (int64_t j = 0; j < tile.count; j += kRowBlock)
-    with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) {
+  for (int64_t j = 0; j < count; j += kRowBlock)
+    with_rows(count - j < kRowBlock ? count - j : kRowBlock, [&](auto rows) {
       constexpr int M = decltype(rows)::value;
+      ahead.fetch(kLines / (kPairs ? 2 : 1));
+      float* row = p + j * kBlock;
       Vec scores[M][V];
       if constexpr (kPairs) {
         const int64_t pairs = at.d() / 2;
+        const float* factor = s.key_factor + j;
         if constexpr (kByTiles) {
-          load_rows(scores, s.p + j * kBlock, kBlock);
+          load_rows(scores, row, kBlock);
         } else {
           clear(scores);
           multiply_add<M, V, Pairs>(scores, Broadcast{s.keys + j * pairs, pairs, 1}, q, kBlock, pairs);
@@ -79,7 +87,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) scores[m][v] *= load(inverse + v * kLanes) * s.key_factor[j + m];
+          for (int v = 0; v < V; ++v) scores[m][v] *= load(inverse + v * kLanes) * factor[m];
         at.add_bias(scores, tile, s.window, block, j, s.slabs);
       } else {
         at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
@@ -88,86 +96,100 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
-          store(s.p + (j + m) * kBlock + v * kLanes, scores[m][v]);
+          store(row + m * kBlock + v * kLanes, scores[m][v]);
           maximum[v] = vmax(maximum[v], scores[m][v]);
         }
     });
 
   Vec sum[V], rounded[V];
   for (int v = 0; v < V; ++v) sum[v] = rounded[v] = Vec{};
-  constexpr int kStep = kPairs ? 2 : 1;
-  for (int64_t j = 0; j < tile.count; j += kStep) {
-    ahead.fetch(4);  // some 500 lines (bfloat16: 256) are to come, here in 128 steps (64) at N = 64
+  for (int64_t j = 0; j < count; j += 2) {
     for (int v = 0; v < V; ++v) {
-      const float* from = s.p + j * kBlock + v * kLanes;
-      float* to = s.p + j / kStep * kBlock + v * kLanes;
+      const float* from = p + j * kBlock + v * kLanes;
       const Vec e = exp2(load(from) - maximum[v]);
+      const Vec next = j + 1 < count ? exp2(load(from + kBlock) - maximum[v]) : Vec{};
       sum[v] += e;
+      sum[v] += next;
       if constexpr (kPairs) {
-        const Vec next = j + 1 < tile.count ? exp2(load(from + kBlock) - maximum[v]) : Vec{};
-        sum[v] += next;
-        store(to, round_pair(e, next, rounded[v]));
+        store(p + j / 2 * kBlock + v * kLanes, round_pair(e, next, rounded[v]));
       } else {
-        store(to, e);
+        store(p + j * kBlock + v * kLanes, e);
+        store(p + (j + 1) * kBlock + v * kLanes, next);
       }
     }
   }
   for (int v = 0; v < V; ++v) {
+    float *m = running_m + v * kLanes, *l = running_l + v * kLanes, *divisor = s.divisor + i + v * kLanes;
     if (!first) {
-      const Vec decay = exp2(load(s.m + i + v * kLanes) - maximum[v]);
+      const Vec decay = exp2(load(m) - maximum[v]);
       store(s.decay + v * kLanes, decay);
-      sum[v] += load(s.l + i + v * kLanes) * decay;
-      if constexpr (kPairs) rounded[v] += load(s.divisor + i + v * kLanes) * decay;
+      sum[v] += load(l) * decay;
+      if constexpr (kPairs) rounded[v] += load(divisor) * decay;
     }
-    store(s.m + i + v * kLanes, maximum[v]);
-    store(s.l + i + v * kLanes, sum[v]);
-    if constexpr (kPairs) store(s.divisor + i + v * kLanes, rounded[v]);
+    store(m, maximum[v]);
+    store(l, sum[v]);
+    if constexpr (kPairs) store(divisor, rounded[v]);
   }
 }
 
-// o (queries, d) = p v + decay o; with the last tile out rows = o / l. d is in lanes, p is broadcast.
+// M rows of o (queries, d) = p v + decay o from query i on, at channels c; with the last tile out rows = o / l. d is in
+// lanes, p is broadcast.
+template <int M, int V, bool kPairs, class T, class Layout>
+inline __attribute__((always_inline)) void weigh_rows(const Layout& at, const Scratch& s, int64_t keys,
+                                                      int64_t i, int64_t c, Step step, T* out, Ahead& ahead) {
+  const int64_t lane = i % kBlock, d = at.d(), d_pad = at.d_pad(), stride = at.out_channels;
+  const int32_t* token = s.window.token + i;
+  const float *decay = s.decay + lane, *inverse_l = s.inverse_l + lane;
+  float* o = s.o + i * d_pad + c;
+  Vec acc[M][V];
+  ahead.fetch(kLines * (kPairs ? 1 : 2));
+  if constexpr (kPairs && kHasTiles) {
+    load_rows(acc, s.p + lane * d + c, d);
+  } else {
+    clear(acc);
+    const Broadcast p{s.p + lane, 1, kBlock};
+    if constexpr (kPairs)
+      multiply_add<M, V, Pairs>(acc, p, s.values + c, d_pad, ceil_div(keys, 2));
+    else
+      multiply_add<M, V>(acc, p, s.values + c, d_pad, keys);
+  }
+  if (!step.first)
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) acc[m][v] += load(o + m * d_pad + v * kLanes) * decay[m];
+  if (!step.last) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) store(o + m * d_pad + v * kLanes, acc[m][v]);
+    return;
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    if (token[m] < 0) continue;  // padding
+    T* row = out + token[m] * stride + c;
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) store_first(row + v * kLanes, acc[m][v] * inverse_l[m], d - c - v * kLanes);
+  }
+}
+
 template <bool kPairs, class T, class Layout>
-void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out) {
-  constexpr bool kByTiles = kPairs && kHasTiles;
+void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out,
+           Ahead& ahead) {
   const int64_t i0 = block * kBlock, count = at.N - i0 < kBlock ? at.N - i0 : kBlock;
   if (step.last)
     for (int v = 0; v < 2; ++v)
       store(s.inverse_l + v * kLanes, 1.f / load((kPairs ? s.divisor : s.l) + i0 + v * kLanes));
-  if constexpr (kByTiles)
+  if constexpr (kPairs && kHasTiles)
     with_vectors(count, [&](auto vectors) {
       multiply_values<decltype(vectors)::value>(at, s.p, s.values, tile.count);
     });
   for (int64_t i = 0; i < count; i += kRowBlock)
     with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) {
-      constexpr int M = decltype(rows)::value;
       at.each_columns([&](int64_t c, auto vectors) {
-        constexpr int V = decltype(vectors)::value;
-        Vec acc[M][V];
-        const Broadcast p{s.p + i, 1, kBlock};
-        if constexpr (kByTiles) {
-          load_rows(acc, s.p + i * at.d() + c, at.d());
-        } else {
-          clear(acc);
-          if constexpr (kPairs)
-            multiply_add<M, V, Pairs>(acc, p, s.values + c, at.d_pad(), ceil_div(tile.count, 2));
-          else
-            multiply_add<M, V>(acc, p, s.values + c, at.d_pad(), tile.count);
-        }
-#pragma GCC unroll 8
-        for (int m = 0; m < M; ++m) {
-          const int64_t token = s.window.token[i0 + i + m];
-#pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) {
-            const int64_t cv = c + v * kLanes;
-            float* o = s.o + (i0 + i + m) * at.d_pad() + cv;
-            Vec x = acc[m][v];
-            if (!step.first) x += load(o) * s.decay[i + m];
-            if (!step.last)
-              store(o, x);
-            else if (token >= 0)
-              store_first(out + token * at.out_channels + cv, x * s.inverse_l[i + m], at.d() - cv);
-          }
-        }
+        weigh_rows<decltype(rows)::value, decltype(vectors)::value, kPairs>(at, s, tile.count, i0 + i, c,
+                                                                            step, out, ahead);
       });
     });
 }
@@ -218,7 +240,7 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
       with_vectors(at.N - block * kBlock, [&](auto vectors) {
         soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, inverse, ahead);
       });
-      weigh<kPairs>(at, s, tile, block, step, out);
+      weigh<kPairs>(at, s, tile, block, step, out, ahead);
     }
   }
   store_stats(at, s, stats);

@@ -67,6 +67,83 @@ struct Unit {
   HeadGroup now, coming;
 };
 
+// Sums of squares over the channels, in four chains: a single one would wait for each addition. One order for forward and
+// backward, whose p = exp2(s - lse) is off by what s is off.
+struct Squares {
+  Vec chain[4] = {};
+  inline __attribute__((always_inline)) void add(int64_t c, Vec x) { chain[c % 4] += x * x; }
+  Vec sum() const { return (chain[0] + chain[1]) + (chain[2] + chain[3]); }
+};
+
+// Brings the lines of the next window towards the core, one by one beside the products: the gather of a window's rows is
+// more than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share
+// of the tokens, for all heads of the group.
+class Ahead {
+ public:
+  template <class Layout>
+  Ahead(const Layout& at, const Unit& unit, const Window& coming)
+      : token_(coming.token),
+        first_(unit.coming.first_head * at.d()),
+        width_(unit.coming.group * at.d()),
+        part_(at.out_channels) {
+    const int64_t h = unit.head - unit.now.first_head;
+    next_ = at.N * h / unit.now.group;
+    end_ = unit.coming.group ? at.N * (h + 1) / unit.now.group : 0;
+  }
+
+  // An array (B, H, W, parts, heads, d).
+  template <class T>
+  void add(const T* x, int parts) {
+    const int64_t stride = parts * part_ * sizeof(T);
+    const int rows = width_ == part_ ? 1 : parts;  // all heads: the parts are one run
+    for (int p = 0; p < rows; ++p) {
+      const char* first = reinterpret_cast<const char*>(x + p * part_ + first_);
+      const int64_t into = reinterpret_cast<uintptr_t>(first) % 64;  // its line
+      rows_[count_++] = {first - into, stride, ceil_div(into + stride / rows * width_ / part_, 64)};
+    }
+  }
+
+  void fetch(int64_t lines) {
+    while (lines > 0 && (left_ > 0 || next_row())) {
+      const int64_t n = lines < left_ ? lines : left_;
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i, 0, 2);
+      line_ += 64 * n;
+      left_ -= n;
+      lines -= n;
+    }
+  }
+
+ private:
+  bool next_row() {
+    while (next_ < end_) {
+      const Rows& rows = rows_[row_];
+      const int64_t token = token_[next_];
+      if (++row_ == count_) {
+        row_ = 0;
+        ++next_;
+      }
+      if (token < 0) continue;
+      line_ = rows.base + token * rows.stride;
+      left_ = rows.lines;
+      return true;
+    }
+    return false;
+  }
+
+  struct Rows {
+    const char* base;
+    int64_t stride, lines;  // bytes from token to token; of a row, with those it has a part of
+  };
+  Rows rows_[8];
+  const int32_t* token_;
+  int64_t first_, width_, part_;  // elements
+  int64_t next_, end_;            // tokens
+  int count_ = 0, row_ = 0;
+  const char* line_ = nullptr;
+  int64_t left_ = 0;
+};
+
 // Calls f(Rows<V>) with the number of vectors, 1 or 2, that the elements left fill of a pair.
 template <class F>
 SWINV2_INLINE void with_vectors(int64_t left, F&& f) {
@@ -190,9 +267,13 @@ struct Layout {
     const int64_t rows = 2 * op.geometry.window_h - 1, columns = tile.columns, end = slab;
     for (int64_t c = 0; c < columns; ++c) {
       float* to = slabs + c * end;
-      for (int64_t i = rows * window_w; i < end; ++i) to[i] = 0.f;
+      for (int64_t i = end - kLanes; i > rows * window_w - kLanes; i -= kLanes) store(to + i, Vec{});
       const float* from = table + window_w - 1 - tile.column[c];
-      for (int64_t a = 0; a < rows; ++a)
+      int64_t a = 0;
+      if (2 * window_w == kLanes)
+        for (; a + 1 < rows; a += 2)
+          store(to + a * window_w, join_low(load(from + a * width), load(from + (a + 1) * width)));
+      for (; a < rows; ++a)
         for (int64_t w = 0; w < window_w; w += kLanes)
           store(to + a * window_w + w, load(from + a * width + w));
     }
@@ -274,26 +355,23 @@ struct Layout {
         store(rows + j * d_pad() + c, load_first(v + tile.token[j] * stride + c, d() - c));
   }
 
-  // columns (d, kBlock) = the block's rows of x, transposed; padding gives zeros. Returns in squares[v] sums
-  // over d. Rows that are not float32, or no multiple of four channels, pass through `copies` (kLanes, d_pad).
+  // columns (d, kBlock) from lane v on = kLanes rows of x, transposed; padding gives zeros. Returns their sums of
+  // squares over d. Rows that are not float32, or no multiple of four channels, pass through `copies` (kLanes, d_pad).
   template <class T>
-  void load_transposed(float* columns, const Window& window, int64_t block, const T* x, int64_t stride,
-                       float* copies, Vec (&squares)[2]) const {
-    for (int v = 0; v < 2; ++v) {
-      const int32_t* token = window.token + block * kBlock + v * kLanes;
-      const float* row[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i) row[i] = row_of(x, token[i], stride, copies + i * d_pad());
-      squares[v] = Vec{};
-      for (int64_t c = 0; c < d(); c += 4) {
-        Vec y[4];
-        load_columns(y, row, c);
+  Vec load_transposed(float* columns, const int32_t* token, const T* x, int64_t stride, float* copies) const {
+    const float* row[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) row[i] = row_of(x, token[i], stride, copies + i * d_pad());
+    Squares squares;
+    for (int64_t c = 0; c < d(); c += 4) {
+      Vec y[4];
+      load_columns(y, row, c);
 #pragma GCC unroll 4
-        for (int64_t a = 0; a < 4; ++a) {
-          squares[v] += y[a] * y[a];
-          if (c + a < d()) store(columns + (c + a) * kBlock + v * kLanes, y[a]);
-        }
+      for (int64_t a = 0; a < 4; ++a) {
+        squares.add(a, y[a]);
+        if (c + a < d()) store(columns + (c + a) * kBlock, y[a]);
       }
     }
+    return squares.sum();
   }
   const float* row_of(const float* x, int32_t token, int64_t stride, float* copy) const {
     if (d() % 4 == 0 && token >= 0) return x + token * stride;
@@ -310,18 +388,19 @@ struct Layout {
   template <class T>
   void load_queries(float* columns, float* inverse, const Window& window, int64_t block, const T* q,
                     float* copies) const {
-    Vec squares[2];
-    load_transposed(columns, window, block, q, channels, copies, squares);
-    for (int v = 0; v < 2; ++v) {
-      const int32_t* token = window.token + block * kBlock + v * kLanes;
+    for (int64_t v = 0; v < kBlock; v += kLanes) {
+      const int32_t* token = window.token + block * kBlock + v;
+      const Vec squares = load_transposed(columns + v, token, q, channels, copies);
       const auto row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * channels; };
-      const Vec inv = op.cosine ? inverse_norms(squares[v], kLanes, row) : splat(1.f);
-      store(inverse + v * kLanes, inv);
-      for (int64_t c = 0; op.cosine && c < d(); ++c) {
-        float* p = columns + c * kBlock + v * kLanes;
-        store(p, load(p) * inv);
-      }
+      const Vec inv = op.cosine ? inverse_norms(squares, kLanes, row) : splat(1.f);
+      store(inverse + v, inv);
+      if (op.cosine) scale_columns(columns + v, inv);
     }
+  }
+  // (d, kBlock) from lane v on, times x
+  void scale_columns(float* columns, Vec x) const {
+#pragma GCC unroll 8
+    for (int64_t c = 0; c < d(); ++c) store(columns + c * kBlock, load(columns + c * kBlock) * x);
   }
 
   // f(c, Rows<V>) over the vectors of a row of d channels, two at a time.
@@ -344,14 +423,18 @@ struct Layout {
   inline __attribute__((always_inline)) void add_bias(Vec (&s)[M][V], const KeyTile& tile,
                                                       const Window& window, int64_t block, int64_t j,
                                                       const float* slabs) const {
-    const int64_t i = block * kBlock;
+    const int32_t *row = tile.bias + j, *region = tile.region + j;
+    const float *bias = slabs + block * kBlock, *mask = window.mask + block * kBlock;
+    const int64_t stride = queries;
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        s[m][v] += load(slabs + tile.bias[j + m] + i + v * kLanes);
-        if (window.masked) s[m][v] += load(window.mask + tile.region[j + m] * queries + i + v * kLanes);
-      }
+      for (int v = 0; v < V; ++v) s[m][v] += load(bias + row[m] + v * kLanes);
+    if (!window.masked) return;
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) s[m][v] += load(mask + region[m] * stride + v * kLanes);
   }
 };
 
@@ -393,59 +476,6 @@ struct Units {
                   group = heads - first < per_group ? heads - first : per_group;
     return {index / groups * per_chunk, first, index < count() ? group : 0};
   }
-};
-
-// Brings the lines of the next window towards the core, a few at a time: the gather of a window's rows is more than
-// the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share of the
-// tokens, for all heads of the group.
-class Ahead {
- public:
-  template <class Layout>
-  Ahead(const Layout& at, const Unit& unit, const Window& coming)
-      : token_(coming.token),
-        first_(unit.coming.first_head * at.d()),
-        width_(unit.coming.group * at.d()),
-        part_(at.out_channels) {
-    const int64_t h = unit.head - unit.now.first_head;
-    next_ = at.N * h / unit.now.group;
-    end_ = unit.coming.group ? at.N * (h + 1) / unit.now.group : 0;
-  }
-
-  // An array (B, H, W, parts, heads, d).
-  template <class T>
-  void add(const T* x, int parts) {
-    bytes_ = width_ * sizeof(T);
-    for (int p = 0; p < parts; ++p) {
-      const char* first = reinterpret_cast<const char*>(x + p * part_ + first_);
-      const int64_t into = reinterpret_cast<uintptr_t>(first) % 64;  // its line
-      rows_[count_++] = {first - into, parts * part_ * int64_t(sizeof(T)), into + bytes_};
-    }
-  }
-
-  // Whole rows, on average of `lines` lines a call.
-  void fetch(int lines) {
-    for (due_ += lines * 64; due_ > 0 && next_ < end_; due_ -= bytes_) {
-      const Rows& rows = rows_[row_];
-      const int64_t token = token_[next_];
-      const char* row = rows.base + token * rows.stride;
-      for (int64_t b = 0; token >= 0 && b < rows.bytes; b += 64) __builtin_prefetch(row + b, 0, 2);
-      if (++row_ < count_) continue;
-      row_ = 0;
-      ++next_;
-    }
-  }
-
- private:
-  struct Rows {
-    const char* base;
-    int64_t stride, bytes;  // from token to token; of a row, from the start of its first line
-  };
-  Rows rows_[8];
-  const int32_t* token_;
-  int64_t first_, width_, part_;  // elements
-  int64_t next_, end_;            // tokens
-  int64_t bytes_ = 0, due_ = 0;
-  int count_ = 0, row_ = 0;
 };
 
 }  // namespace SWINV2_ISA

@@ -86,7 +86,7 @@ inline void each_channel(const Layout& at, Row row, F f) {
   }
 }
 
-// Rounds q^ as the forward does: p = exp2(s - lse) is off by what s is off.
+// Rounds q^ as the forward does.
 template <class T, class Layout>
 void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T* q, const T* out,
                       const T* dout, const float* stats) {
@@ -107,9 +107,10 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
     };
     float *q_rows = to.q_rows + i0 * ld, *q_columns = to.q_columns + i0;
     float *do_rows = to.do_rows + i0 * ld, *do_columns = to.do_columns + i0;
-    Vec squares{}, D{};
+    Squares squares;
+    Vec D{};
     each_channel(at, copy(q_rows, q, at.channels), [&](int64_t c, Vec q_c) {
-      squares += q_c * q_c;
+      squares.add(c, q_c);
       store(q_columns + c * kBlock, q_c);
     });
     each_channel(at, copy(do_rows, dout, at.out_channels),
@@ -121,10 +122,9 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
     store(s.D + first, D);
 
     const auto q_row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
-    const Vec inverse = at.op.cosine ? at.inverse_norms(squares, kLanes, q_row) : splat(1.f);
+    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, q_row) : splat(1.f);
     store(s.inverse_queries + first, inverse);
-    for (int64_t c = 0; at.op.cosine && c < at.d(); ++c)
-      store(q_columns + c * kBlock, load(q_columns + c * kBlock) * inverse);
+    if (at.op.cosine) at.scale_columns(q_columns, inverse);
     for (int64_t i = 0; i < kLanes; ++i) {
       s.lse[first + i] = token[i] < 0 ? -kLowest : stats[first + i];  // padding: p = exp2(s - lse) = 0
       for (int64_t c = 0; at.op.cosine && c < at.d(); c += kLanes)
