@@ -48,10 +48,6 @@ struct Scratch {
   }
 };
 
-// Lines to fetch beside a product of a few keys with a query block; that of a few rows of p with v takes twice as long. At
-// N = 64 and d = 32 the products are enough for the 550 lines that a head then reads and writes.
-constexpr int64_t kLines = ceil_div(20 * kRowBlock * kBlock, 8 * 32);
-
 // Where a key tile stands among those of its window.
 struct Step {
   bool first, last;

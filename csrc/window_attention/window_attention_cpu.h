@@ -75,6 +75,11 @@ struct Squares {
   Vec sum() const { return (chain[0] + chain[1]) + (chain[2] + chain[3]); }
 };
 
+// Lines to fetch beside a product of a few keys with a query block of d = 32. At N = 64 the products of a head are then
+// enough for the 550 lines that the forward reads and writes, of 16 such products and 8 twice as long, and for the 1100
+// of the backward, of 64. bfloat16 has half of both.
+constexpr int64_t kLines = ceil_div(20 * kRowBlock * kBlock, 8 * 32);
+
 // Brings the lines of the next window towards the core, one by one beside the products: the gather of a window's rows is
 // more than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share
 // of the tokens, for all heads of the group.
@@ -315,7 +320,7 @@ struct Layout {
     return op.cosine ? (inverse < 1.f / kNormFloor ? dot : Vec{}) : Vec{};
   }
 
-  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each.
+  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each; rows up to a whole vector of keys are overwritten.
   template <class T>
   void load_keys(float* rows, float* inverse, const KeyTile& tile, const T* k, float factor) const {
     const int64_t count = tile.count, stride = channels;
@@ -340,7 +345,8 @@ struct Layout {
       }
       alignas(64) float f[kLanes];
       store(f, factors);
-      for (int64_t j = 0; j < kLanes && j0 + j < count; ++j)
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kLanes; ++j)
         for (int64_t c = 0; c < d(); c += kLanes)
           store(rows + (j0 + j) * d_pad() + c, load_first(row[j] + c, d() - c) * f[j]);
     }

@@ -150,13 +150,13 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
       constexpr int M = decltype(rows)::value;
       float* ds = s.ds + j * kBlock;
       Vec t[M][V];
-      ahead.fetch(16);
+      ahead.fetch(kLines);
       at.template scores<M, V>(t, tile, s.window, block, j, slabs, s.keys, from.q_columns);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) store(s.p + m * kBlock + v * kLanes, exp2(t[m][v] - lse[v]));
-      ahead.fetch(16);
+      ahead.fetch(kLines);
       clear(t);
       multiply_add<M, V>(t, Broadcast{s.values + j * ld, ld, 1}, from.do_columns, kBlock, at.d());
 #pragma GCC unroll 8
@@ -170,10 +170,10 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
         }
       at.each_columns([&](int64_t c, auto vectors) {
         constexpr int W = decltype(vectors)::value;
-        ahead.fetch(16);
+        ahead.fetch(kLines);
         product<M, W>(s.dvalues + j * ld + c, ld, block > 0, Broadcast{s.p, kBlock, 1}, from.do_rows + c, ld,
                       queries);
-        ahead.fetch(16);
+        ahead.fetch(kLines);
         product<M, W>(s.dkeys + j * ld + c, ld, block > 0, Broadcast{ds, kBlock, 1}, from.q_rows + c, ld,
                       queries);
       });
