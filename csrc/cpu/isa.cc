@@ -88,10 +88,13 @@ const char* isa_name(Isa isa) {
   }
 }
 
-std::vector<Isa> supported_isas() {
-  std::vector<Isa> isas;
-  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmxBf16})
-    if (runs_here(isa)) isas.push_back(isa);
+const std::vector<Isa>& supported_isas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found;
+    for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmxBf16})
+      if (runs_here(isa)) found.push_back(isa);
+    return found;
+  }();
   return isas;
 }
 

@@ -16,7 +16,7 @@ namespace swinv2 {
 enum class Isa : int { kBaseline, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 const char* isa_name(Isa isa);
-std::vector<Isa> supported_isas();  // compiled in and runnable on this CPU, slowest first
+const std::vector<Isa>& supported_isas();  // compiled in and runnable on this CPU, slowest first
 std::vector<std::string> cpu_features();
 
 // The fastest supported, unless SWINV2_KERNELS_ISA or set_isa asks for another; an unsupported name throws.

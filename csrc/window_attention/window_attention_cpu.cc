@@ -53,6 +53,41 @@ struct Step {
   bool first, last;
 };
 
+// Row x as float32 for load_columns: where it lies, or in `copy` (d_pad).
+template <class T, class Layout>
+const float* row_of(const Layout& at, const T* x, bool there, float* copy) {
+  if constexpr (std::is_same<T, float>::value)
+    if (at.d() % 4 == 0 && there) return x;
+  for (int64_t c = 0; c < at.d(); c += kLanes) store(copy + c, there ? load_first(x + c, at.d() - c) : Vec{});
+  return copy;
+}
+
+// q^T (d, kBlock) = q^ (or q) of the block, and 1 / |q| of each query (or 1); padding gives zeros.
+template <class T, class Layout>
+void load_queries(const Layout& at, const Scratch& s, float* columns, float* inverse, int64_t block,
+                  const T* q) {
+  for (int64_t v = 0; v < kBlock; v += kLanes, columns += kLanes, inverse += kLanes) {
+    const int32_t* token = s.window.token + block * kBlock + v;
+    const auto query = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
+    const float* row[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i)
+      row[i] = row_of(at, query(i), token[i] >= 0, s.copies + i * at.d_pad());
+    Squares squares;
+    for (int64_t c = 0; c < at.d(); c += 4) {
+      Vec y[4];
+      load_columns(y, row, c);
+#pragma GCC unroll 4
+      for (int64_t a = 0; a < 4; ++a) {
+        squares.add(a, y[a]);
+        if (c + a < at.d()) store(columns + (c + a) * kBlock, y[a]);
+      }
+    }
+    const Vec inv = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, query) : splat(1.f);
+    store(inverse, inv);
+    if (at.op.cosine) at.scale_columns(columns, inv);
+  }
+}
+
 // p^T (keys, queries) = exp2(s^T - m) of one query block against one key tile, the running m and l of its
 // queries, and decay, which brings what earlier tiles gave to the new m.
 template <int V, bool kPairs, class Layout>
@@ -230,7 +265,7 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
         if constexpr (kPairs) {
           if (!load_query_pairs(at, qt, inverse, s.window, block, q)) return false;
         } else {
-          at.load_queries(qt, inverse, s.window, block, q, s.copies);
+          load_queries(at, s, qt, inverse, block, q);
         }
       }
       with_vectors(at.N - block * kBlock, [&](auto vectors) {

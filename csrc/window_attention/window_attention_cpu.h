@@ -100,11 +100,12 @@ class Ahead {
   template <class T>
   void add(const T* x, int parts) {
     const int64_t stride = parts * part_ * sizeof(T);
-    const int rows = width_ == part_ ? 1 : parts;  // all heads: the parts are one run
+    const int rows = width_ == part_ ? 1 : parts;  // of all heads: the parts are one run
+    const int64_t bytes = parts / rows * width_ * sizeof(T);
     for (int p = 0; p < rows; ++p) {
       const char* first = reinterpret_cast<const char*>(x + p * part_ + first_);
       const int64_t into = reinterpret_cast<uintptr_t>(first) % 64;  // its line
-      rows_[count_++] = {first - into, stride, ceil_div(into + stride / rows * width_ / part_, 64)};
+      rows_[count_++] = {first - into, stride, ceil_div(into + bytes, 64)};
     }
   }
 
@@ -361,51 +362,8 @@ struct Layout {
         store(rows + j * d_pad() + c, load_first(v + tile.token[j] * stride + c, d() - c));
   }
 
-  // columns (d, kBlock) from lane v on = kLanes rows of x, transposed; padding gives zeros. Returns their sums of
-  // squares over d. Rows that are not float32, or no multiple of four channels, pass through `copies` (kLanes, d_pad).
-  template <class T>
-  Vec load_transposed(float* columns, const int32_t* token, const T* x, int64_t stride, float* copies) const {
-    const float* row[kLanes];
-    for (int64_t i = 0; i < kLanes; ++i) row[i] = row_of(x, token[i], stride, copies + i * d_pad());
-    Squares squares;
-    for (int64_t c = 0; c < d(); c += 4) {
-      Vec y[4];
-      load_columns(y, row, c);
-#pragma GCC unroll 4
-      for (int64_t a = 0; a < 4; ++a) {
-        squares.add(a, y[a]);
-        if (c + a < d()) store(columns + (c + a) * kBlock, y[a]);
-      }
-    }
-    return squares.sum();
-  }
-  const float* row_of(const float* x, int32_t token, int64_t stride, float* copy) const {
-    if (d() % 4 == 0 && token >= 0) return x + token * stride;
-    return row_of<float>(x, token, stride, copy);
-  }
-  template <class T>
-  const float* row_of(const T* x, int32_t token, int64_t stride, float* copy) const {
-    for (int64_t c = 0; c < d(); c += kLanes)
-      store(copy + c, token < 0 ? Vec{} : load_first(x + token * stride + c, d() - c));
-    return copy;
-  }
-
-  // q^T (d, kBlock) = q^ (or q) of the block, and 1 / |q| of each query (or 1).
-  template <class T>
-  void load_queries(float* columns, float* inverse, const Window& window, int64_t block, const T* q,
-                    float* copies) const {
-    for (int64_t v = 0; v < kBlock; v += kLanes) {
-      const int32_t* token = window.token + block * kBlock + v;
-      const Vec squares = load_transposed(columns + v, token, q, channels, copies);
-      const auto row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * channels; };
-      const Vec inv = op.cosine ? inverse_norms(squares, kLanes, row) : splat(1.f);
-      store(inverse + v, inv);
-      if (op.cosine) scale_columns(columns + v, inv);
-    }
-  }
   // (d, kBlock) from lane v on, times x
   void scale_columns(float* columns, Vec x) const {
-#pragma GCC unroll 8
     for (int64_t c = 0; c < d(); ++c) store(columns + c * kBlock, load(columns + c * kBlock) * x);
   }
 

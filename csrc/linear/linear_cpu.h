@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What forward and gradients share: the right operand lies in panels of kPanel vectors of columns that stay in L2 while
+// rows of the left one go by, kRowBlock at a time. A tile of kRowBlock x kPanel vectors is summed over all terms in
+// registers, so that the order of a sum depends on nothing else.
+#pragma once
+
+#include "cpu/rows.h"
+#include "linear/linear_operands.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+
+constexpr int kPanel = 3;
+constexpr int64_t kWidth = kPanel * kLanes;
+constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
+
+// A product with `terms` lanes in units of row_chunk rows by column_chunk columns, a few for each thread.
+struct ProductUnits {
+  int64_t row_chunk, column_chunk, row_chunks, column_chunks;
+
+  ProductUnits(int64_t rows, int64_t terms, int64_t columns) {
+    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
+    int64_t fit = kPanelFloats / (terms * kWidth);
+    if (fit < 1) fit = 1;
+    column_chunks = ceil_div(panels, fit);
+    row_chunks = ceil_div(rows, 1024);
+    // Columns first: panels are packed once for each chunk of rows.
+    if (row_chunks * column_chunks < target) {
+      const int64_t wanted = ceil_div(target, row_chunks);
+      column_chunks = wanted < panels ? wanted : panels;
+    }
+    if (row_chunks * column_chunks < target) {
+      const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
+      row_chunks = wanted < most ? wanted : most;
+    }
+    column_chunk = ceil_div(panels, column_chunks) * kWidth;
+    column_chunks = ceil_div(columns, column_chunk);
+    row_chunk = round_up(ceil_div(rows, row_chunks), kRowBlock);
+    row_chunks = ceil_div(rows, row_chunk);
+  }
+};
+
+// The sums of a tile (rows, kWidth) whose rows and columns have steps.
+inline void bring_back(float* tile, int64_t rows, int64_t vectors, const float* row_steps,
+                       const float* column_steps) {
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t v = 0; v < vectors; ++v) {
+      float* p = tile + m * kWidth + v * kLanes;
+      const Vec step = load(column_steps + v * kLanes) * row_steps[m];
+      store(p, load(p) * step * step);
+    }
+}
+
+// The vectors that `columns` fill of a panel.
+inline int64_t vectors_of(int64_t columns) {
+  return columns > 2 * kLanes ? 3 : columns > kLanes ? 2 : 1;
+}
+
+// Calls f(Rows<V>) for them.
+template <class F>
+SWINV2_INLINE void with_panel(int64_t columns, F&& f) {
+  switch (vectors_of(columns)) {
+    case 1:
+      return f(Rows<1>{});
+    case 2:
+      return f(Rows<2>{});
+    default:
+      return f(Rows<3>{});
+  }
+}
+
+// tile (M, V * kLanes) = a (M, K) times panel (K, V * kLanes), summed in registers, asking on the way for what is read
+// next: `lines` of 16 floats for every 16 terms.
+template <class P, int M, int V>
+SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, int64_t K, const float* next,
+                                  int64_t lines) {
+  Vec acc[M][V] = {};
+  for (int64_t k = 0; k < K; k += 16) {
+    for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
+    multiply_add<M, V, P>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
+                          K - k < 16 ? K - k : 16);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
+}
+
+template <class P>
+void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K,
+              const float* next = nullptr, int64_t lines = 0) {
+  with_panel(vectors * kLanes, [&](auto columns) {
+    with_rows(rows, [&](auto block) {
+      constexpr int M = decltype(block)::value, V = decltype(columns)::value;
+      multiply_block<P, M, V>(tile, a, panel, K, next, lines);
+    });
+  });
+}
+
+// What a thread has for a unit: operands in the making, and steps (see round_row) where the products are of pairs.
+struct Desk {
+  float *packed, *spare;  // (kRowBlock, terms), (kWidth, terms)
+  float row_steps[kRowBlock];
+  float* column_steps;  // (column_chunk)
+};
+
+// (rows, terms) times (terms, columns), both loaded by the caller:
+//   pack_panel(desk, panel, V, c, steps)   the panel of V vectors from column c on, and its steps
+//   fetch(desk, row, count)                -> (count, terms), the desk being room for it; and its steps
+//   put(row, count, c, tile, left)         takes a tile (count, kWidth) of the result, its first `left` columns
+template <class P, class Pack, class Fetch, class Put>
+SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t columns, Pack&& pack_panel,
+                                     Fetch&& fetch, Put&& put) {
+  const ProductUnits units(rows, terms, columns);
+  parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
+    const int64_t c0 = unit % units.column_chunks * units.column_chunk;
+    const int64_t c1 = c0 + units.column_chunk < columns ? c0 + units.column_chunk : columns;
+    const int64_t row0 = unit / units.column_chunks * units.row_chunk;
+    const int64_t row1 = row0 + units.row_chunk < rows ? row0 + units.row_chunk : rows;
+
+    const int64_t spare = P::kPairs ? kWidth * terms + units.column_chunk : 0;
+    float* panels = static_cast<float*>(
+        thread_scratch(((units.column_chunk + kRowBlock) * terms + spare) * sizeof(float)));
+    Desk desk;
+    desk.packed = panels + units.column_chunk * terms;
+    desk.spare = desk.packed + kRowBlock * terms;
+    desk.column_steps = desk.spare + kWidth * terms;
+    for (int64_t c = 0; P::kPairs && c < units.column_chunk; ++c) desk.column_steps[c] = 1;
+    for (int64_t c = c0; c < c1; c += kWidth)
+      with_panel(c1 - c, [&](auto v) {
+        pack_panel(desk, panels + (c - c0) * terms, v, c, desk.column_steps + c - c0);
+      });
+    const bool columns_stepped = P::kPairs && any_step(desk.column_steps, c1 - c0);
+
+    for (int64_t row = row0; row < row1; row += kRowBlock) {
+      const int64_t count = row1 - row < kRowBlock ? row1 - row : kRowBlock;
+      const float* a = fetch(desk, row, count);
+      const int64_t lines = a == desk.packed ? 0 : ceil_div(kRowBlock * kWidth, c1 - c0);
+      const float* next = a + kRowBlock * terms;
+      const bool stepped = P::kPairs && (columns_stepped || any_step(desk.row_steps, count));
+      for (int64_t c = c0; c < c1; c += kWidth) {
+        const int64_t vectors = vectors_of(c1 - c);
+        alignas(64) float tile[kRowBlock * kWidth];
+        multiply<P>(tile, count, vectors, Broadcast{a, terms, 1}, panels + (c - c0) * terms, terms, next,
+                    lines);
+        if (stepped) bring_back(tile, count, vectors, desk.row_steps, desk.column_steps + c - c0);
+        next += lines * terms;
+        put(row, count, c, tile, c1 - c);
+      }
+    }
+  });
+}
+
+// Asks for the tile below this one of a matrix (rows, N), which is written next.
+template <class T>
+SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t m = kRowBlock; m < kRowBlock + count; ++m)
+    for (int64_t c = 0; c < kWidth; c += kLine) __builtin_prefetch(tile + m * N + c, 1);
+}
+
+}  // namespace SWINV2_ISA
+}  // namespace swinv2
