@@ -69,6 +69,29 @@ def operator_table(rows, works, peaks, title, baseline="reference"):
     return table
 
 
+def profile_table(kernels, times, whole, peaks):
+    """times: {kernel's name: Row in ms an inference}; whole: the model's Row, of which shares are."""
+    table = _table(
+        f"{whole.case}, batch {whole.batch}", "kernels, alone", "calls", "ms", "share", "GFLOP/s", "peak"
+    )
+    total, flops = 0.0, 0.0
+
+    def add(name, calls, ms, work):
+        rate = work / ms * 1e-6
+        rates = (f"{rate:.0f}", f"{rate / peaks.gflops:.0%}") if work else ("", "")
+        table.add_row(name, calls, f"{ms:.2f}", f"{ms / whole.p50:.0%}", *rates)
+
+    for kernel in kernels:
+        ms, work = times[kernel.name].p50, kernel.calls * kernel.work.flops
+        total, flops = total + ms, flops + work
+        add(kernel.name, str(kernel.calls), ms, work)
+    table.add_section()
+    add("all kernels", "", total, flops)
+    add("the rest: MindSpore, colder caches", "", whole.p50 - total, 0)
+    add("the model", "", whole.p50, flops)
+    return table
+
+
 def model_table(rows, title, baseline="reference"):
     table = _table(title, "case", "batch", "impl", "ms", "p20 - p80", "img/s", _factor_title(baseline))
     for group in _grouped(rows):

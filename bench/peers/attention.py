@@ -26,11 +26,13 @@ def cases(quick=False):
 def torch_runs(case, direction):
     """{impl: () -> list of arrays} for PyTorch eager, SDPA and torch.compile."""
     facts = case.facts
-    qkv, table, logit_scale = map(torch.from_numpy, case.inputs())
+    # Copies: NumPy's own large arrays lie on huge pages, what an operator of either framework leaves does not.
+    qkv, table, logit_scale, cotangent = (
+        torch.from_numpy(a).clone() for a in (*case.inputs(), case.cotangent())
+    )
     heads, window = facts["heads"], facts["window"]
     index = torch.from_numpy(relative_position_index(window))
     expanded = table.flatten(1)[:, index].reshape(heads, window**2, window**2)
-    cotangent = torch.from_numpy(case.cotangent())
 
     def run(core, bias):
         if direction == "forward":

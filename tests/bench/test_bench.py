@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from bench import cases, machine, measure, memory, models, operators, plot, report
+from bench import cases, machine, measure, memory, models, operators, plot, profile, report
 from bench.__main__ import parse
 from bench.rows import COLUMNS, Row, geometric_mean, percentiles, read_csv, speedups, write_csv
 from swinv2_kernels import _native
@@ -164,6 +164,28 @@ def test_model_rows():
     found += models.measure_training(MACHINE, 4, 2, 0.0, **SMALL)
     assert [row.impl for row in found] == ["fused", "reference", "fused"]
     assert {row.unit for row in found} == {"ms"} and min(row.p20 for row in found) > 0
+
+
+@pytest.mark.parametrize("window, multiply_adds", [(8, 5.9e9), (16, 6.6e9)])
+def test_a_profile_has_the_work_of_the_model(window, multiply_adds):
+    parts = profile.kernels(window, 1)  # the paper's figures for SwinV2-T
+    assert sum(k.calls * k.work.flops for k in parts) / 2 == pytest.approx(multiply_adds, rel=0.01)
+
+
+def test_profile():
+    parts = profile.kernels(4, 1, image=32, depths=(1, 1), embed_dim=32, classes=10)
+    for kernel in parts:
+        kernel.run()
+    times = {k.name: MACHINE.row(k.name, "kernel", "ms", [0.25]) for k in parts}
+    whole = MACHINE.row("SwinV2-T", "model", "ms", [10.0], batch=1)
+    console = report.console()
+    with console.capture() as captured:
+        console.print(report.profile_table(parts, times, whole, machine.Peaks(500.0, 40.0)))
+    assert f"{10 - 0.25 * len(parts):.2f}" in captured.get()
+    case = small_case()
+    for direction in cases.DIRECTIONS:
+        found = profile.profile_attention(MACHINE, case, direction, 0.0)
+        assert [(row.impl, row.unit) for row in found] == [("kernel", "us"), ("graph", "us")]
 
 
 def test_memory_in_a_process_of_its_own():

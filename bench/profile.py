@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time goes: `python -m bench.profile [--batch N] [--window 8|16]`.
+
+The kernels of a SwinV2-T inference, each timed alone on NumPy arrays and in turn with the model in MindSpore; and the
+attention operator in a graph beside its kernel. What the kernels do not explain is MindSpore's (entering the graph,
+handing over from one operator to the next, its own small ones) and what kernels lose to caches that others have used.
+"""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from bench import cases, machine, models, operators, report
+from bench.cases import HEAD_DIM, Work
+from bench.measure import interleave, settled
+from bench.rows import write_csv
+
+DEPTHS, EMBED_DIM, PATCH, MLP_RATIO = (2, 2, 6, 2), 96, 4, 4  # SwinV2-T
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kind of call: how often an inference makes it, how it runs on arrays of its own, and its work."""
+
+    name: str
+    calls: int
+    run: Callable[[], object]
+    work: Work
+
+
+def kernels(window, batch, image=models.IMAGE, depths=DEPTHS, embed_dim=EMBED_DIM, classes=models.CLASSES):
+    """[Kernel] of one inference. Norms without a residual are timed as those with it, blocks as shifted ones."""
+    from swinv2_kernels import _native
+
+    rng = np.random.default_rng(5)
+    ones = np.ones(batch, np.float32)
+
+    def array(*shape):
+        return rng.standard_normal(shape, np.float32)
+
+    def linear(name, calls, x, rows, K, N, gelu=None, **view):
+        weight, bias = array(N, K) / np.float32(K**0.5), array(N)
+        work = Work(2.0 * rows * K * N, 4.0 * (x.size + N * K + rows * N))
+        return Kernel(name, calls, lambda: _native.linear_forward(x, weight, bias, gelu, **view), work)
+
+    def norm(name, calls, size, channels):
+        x, y = (array(batch, size, size, channels) for _ in range(2))
+        gamma, beta = array(channels), array(channels)
+        work = Work(0, 3.0 * x.nbytes)
+        return Kernel(name, calls, lambda: _native.residual_layer_norm_forward(x, y, gamma, beta, ones), work)
+
+    def attention(name, calls, size, channels):
+        heads, side = channels // HEAD_DIM, min(window, size)
+        shift = side // 2 if side < size else 0
+        qkv, table = array(batch, size, size, 3 * channels), array(heads, 2 * side - 1, 2 * side - 1)
+        scale = np.full(heads, 10, np.float32)
+        pixels = batch * size * size
+        work = Work(4.0 * pixels * side**2 * channels, 4.0 * pixels * (4 * channels + heads))
+        return Kernel(
+            name,
+            calls,
+            lambda: _native.window_attention_forward(qkv, table, scale, shift_size=(shift, shift)),
+            work,
+        )
+
+    size, C = image // PATCH, embed_dim
+    pixels = array(batch, 3, image, image)
+    found = [
+        linear(
+            "patch embedding",
+            1,
+            pixels,
+            batch * size**2,
+            3 * PATCH**2,
+            C,
+            view="embedding",
+            patch_size=PATCH,
+        ),
+        norm("patch embedding, norm", 1, size, C),
+    ]
+    for index, depth in enumerate(depths):
+        stage, rows = f"stage {index + 1}", batch * size**2
+        x, hidden = array(batch, size, size, C), array(batch, size, size, MLP_RATIO * C)
+        found += [
+            linear(f"{stage}, qkv", depth, x, rows, C, 3 * C),
+            attention(f"{stage}, window attention", depth, size, C),
+            linear(f"{stage}, projection", depth, x, rows, C, C),
+            linear(f"{stage}, MLP in, GELU", depth, x, rows, C, MLP_RATIO * C, "none"),
+            linear(f"{stage}, MLP out", depth, hidden, rows, MLP_RATIO * C, C),
+            norm(f"{stage}, residual norms", 2 * depth, size, C),
+        ]
+        if index + 1 < len(depths):
+            found += [
+                linear(f"{stage}, patch merging", 1, x, rows // 4, 4 * C, 2 * C, view="merging"),
+                norm(f"{stage}, patch merging, norm", 1, size // 2, 2 * C),
+            ]
+            size, C = size // 2, 2 * C
+    return [*found, norm("last norm", 1, size, C), linear("head", 1, array(batch, C), batch, C, classes)]
+
+
+def profile_model(here, window, batch, seconds=12.0):
+    """([Kernel], {name: Row in ms an inference, calls counted}, Row of the whole model)."""
+    parts = kernels(window, batch)
+    model = models.inference(window, "cpu", models.parameters(window), models.images(batch))
+    runs = {"model": settled(model), **{k.name: k.run for k in parts}}
+    samples = interleave(runs, seconds)
+    case = f"SwinV2-T w{window} inference"
+    whole = here.row(case, "model", "ms", [t * 1e3 for t in samples["model"]], batch=batch)
+    times = {
+        k.name: here.row(
+            f"{case}, {k.name}", "kernel", "ms", [t * 1e3 * k.calls for t in samples[k.name]], batch=batch
+        )
+        for k in parts
+    }
+    return parts, times, whole
+
+
+def profile_attention(here, case, direction, seconds=2.0):
+    """[Row]: the kernels of an attention case alone, then the operator in a graph."""
+    from swinv2_kernels import _native
+
+    qkv, table, logit_scale = case.inputs()
+    scale, shift = np.exp(logit_scale), (case.facts["shift"],) * 2
+    dout = case.cotangent()
+
+    def kernel():
+        out, stats = _native.window_attention_forward(qkv, table, scale, shift_size=shift)
+        if direction != "forward":
+            _native.window_attention_backward(qkv, table, scale, out, stats, dout, shift_size=shift)
+
+    runs = {"kernel": settled(kernel), "graph": settled(operators.compiled(case, direction, "cpu"))}
+    return [
+        here.row(case.name(direction), impl, "us", [t * 1e6 for t in s], batch=case.batch)
+        for impl, s in interleave(runs, seconds).items()
+    ]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--batch", type=int, default=1, help="images [%(default)s]")
+    parser.add_argument("--window", type=int, default=8, choices=(8, 16), help="[%(default)s]")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench"), help="folder of the CSV [%(default)s]"
+    )
+    options = parser.parse_args(arguments)
+
+    os.environ.setdefault("GLOG_v", "3")
+    machine.limit_threads(machine.available_threads())
+    console = report.console()
+    here = machine.Machine.here(machine.available_threads())
+    console.print(f"{here.device}, {here.threads} threads, commit {here.commit}")
+    peak_rows, peaks = machine.measure_peaks(here, 50)
+    console.print(report.peaks_table(peak_rows))
+
+    parts, times, whole = profile_model(here, options.window, options.batch)
+    console.print(report.profile_table(parts, times, whole, peaks))
+
+    attention = [cases.window_attention(*case) for case in ((1, 8), (3, 8), (3, 16))]
+    wanted = [(case, direction) for case in attention for direction in cases.DIRECTIONS]
+    rows = [row for pair in wanted for row in profile_attention(here, *pair)]
+    works = {case.name(direction): case.work[direction] for case, direction in wanted}
+    console.print(
+        report.operator_table(rows, works, peaks, "Attention, batch 8: kernel and operator", "kernel")
+    )
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "profile.csv"
+    write_csv(path, [*peak_rows, whole, *times.values(), *rows])
+    console.print(str(path))
+
+
+if __name__ == "__main__":
+    main()
