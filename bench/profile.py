@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the time goes: `python -m bench.profile [--batch N] [--window 8|16]`.
 
-The kernels of a SwinV2-T inference, each timed alone on NumPy arrays and in turn with the model in MindSpore; and the
-attention operator in a graph beside its kernel. What the kernels do not explain is MindSpore's (entering the graph,
+The kernels of a SwinV2-T inference, each timed alone on NumPy arrays and in turn with the model in MindSpore; and
+operators in a graph beside their kernels. What the kernels do not explain is MindSpore's (entering the graph,
 handing over from one operator to the next, its own small ones) and what kernels lose to caches that others have used.
 """
 
@@ -119,22 +119,48 @@ def profile_model(here, window, batch, seconds=12.0):
     return parts, times, whole
 
 
-def profile_attention(here, case, direction, seconds=2.0):
-    """[Row]: the kernels of an attention case alone, then the operator in a graph."""
+def kernel_of(case, direction):
+    """() -> None: the kernels of an operator case on NumPy arrays."""
     from swinv2_kernels import _native
 
-    qkv, table, logit_scale = case.inputs()
-    scale, shift = np.exp(logit_scale), (case.facts["shift"],) * 2
-    dout = case.cotangent()
+    first, *rest = case.inputs()
+    dout, both = case.cotangent(), direction != "forward"
+    if case.operator == "window_attention":
+        (table, logit_scale), shift = rest, (case.facts["shift"],) * 2
+        scale = np.exp(logit_scale)
 
-    def kernel():
-        out, stats = _native.window_attention_forward(qkv, table, scale, shift_size=shift)
-        if direction != "forward":
-            _native.window_attention_backward(qkv, table, scale, out, stats, dout, shift_size=shift)
+        def run():
+            out, stats = _native.window_attention_forward(first, table, scale, shift_size=shift)
+            if both:
+                _native.window_attention_backward(first, table, scale, out, stats, dout, shift_size=shift)
 
-    runs = {"kernel": settled(kernel), "graph": settled(operators.compiled(case, direction, "cpu"))}
+    elif case.operator == "residual_layer_norm":
+        (y, gamma, beta), keep = rest, np.ones(case.batch, np.float32)
+
+        def run():
+            _, stats = _native.residual_layer_norm_forward(first, y, gamma, beta, keep)
+            if both:
+                _native.residual_layer_norm_backward(y, gamma, beta, keep, stats, dout)
+
+    else:
+
+        def run():
+            _native.bias_gelu_forward(first, *rest)
+            if both:
+                _native.bias_gelu_backward(first, *rest, dout)
+
+    return run
+
+
+def profile_operator(here, case, direction, seconds=2.0):
+    """[Row]: the kernels of an operator case alone, then the operator in a graph."""
+    runs = {
+        "kernel": settled(kernel_of(case, direction)),
+        "graph": settled(operators.compiled(case, direction, "cpu")),
+    }
+    calls = {"kernel": 1, "graph": case.calls}
     return [
-        here.row(case.name(direction), impl, "us", [t * 1e6 for t in s], batch=case.batch)
+        here.row(case.name(direction), impl, "us", [t * 1e6 / calls[impl] for t in s], batch=case.batch)
         for impl, s in interleave(runs, seconds).items()
     ]
 
@@ -160,11 +186,15 @@ def main(arguments=None):
     console.print(report.profile_table(parts, times, whole, peaks))
 
     attention = [cases.window_attention(*case) for case in ((1, 8), (3, 8), (3, 16))]
-    wanted = [(case, direction) for case in attention for direction in cases.DIRECTIONS]
-    rows = [row for pair in wanted for row in profile_attention(here, *pair)]
+    wanted = [
+        (case, direction)
+        for case in (*attention, cases.residual_layer_norm(1), cases.bias_gelu(3))
+        for direction in cases.DIRECTIONS
+    ]
+    rows = [row for pair in wanted for row in profile_operator(here, *pair)]
     works = {case.name(direction): case.work[direction] for case, direction in wanted}
     console.print(
-        report.operator_table(rows, works, peaks, "Attention, batch 8: kernel and operator", "kernel")
+        report.operator_table(rows, works, peaks, "Operators, batch 8: kernel and in a graph", "kernel")
     )
 
     options.out.mkdir(parents=True, exist_ok=True)

@@ -182,10 +182,14 @@ def test_profile():
     with console.capture() as captured:
         console.print(report.profile_table(parts, times, whole, machine.Peaks(500.0, 40.0)))
     assert f"{10 - 0.25 * len(parts):.2f}" in captured.get()
-    case = small_case()
-    for direction in cases.DIRECTIONS:
-        found = profile.profile_attention(MACHINE, case, direction, 0.0)
-        assert [(row.impl, row.unit) for row in found] == [("kernel", "us"), ("graph", "us")]
+
+
+@pytest.mark.parametrize("direction", cases.DIRECTIONS)
+@pytest.mark.parametrize("operator", ["window_attention", "residual_layer_norm", "bias_gelu"])
+def test_profile_of_an_operator(operator, direction):
+    case = small_case() if operator == "window_attention" else getattr(cases, operator)(4, batch=1)
+    found = profile.profile_operator(MACHINE, case, direction, 0.0)
+    assert [(row.impl, row.unit) for row in found] == [("kernel", "us"), ("graph", "us")]
 
 
 def test_memory_in_a_process_of_its_own():
