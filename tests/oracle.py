@@ -5,7 +5,7 @@
 
 Also the tolerance every back end is held to: its error against float64 is at most twice the error of the same
 formula in plain float32 NumPy rounded to the storage dtype at the operator's boundaries, plus a small floor. Where
-that is passed, plain NumPy's error is the largest over a few orders of tokens and channels: one order may be lucky.
+that is passed, plain NumPy's error is the median over a few orders of tokens and channels: one order may be lucky.
 """
 
 from dataclasses import dataclass
@@ -125,6 +125,16 @@ def _unit_grad(unit, norm, norm_divides, grad):
     return (grad - norm_divides * unit * (unit * grad).sum(-1, keepdims=True)) / norm
 
 
+def _product(a, b):
+    """a @ b; in float32 term by term, for the order in which a BLAS adds, and so its error, changes with the CPU."""
+    if a.dtype == np.float64:
+        return a @ b
+    total = a[..., :1] * b[..., :1, :]
+    for k in range(1, a.shape[-1]):
+        total += a[..., k : k + 1] * b[..., k : k + 1, :]
+    return total
+
+
 class _Attention:
     """One evaluation at precision `real`; keeps what the backward needs."""
 
@@ -152,7 +162,7 @@ class _Attention:
         if cosine:
             self.q, *self.q_norm = _unit(q)
             self.k, *self.k_norm = _unit(k)
-        self.products = self.q @ self.k.swapaxes(-1, -2)
+        self.products = _product(self.q, self.k.swapaxes(-1, -2))
         mask = np.where(geo.region[:, :, None] == geo.region[:, None, :], 0.0, mask_value).astype(real)
         logits = self.scale * self.products + self.table[:, geo.dy, geo.dx] + mask[:, None]
         is_query = geo.valid[:, None, :, None]  # padding is no key, and asks nothing: weights 0, not 0 / 0
@@ -160,21 +170,23 @@ class _Attention:
         self.logits = logits = np.where(self.pairs, logits, -np.inf)
         weights = np.exp(logits - np.where(is_query, logits.max(-1, keepdims=True), 0))
         self.weights = weights / np.where(is_query, weights.sum(-1, keepdims=True), 1)
-        self.out = _scatter((self.weights @ self.v)[None], geo, self.height, self.width)
+        self.out = _scatter(_product(self.weights, self.v)[None], geo, self.height, self.width)
 
     def backward(self, dout, out):
         geo = self.geo
         dout, out = (_gather(np.asarray(a).astype(self.v.dtype), geo, 1, self.heads)[0] for a in (dout, out))
         self.dout, self.stored = dout, out
-        dv = self.weights.swapaxes(-1, -2) @ dout
-        dlogits = self.weights * (dout @ self.v.swapaxes(-1, -2) - (dout * out).sum(-1, keepdims=True))
+        dv = _product(self.weights.swapaxes(-1, -2), dout)
+        dweights = _product(dout, self.v.swapaxes(-1, -2))
+        dlogits = self.weights * (dweights - (dout * out).sum(-1, keepdims=True))
         self.dlogits = dlogits = np.where(self.pairs, dlogits, 0)  # not 0 * NaN
         dscale = (dlogits * self.products).sum((0, 1, 3, 4))
         self.dscale_size = np.sqrt((np.abs(dlogits * self.products).sum(-1) ** 2).sum((0, 1, 3)).max())
         dtable = np.zeros_like(self.table)
         for head, total in enumerate(dlogits.sum((0, 1))):
             np.add.at(dtable[head], (geo.dy, geo.dx), total)
-        dq, dk = self.scale * (dlogits @ self.k), self.scale * (dlogits.swapaxes(-1, -2) @ self.q)
+        dq = self.scale * _product(dlogits, self.k)
+        dk = self.scale * _product(dlogits.swapaxes(-1, -2), self.q)
         if self.cosine:
             dq, dk = _unit_grad(self.q, *self.q_norm, dq), _unit_grad(self.k, *self.k_norm, dk)
         return _scatter(np.stack([dq, dk, dv]), geo, self.height, self.width), dtable, dscale
@@ -242,8 +254,7 @@ def tolerance(dtype, exact, rounded, size=None):
 def assert_close(name, actual, exact, rounded, dtype, size=None, others=lambda: ()):
     """`actual` (array-like) within `tolerance` of `exact`; inf and NaN exactly where plain NumPy has them.
 
-    others() gives plain results with the terms in other orders, asked for only where `rounded` does not allow the
-    error. The least exact of them counts: NumPy's own order is what its BLAS takes on this CPU.
+    others() gives further plain results, asked for only where `rounded` alone would not allow the error.
     """
     actual = np.asarray(actual, np.float64).reshape(np.shape(exact))
     strange = ~np.isfinite(rounded)
@@ -254,7 +265,8 @@ def assert_close(name, actual, exact, rounded, dtype, size=None, others=lambda: 
         return
     worst = np.unravel_index(error.argmax(), error.shape)
     if error[worst] > allowed:
-        allowed = max([allowed, *(tolerance(dtype, exact, other, size) for other in others())])
+        usual = np.median([allowed, *(tolerance(dtype, exact, other, size) for other in others())])
+        allowed = max(allowed, usual)
     assert error[worst] <= allowed, (
         f"{name} ({dtype}): error {error[worst]:.3g} at {[int(i) for i in worst]}, allowed {allowed:.3g}; "
         f"got {actual[worst]:.9g}, exact {np.asarray(exact)[worst]:.9g}"
