@@ -14,12 +14,12 @@ from typing import Callable
 
 import numpy as np
 
-from bench import cases, machine, models, operators, report
+from bench import cases, machine, report
 from bench.cases import HEAD_DIM, Work
 from bench.measure import interleave, settled
 from bench.rows import write_csv
 
-DEPTHS, EMBED_DIM, PATCH, MLP_RATIO = (2, 2, 6, 2), 96, 4, 4  # SwinV2-T
+DEPTHS, EMBED_DIM, PATCH, MLP_RATIO, CLASSES = (2, 2, 6, 2), 96, 4, 4, 1000  # SwinV2-T
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Kernel:
     work: Work
 
 
-def kernels(window, batch, image=models.IMAGE, depths=DEPTHS, embed_dim=EMBED_DIM, classes=models.CLASSES):
+def kernels(window, batch, image=cases.IMAGE, depths=DEPTHS, embed_dim=EMBED_DIM, classes=CLASSES):
     """[Kernel] of one inference. Norms without a residual are timed as those with it, blocks as shifted ones."""
     from swinv2_kernels import _native
 
@@ -104,6 +104,8 @@ def kernels(window, batch, image=models.IMAGE, depths=DEPTHS, embed_dim=EMBED_DI
 
 def profile_model(here, window, batch, seconds=12.0):
     """([Kernel], {name: Row in ms an inference, calls counted}, Row of the whole model)."""
+    from bench import models
+
     parts = kernels(window, batch)
     model = models.inference(window, "cpu", models.parameters(window), models.images(batch))
     runs = {"model": settled(model), **{k.name: k.run for k in parts}}
@@ -154,6 +156,8 @@ def kernel_of(case, direction):
 
 def profile_operator(here, case, direction, seconds=2.0):
     """[Row]: the kernels of an operator case alone, then the operator in a graph."""
+    from bench import operators
+
     runs = {
         "kernel": settled(kernel_of(case, direction)),
         "graph": settled(operators.compiled(case, direction, "cpu")),
