@@ -15,11 +15,11 @@ from typing import Callable
 import numpy as np
 
 from bench import cases, machine, report
-from bench.cases import HEAD_DIM, Work
+from bench.cases import Stage, Work
 from bench.measure import interleave, settled
 from bench.rows import write_csv
 
-DEPTHS, EMBED_DIM, PATCH, MLP_RATIO, CLASSES = (2, 2, 6, 2), 96, 4, 4, 1000  # SwinV2-T
+DEPTHS, PATCH, MLP_RATIO, CLASSES = (2, 2, 6, 2), 4, 4, 1000  # SwinV2-T
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Kernel:
     work: Work
 
 
-def kernels(window, batch, image=cases.IMAGE, depths=DEPTHS, embed_dim=EMBED_DIM, classes=CLASSES):
+def kernels(window, batch):
     """[Kernel] of one inference. Norms without a residual are timed as those with it, blocks as shifted ones."""
     from swinv2_kernels import _native
 
     rng = np.random.default_rng(5)
-    ones = np.ones(batch, np.float32)
 
     def array(*shape):
         return rng.standard_normal(shape, np.float32)
@@ -47,59 +46,38 @@ def kernels(window, batch, image=cases.IMAGE, depths=DEPTHS, embed_dim=EMBED_DIM
         work = Work(2.0 * rows * K * N, 4.0 * (x.size + N * K + rows * N))
         return Kernel(name, calls, lambda: _native.linear_forward(x, weight, bias, gelu, **view), work)
 
-    def norm(name, calls, size, channels):
-        x, y = (array(batch, size, size, channels) for _ in range(2))
-        gamma, beta = array(channels), array(channels)
-        work = Work(0, 3.0 * x.nbytes)
-        return Kernel(name, calls, lambda: _native.residual_layer_norm_forward(x, y, gamma, beta, ones), work)
+    def of(name, calls, case):
+        return Kernel(name, calls, kernel_of(case, "forward"), case.work["forward"])
 
-    def attention(name, calls, size, channels):
-        heads, side = channels // HEAD_DIM, min(window, size)
-        shift = side // 2 if side < size else 0
-        qkv, table = array(batch, size, size, 3 * channels), array(heads, 2 * side - 1, 2 * side - 1)
-        scale = np.full(heads, 10, np.float32)
-        pixels = batch * size * size
-        work = Work(4.0 * pixels * side**2 * channels, 4.0 * pixels * (4 * channels + heads))
-        return Kernel(
-            name,
-            calls,
-            lambda: _native.window_attention_forward(qkv, table, scale, shift_size=(shift, shift)),
-            work,
-        )
-
-    size, C = image // PATCH, embed_dim
-    pixels = array(batch, 3, image, image)
+    first, last = Stage(1), Stage(len(DEPTHS))
+    pixels = array(batch, 3, cases.IMAGE, cases.IMAGE)
+    view = {"view": "embedding", "patch_size": PATCH}
     found = [
-        linear(
-            "patch embedding",
-            1,
-            pixels,
-            batch * size**2,
-            3 * PATCH**2,
-            C,
-            view="embedding",
-            patch_size=PATCH,
-        ),
-        norm("patch embedding, norm", 1, size, C),
+        linear("patch embedding", 1, pixels, batch * first.size**2, 3 * PATCH**2, first.channels, **view),
+        of("patch embedding, norm", 1, cases.residual_layer_norm(first.number, batch)),
     ]
-    for index, depth in enumerate(depths):
-        stage, rows = f"stage {index + 1}", batch * size**2
+    for number, depth in enumerate(DEPTHS, 1):
+        stage, size, C = f"stage {number}", Stage(number).size, Stage(number).channels
+        rows = batch * size**2
         x, hidden = array(batch, size, size, C), array(batch, size, size, MLP_RATIO * C)
         found += [
             linear(f"{stage}, qkv", depth, x, rows, C, 3 * C),
-            attention(f"{stage}, window attention", depth, size, C),
+            of(f"{stage}, window attention", depth, cases.window_attention(number, window, batch)),
             linear(f"{stage}, projection", depth, x, rows, C, C),
             linear(f"{stage}, MLP in, GELU", depth, x, rows, C, MLP_RATIO * C, "none"),
             linear(f"{stage}, MLP out", depth, hidden, rows, MLP_RATIO * C, C),
-            norm(f"{stage}, residual norms", 2 * depth, size, C),
+            of(f"{stage}, residual norms", 2 * depth, cases.residual_layer_norm(number, batch)),
         ]
-        if index + 1 < len(depths):
+        if number < last.number:
             found += [
                 linear(f"{stage}, patch merging", 1, x, rows // 4, 4 * C, 2 * C, view="merging"),
-                norm(f"{stage}, patch merging, norm", 1, size // 2, 2 * C),
+                of(f"{stage}, patch merging, norm", 1, cases.residual_layer_norm(number + 1, batch)),
             ]
-            size, C = size // 2, 2 * C
-    return [*found, norm("last norm", 1, size, C), linear("head", 1, array(batch, C), batch, C, classes)]
+    return [
+        *found,
+        of("last norm", 1, cases.residual_layer_norm(last.number, batch)),
+        linear("head", 1, array(batch, last.channels), batch, last.channels, CLASSES),
+    ]
 
 
 def profile_model(here, window, batch, seconds=12.0):
@@ -179,9 +157,10 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
 
     os.environ.setdefault("GLOG_v", "3")
-    machine.limit_threads(machine.available_threads())
+    threads = machine.available_threads()
+    machine.limit_threads(threads)
     console = report.console()
-    here = machine.Machine.here(machine.available_threads())
+    here = machine.Machine.here(threads)
     console.print(f"{here.device}, {here.threads} threads, commit {here.commit}")
     peak_rows, peaks = machine.measure_peaks(here, 50)
     console.print(report.peaks_table(peak_rows))
