@@ -80,9 +80,9 @@ struct Squares {
 // of the backward, of 64. bfloat16 has half of both.
 constexpr int64_t kLines = ceil_div(20 * kRowBlock * kBlock, 8 * 32);
 
-// Brings the lines of the next window towards the core, one by one beside the products: the gather of a window's rows is
-// more than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share
-// of the tokens, for all heads of the group.
+// Brings the lines of the next window towards the core, a few beside each product: the gather of a window's rows is more
+// than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share of the
+// tokens, for all heads of the group.
 class Ahead {
  public:
   template <class Layout>
@@ -109,6 +109,7 @@ class Ahead {
     }
   }
 
+  // The next `lines` of all rows, or what is left of them.
   void fetch(int64_t lines) {
     while (lines > 0 && (left_ > 0 || next_row())) {
       const int64_t n = lines < left_ ? lines : left_;
