@@ -114,7 +114,7 @@ class Ahead {
     while (lines > 0 && (left_ > 0 || next_row())) {
       const int64_t n = lines < left_ ? lines : left_;
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i, 0, 2);
+      for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i);
       line_ += 64 * n;
       left_ -= n;
       lines -= n;
