@@ -101,7 +101,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const bool rows_stepped = P::kPairs && any_step(row_steps, op.rows);
 
   constexpr int64_t kOutputs = 16;  // of a tile: a line of each row of out
-  const int64_t in_l2 = kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
+  const int64_t in_l2 = 2 * kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
   const int64_t lines =
       ceil_div(kRowBlock, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
   const int64_t each = round_up(ceil_div(N, 4 * num_threads()), kOutputs);
