@@ -65,14 +65,19 @@ void pause() {
 
 // A loop that is being shared out; it lives on its caller's stack.
 struct Loop {
-  const std::function<void(int64_t)>& piece;  // throws nothing
+  const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
   int64_t pieces;
-  int wanted;  // threads that may still join; guarded by the pool's mutex
+  bool claims;  // each thread its next piece before it starts on one
+  int wanted;   // threads that may still join; guarded by the pool's mutex
   std::atomic<int64_t> next{0};
   std::atomic<int> helpers{0};
 
   void work() {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) piece(i);
+    const auto take = [&] { return next.fetch_add(1, std::memory_order_relaxed); };
+    for (int64_t i = take(), coming; i < pieces; i = claims ? coming : take()) {
+      coming = claims ? take() : pieces;
+      piece(i, coming);
+    }
   }
 };
 
@@ -206,24 +211,36 @@ void set_num_threads(int n) {
   requested.store(checked(n, "n", std::to_string(n)));
 }
 
-void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-  const int64_t pieces = (n + grain - 1) / grain;
+namespace {
+
+void share_out(int64_t pieces, bool claims, const std::function<void(int64_t, int64_t)>& body) {
   std::mutex mutex;
   std::exception_ptr failure;  // an exception may not leave a thread
-  const std::function<void(int64_t)> piece = [&](int64_t i) {
+  const std::function<void(int64_t, int64_t)> piece = [&](int64_t i, int64_t coming) {
     try {
-      body(i * grain, std::min(n, (i + 1) * grain));
+      body(i, coming);
     } catch (...) {
       const std::lock_guard<std::mutex> lock(mutex);
       failure = std::current_exception();
     }
   };
-  Loop loop{piece, pieces, static_cast<int>(std::min<int64_t>(num_threads(), pieces)) - 1};
+  Loop loop{piece, pieces, claims, static_cast<int>(std::min<int64_t>(num_threads(), pieces)) - 1};
   if (loop.wanted > 0)
     pool().run(loop);
   else
     loop.work();
   if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  share_out((n + grain - 1) / grain, false,
+            [&](int64_t i, int64_t) { body(i * grain, std::min(n, (i + 1) * grain)); });
+}
+
+void parallel_ahead(int64_t n, const std::function<void(int64_t, int64_t)>& body) {
+  share_out(n, true, body);
 }
 
 void* thread_scratch(size_t bytes) {

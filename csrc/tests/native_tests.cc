@@ -12,6 +12,7 @@
 #include <functional>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "bias_gelu/bias_gelu_host.h"
 #include "core/error.h"
@@ -218,6 +219,87 @@ void isolation_tests() {
     for (int64_t e = 0; e < 77; ++e) CHECK(dirty.dtable[e] == clean.dtable[e], "a NaN reaches another head");
     CHECK(dirty.dscale[0] == clean.dscale[0] && std::isnan(dirty.dscale[1]), "dscale");
   });
+}
+
+// One window of four regions (8 x 8, shift 4), where a key of another region may count after all: q is e and k is -e in
+// the first region, but k is e in the others, so that a query of the first scores -scale at home and scale + mask away.
+AttentionProblem home_and_away(DType dtype, float scale, float mask_value, float value_away) {
+  const WindowAttention op =
+      check_window_attention({1, 8, 8, 96}, dtype, {1, 15, 15}, {1}, {4, 4, -1, -1, mask_value, true});
+  std::mt19937 generator(11);
+  formula::AttentionInputs in{normal(generator, 64 * 96, 0.1, dtype),
+                              Array<float>(15 * 15),
+                              {scale},
+                              normal(generator, 64 * 32, 1, dtype)};
+  for (int64_t t = 0; t < 64; ++t) {
+    const bool home =
+        t / 8 >= 4 && t % 8 >= 4;  // of the image: the shift brings them to the window's first rows
+    in.qkv[t * 96] = 8;
+    in.qkv[t * 96 + 32] = home ? -8 : 8;
+    for (int64_t c = 64; c < 96; ++c) in.qkv[t * 96 + c] = home ? 1 + 0.25f * (c % 3) : value_away;
+  }
+  return {op, in};
+}
+
+// A key of another region is left out only where it is lost in rounding. Each result is held to its own size: beside
+// values of 1e30 those of another region are nothing to the largest of all.
+void region_tests() {
+  struct Case {
+    const char* name;
+    float scale, mask_value, value_away;
+  };
+  const Case cases[] = {{"lost in rounding", 10, -100, 3},
+                        {"forbidden", 90, -kInf, 3},
+                        {"more away than at home", 54, -100, 3},
+                        {"some away", 45, -100, 3},
+                        {"weak mask", 2, -8, 3},
+                        {"large values away", 20, -100, 1e30f},
+                        {"larger still, of a smaller scale", 10, -100, 1e35f}};
+  for (const Case& c : cases)
+    for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      AttentionProblem given =
+          home_and_away(dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
+      const auto exact = formula::attention<double>(given.op, given.in, false);
+      const auto plain = formula::attention<float>(given.op, given.in, true);
+      with_isas([&] {
+        const AttentionRun r = run(given.op, given.in);
+        for (int64_t i = 0; i < r.out.size; ++i) {
+          const double want = exact.out[i],
+                       allowed = (dtype == DType::kFloat32 ? 1e-4 : 2e-2) * std::fabs(want);
+          CHECK(std::fabs(r.out[i] - want) <= allowed, c.name << ": out[" << i << "] is " << r.out[i]
+                                                              << ", expected " << want << ", "
+                                                              << isa_name(active_isa()));
+        }
+        expect_close(c.name + std::string(": dqkv"), dtype, r.dqkv, exact.dqkv, plain.dqkv);
+        expect_close(c.name + std::string(": dbias_table"), DType::kFloat32, r.dtable, exact.dtable,
+                     plain.dtable, 0, dtype);
+      });
+    }
+
+  // NaN and Inf reach the whole window through the mask.
+  for (const float bad : {NAN, kInf}) {
+    AttentionProblem given = home_and_away(DType::kFloat32, 10, -100, 3);
+    const auto count_finite = [&](const Stored& x, int64_t channels, int64_t from, int64_t to) {
+      int64_t finite = 0;
+      for (int64_t t = 0; t < 64; ++t)
+        for (int64_t c = from; c < to; ++c) finite += std::isfinite(x[t * channels + c]);
+      return finite;
+    };
+    with_isas([&] {
+      const auto spoilt = [&](Array<float>& array, int64_t at) {
+        const float kept = std::exchange(array[at], bad);
+        AttentionRun r = run(given.op, given.in);
+        array[at] = kept;
+        return r;
+      };
+      const std::string with = std::string(" ") + (bad > 0 ? "Inf" : "NaN") + ", " + isa_name(active_isa());
+      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96 + 64).out, 32, 0, 1) == 0, "a value of" << with);
+      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96 + 32).out, 32, 0, 32) == 0, "a key of" << with);
+      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96).out, 32, 0, 32) == 63 * 32, "a query of" << with);
+      CHECK(count_finite(spoilt(given.in.table, 0).out, 32, 0, 32) < 64 * 32, "a bias of" << with);
+      CHECK(count_finite(spoilt(given.in.dout, 9 * 32).dqkv, 96, 64, 65) == 0, "a gradient of" << with);
+    });
+  }
 }
 
 // Denormals count on every thread, and the caller's way with them is left as it was.
@@ -554,6 +636,7 @@ int main(int count, char** arguments) {
 #endif
   constant_value_tests();
   isolation_tests();
+  region_tests();
   denormal_tests();
   layer_norm_tests();
   gelu_tests();

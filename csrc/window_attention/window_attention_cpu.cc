@@ -5,31 +5,36 @@
 // for the layout). With pairs the operands are bfloat16 (window_attention_pairs.h).
 #include "cpu/parallel.h"
 #include "window_attention/window_attention_pairs.h"
+#include "window_attention/window_attention_regions.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
 
 struct Scratch {
-  Window window, coming;
+  Windows windows;
+  Window window;  // the one attended, or the region
   KeyTile* tile;
   float *table, *slabs, *keys, *values, *key_factor, *inverse_queries, *copies, *p, *q, *o, *m, *l, *divisor,
       *decay, *inverse_l;
   bool resident;  // q^T of the whole window is kept between key tiles
   size_t bytes;
 
-  template <class Layout>
-  Scratch(const Layout& at, char* base) {
+  template <int D>
+  Scratch(const Layout<D>& at, const Regions<D>& regions, char* base) : Scratch(at, regions, Arena{base}) {}
+
+  void attend(int which) {  // 0: the whole window, r: its region r - 1
+    window = which ? windows.regions[which - 1] : windows.whole;
+    tile = windows.tiles + which;
+  }
+
+ private:
+  template <int D>
+  Scratch(const Layout<D>& at, const Regions<D>& regions, Arena arena) : windows(at, regions, arena) {
     resident = at.single_tile || at.queries * (at.d() + at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
     const int64_t kept = resident && !at.single_tile ? at.queries : kBlock;
-    Arena arena{base};
-    tile = arena.take<KeyTile>(1);
-    for (Window* w : {&window, &coming}) {
-      w->token = arena.take<int32_t>(at.queries);
-      w->mask = arena.take<float>(4 * at.queries);
-    }
     table = arena.take<float>(at.padded_table());
-    slabs = arena.take<float>(at.tile_columns * at.slab);
+    slabs = arena.take<float>(most_slabs(at, regions));
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     key_factor = arena.take<float>(kTileKeys);
@@ -225,18 +230,26 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
     });
 }
 
-// lse = m + log2(l)
+// lse = m + log2(l). False where one is below `least`.
 template <class Layout>
-void store_stats(const Layout& at, const Scratch& s, float* stats) {
-  const int64_t size = at.op.stats_tokens();
-  for (int64_t i = 0; i < at.N; i += kLanes)
-    store_first(stats + i, load(s.m + i) + log2(load(s.l + i)), size - i);
+bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
+  bool none_below = true;
+  for (int64_t i = 0; i < at.N; i += kLanes) {
+    const Vec lse = load(s.m + i) + log2(load(s.l + i));
+    store(s.m + i, lse);
+    none_below = none_below && all(lse >= least);
+  }
+  at.each_row([&](int64_t i, int64_t count, int64_t to) {
+    for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);
+  });
+  return none_below;
 }
 
-// False, with pairs only: a q or k is too large for them, nothing but out has been touched.
+// A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for them:
+// it is to be done again.
 template <bool kPairs, class T, class Layout>
-bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_window,
-                 const WindowAttentionForward& io, float* stats, Ahead& ahead) {
+bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionForward& io,
+                 float* stats, float least, Ahead& ahead) {
   const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
@@ -247,8 +260,8 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
   int64_t column = 0, row = 0;
   Step step{true, false};
   for (; !step.last; step.first = false) {
-    if (new_window || !at.single_tile) at.next(tile, s.window, column, row);
-    step.last = at.single_tile || column == at.op.geometry.window_w;
+    if (!at.single_tile) at.next(tile, s.window, column, row);
+    step.last = at.single_tile || column == at.cols.count;
     at.expand_bias(s.slabs, tile, s.table);
     const float scale = io.scale[head] * kLog2E;
     if constexpr (kPairs) {
@@ -274,13 +287,14 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, bool new_wind
       weigh<kPairs>(at, s, tile, block, step, out, ahead);
     }
   }
-  store_stats(at, s, stats);
-  return true;
+  return store_stats(at, s, stats, least);
 }
 
 template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
+  const Regions<D> regions(op);
+  const std::vector<float> least = least_lses(op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -290,18 +304,36 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 
   constexpr bool kPairs = kHasPairs && std::is_same<T, BFloat16>::value && D == 32;
   const Units units(op, 16 * num_threads(), 16 * num_threads());
-  parallel_for(units.count(), 1, [&](int64_t begin, int64_t) {
+  parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
     const Tiles<kPairs> tiles(op.cosine);
-    Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
-    units.each(begin, [&](const Unit& unit) {
-      at.advance(s.window, s.coming, unit);
-      Ahead ahead(at, unit, s.coming);
+    Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
+    units.each(piece, after, [&](const Unit& unit) {
+      s.windows.enter(at, regions, unit);
+      const Window& window = s.windows.whole;
+      Ahead ahead(at, unit, s.windows.coming);
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
+      for (int64_t i = at.N; i < op.stats_tokens(); ++i) stats[i] = 0;
+
+      const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
+      const bool apart =
+          window.masked && least[unit.head] < HUGE_VALF && alike(at, window, values, at.channels, kAlike);
+      if (apart) ahead.hurry();
+      const auto attend = [&](auto with_pairs) {
+        constexpr bool kWith = decltype(with_pairs)::value;
+        bool done = apart;
+        for (int r = 0; done && r < int(regions.of(window).size()); ++r) {
+          s.attend(1 + r);
+          done =
+              window_head<kWith, T>(regions.of(window)[r], s, unit.head, io, stats, least[unit.head], ahead);
+        }
+        s.attend(0);
+        return done || window_head<kWith, T>(at, s, unit.head, io, stats, kLowest, ahead);
+      };
       if constexpr (kPairs)
-        if (op.cosine && window_head<true, T>(at, s, unit.head, unit.new_window, io, stats, ahead)) return;
-      window_head<false, T>(at, s, unit.head, unit.new_window, io, stats, ahead);
+        if (op.cosine && attend(std::true_type{})) return;
+      attend(std::false_type{});
     });
   });
 }
@@ -309,7 +341,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 }  // namespace
 
 size_t window_attention_forward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {

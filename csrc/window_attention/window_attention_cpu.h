@@ -10,8 +10,6 @@
 //                 key (h_j, w_j) over all queries is the contiguous run that starts at slab row Wh-1-h_j.
 #pragma once
 
-#include <utility>
-
 #include "core/dtype.h"
 #include "cpu/matmul.h"
 #include "cpu/parallel.h"
@@ -24,7 +22,7 @@ namespace SWINV2_ISA {
 constexpr int64_t kTileKeys = 64;
 constexpr int64_t kBlock = 2 * kLanes;
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
-constexpr float kLowest = -3.4028234e38f;
+constexpr float kHighest = 3.4028234e38f, kLowest = -kHighest;
 
 // Bump allocation over the thread's scratch; with a null base it only counts.
 struct Arena {
@@ -38,7 +36,12 @@ struct Arena {
   }
 };
 
-// The tokens of one window, padded to whole query blocks.
+// A run of a window's rows or columns.
+struct Span {
+  int64_t first, count;
+};
+
+// The tokens of one window, or of a region of it, padded to whole query blocks.
 struct Window {
   int32_t* token;            // (queries): index into (B, H, W), or -1 for padding
   float* mask;               // (4, queries): what a key of region r adds to the score of each query
@@ -60,7 +63,7 @@ struct HeadGroup {
   int64_t window, first_head, group;
 };
 
-// A head of them, and what probably comes after them on this thread (a group of 0: nothing).
+// A head of them, and what comes after them on this thread (a group of 0: nothing).
 struct Unit {
   int64_t window, head, chunk;
   bool new_window, first_window, last_window;  // first, last: of the chunk
@@ -109,8 +112,12 @@ class Ahead {
     }
   }
 
+  // Twice as many beside a product: a window has half of them or less.
+  void hurry() { pace_ = 2; }
+
   // The next `lines` of all rows, or what is left of them.
   void fetch(int64_t lines) {
+    lines *= pace_;
     while (lines > 0 && (left_ > 0 || next_row())) {
       const int64_t n = lines < left_ ? lines : left_;
 #pragma GCC unroll 4
@@ -148,7 +155,7 @@ class Ahead {
   int64_t next_, end_;            // tokens
   int count_ = 0, row_ = 0;
   const char* line_ = nullptr;
-  int64_t left_ = 0;
+  int64_t left_ = 0, pace_ = 1;
 };
 
 // Calls f(Rows<V>) with the number of vectors, 1 or 2, that the elements left fill of a pair.
@@ -166,21 +173,23 @@ template <int D>
 struct Layout {
   static constexpr int64_t kHeadDim = D;
   const WindowAttention& op;
+  Span rows, cols;  // of the window: all of it, or a region
   int64_t N, blocks, queries, slab, tile_columns, channels, out_channels;
   bool single_tile;  // all keys of a window in one tile, whose columns are then the same for every window
 
-  explicit Layout(const WindowAttention& op) : op(op) {
-    const WindowGeometry& g = op.geometry;
-    N = g.tokens();
+  Layout(const WindowAttention& op, Span rows, Span cols) : op(op), rows(rows), cols(cols) {
+    N = rows.count * cols.count;
     blocks = ceil_div(N, kBlock);
     queries = blocks * kBlock;
-    slab = round_up((2 * g.window_h - 1) * g.window_w + kBlock, 16);
-    tile_columns = g.window_h < kTileKeys ? kTileKeys / g.window_h : 1;
-    if (tile_columns > g.window_w) tile_columns = g.window_w;
+    slab = round_up((2 * rows.count - 1) * cols.count + kBlock, 16);
+    tile_columns = rows.count < kTileKeys ? kTileKeys / rows.count : 1;
+    if (tile_columns > cols.count) tile_columns = cols.count;
     single_tile = N <= kTileKeys;
     channels = 3 * op.num_heads * d();
     out_channels = op.num_heads * d();
   }
+  explicit Layout(const WindowAttention& op)
+      : Layout(op, {0, op.geometry.window_h}, {0, op.geometry.window_w}) {}
 
   int64_t d() const { return D ? D : op.head_dim; }
   int64_t d_pad() const { return round_up(d(), kLanes); }
@@ -214,21 +223,30 @@ struct Layout {
     }
   }
 
-  // The window of a unit and the one after it.
-  void advance(Window& window, Window& coming, const Unit& unit) const {
-    if (!unit.new_window) return;
-    if (unit.first_window)
-      locate(window, unit.window);
-    else
-      std::swap(window, coming);
-    if (unit.coming.group) locate(coming, unit.coming.window);
+  // The tokens of this region of a window.
+  void select(Window& region, const Window& window) const {
+    int32_t* token = region.token;
+    for (int64_t h = 0; h < rows.count; ++h)
+      for (int64_t w = 0; w < cols.count; ++w)
+        *token++ = window.token[(rows.first + h) * op.geometry.window_w + cols.first + w];
+    for (int64_t i = N; i < queries; ++i) *token++ = -1;
+    region.masked = false;
+    region.split_h = rows.count;
+    region.split_w = cols.count;
+  }
+
+  // f(i, n, at): tokens i .. i + n of N stand at `at` of the window's.
+  template <class F>
+  void each_row(F&& f) const {
+    for (int64_t h = 0; h < rows.count; ++h)
+      f(h * cols.count, cols.count, (rows.first + h) * op.geometry.window_w + cols.first);
   }
 
   // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is left.
   // Its keys stand in order of columns, or with by_rows of rows. The list of tokens is filled up to whole vectors with
   // its last.
   bool next(KeyTile& tile, const Window& window, int64_t& column, int64_t& row, bool by_rows = false) const {
-    const int64_t window_h = op.geometry.window_h, window_w = op.geometry.window_w;
+    const int64_t window_h = rows.count, window_w = cols.count;
     if (column == window_w) return false;
     const int64_t columns = tile_columns < window_w - column ? tile_columns : window_w - column;
     int64_t count = 0;
@@ -267,37 +285,41 @@ struct Layout {
     store(to + size, Vec{});
   }
 
+  // Of a table (2Wh-1, 2Ww-1): entries a row, and the first one that keys of a column need.
+  int64_t table_width() const { return 2 * op.geometry.window_w - 1; }
+  int64_t first_entry(int64_t column) const {
+    return (op.geometry.window_h - rows.count) * table_width() + op.geometry.window_w - 1 - column;
+  }
+
   // slabs (columns, slab) from load_table's table. Rows are written in order with whole vectors: what one
   // writes past its end, the next overwrites.
   void expand_bias(float* slabs, const KeyTile& tile, const float* table) const {
-    const int64_t window_w = op.geometry.window_w, width = 2 * window_w - 1;
-    const int64_t rows = 2 * op.geometry.window_h - 1, columns = tile.columns, end = slab;
+    const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count;
+    const int64_t columns = tile.columns, end = slab;
     for (int64_t c = 0; c < columns; ++c) {
       float* to = slabs + c * end;
-      for (int64_t i = end - kLanes; i > rows * window_w - kLanes; i -= kLanes) store(to + i, Vec{});
-      const float* from = table + window_w - 1 - tile.column[c];
+      for (int64_t i = end - kLanes; i > count * length - kLanes; i -= kLanes) store(to + i, Vec{});
+      const float* from = table + first_entry(tile.column[c]);
       int64_t a = 0;
-      if (2 * window_w == kLanes)
-        for (; a + 1 < rows; a += 2)
-          store(to + a * window_w, join_low(load(from + a * width), load(from + (a + 1) * width)));
-      for (; a < rows; ++a)
-        for (int64_t w = 0; w < window_w; w += kLanes)
-          store(to + a * window_w + w, load(from + a * width + w));
+      if (2 * length == kLanes)
+        for (; a + 1 < count; a += 2)
+          store(to + a * length, join_low(load(from + a * width), load(from + (a + 1) * width)));
+      for (; a < count; ++a)
+        for (int64_t w = 0; w < length; w += kLanes) store(to + a * length + w, load(from + a * width + w));
     }
   }
 
   // The transpose of expand_bias: dtable += dslabs.
   void reduce_bias(float* dtable, const KeyTile& tile, const float* dslabs) const {
-    const WindowGeometry& g = op.geometry;
-    const int64_t rows = 2 * g.window_h - 1, width = 2 * g.window_w - 1;
+    const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count;
     for (int64_t c = 0; c < tile.columns; ++c) {
-      float* to = dtable + g.window_w - 1 - tile.column[c];
+      float* to = dtable + first_entry(tile.column[c]);
       const float* from = dslabs + c * slab;
-      for (int64_t a = 0; a < rows; ++a)
-        for (int64_t w = 0; w < g.window_w; w += kLanes) {
-          const int64_t n = g.window_w - w;
+      for (int64_t a = 0; a < count; ++a)
+        for (int64_t w = 0; w < length; w += kLanes) {
           float* p = to + a * width + w;
-          store_first(p, load_first(p, n) + load_first(from + a * g.window_w + w, n), n);
+          store_first(p, load_first(p, length - w) + load_first(from + a * length + w, length - w),
+                      length - w);
         }
     }
   }
@@ -420,10 +442,10 @@ struct Units {
       : Units(op, wanted_chunks, wanted_pieces, op.num_heads) {}
   int64_t count() const { return chunks * groups; }
 
-  // f(Unit) over piece `index`. Threads take the pieces in turn.
+  // f(Unit) over piece `index`, which piece `after` follows on this thread.
   template <class F>
-  void each(int64_t index, F&& f) const {
-    const HeadGroup first = piece(index), next = piece(index + num_threads());
+  void each(int64_t index, int64_t after, F&& f) const {
+    const HeadGroup first = piece(index), next = piece(after);
     const int64_t chunk = index / groups,
                   end = windows < first.window + per_chunk ? windows : first.window + per_chunk;
     for (HeadGroup now = first; now.window < end; ++now.window) {

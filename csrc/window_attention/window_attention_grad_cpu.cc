@@ -6,34 +6,38 @@
 #include <memory>
 
 #include "cpu/parallel.h"
-#include "window_attention/window_attention_cpu.h"
+#include "window_attention/window_attention_regions.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
 
 struct Scratch {
-  Window window, coming;
+  Windows windows;
+  Window window;  // the one attended, or the region
   KeyTile* tile;
   float *table, *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
   float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
   bool resident;  // the query side of the whole window is kept between key tiles
-  bool
-      accumulates;  // slabs and dslabs (heads of the group, columns, slab) live as long as a chunk of windows
+  // Those of whole windows (heads of the group, columns, slab) live as long as a chunk of windows; null: no room.
+  float *kept_slabs, *kept_dslabs;
   size_t bytes;
 
-  template <class Layout>
-  Scratch(const Layout& at, char* base) {
+  template <int d>
+  Scratch(const Layout<d>& at, const Regions<d>& regions, char* base) : Scratch(at, regions, Arena{base}) {}
+
+  void attend(int which) {  // 0: the whole window, r: its region r - 1
+    window = which ? windows.regions[which - 1] : windows.whole;
+    tile = windows.tiles + which;
+  }
+
+ private:
+  template <int d>
+  Scratch(const Layout<d>& at, const Regions<d>& regions, Arena arena) : windows(at, regions, arena) {
     const int64_t side = 2 * kBlock * (at.d() + at.d_pad());
     resident =
         !at.single_tile && at.blocks * (side + kBlock * at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
     const int64_t kept = resident ? at.blocks : 1;
-    Arena arena{base};
-    tile = arena.take<KeyTile>(1);
-    for (Window* w : {&window, &coming}) {
-      w->token = arena.take<int32_t>(at.queries);
-      w->mask = arena.take<float>(4 * at.queries);
-    }
     table = arena.take<float>(at.padded_table());
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
@@ -50,10 +54,14 @@ struct Scratch {
     inverse_queries = arena.take<float>(at.queries);
     D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
-    const int64_t of_head = at.tile_columns * at.slab, of_heads = at.op.num_heads * of_head;
-    accumulates = at.single_tile && arena.used + 2 * of_heads * sizeof(float) <= kScratchLimit;
-    slabs = arena.take<float>(accumulates ? of_heads : of_head);
-    dslabs = arena.take<float>(accumulates ? of_heads : of_head);
+    slabs = arena.take<float>(most_slabs(at, regions));
+    dslabs = arena.take<float>(most_slabs(at, regions));
+    const int64_t of_heads = at.op.num_heads * at.tile_columns * at.slab;
+    kept_slabs = kept_dslabs = nullptr;
+    if (at.single_tile && arena.used + 2 * of_heads * sizeof(float) <= kScratchLimit) {
+      kept_slabs = arena.take<float>(of_heads);
+      kept_dslabs = arena.take<float>(of_heads);
+    }
     bytes = arena.used;
   }
 };
@@ -89,7 +97,7 @@ inline void each_channel(const Layout& at, Row row, F f) {
 // Rounds q^ as the forward does.
 template <class T, class Layout>
 void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T* q, const T* out,
-                      const T* dout, const float* stats) {
+                      const T* dout) {
   const QueryBlock to(at, s, block);
   const int64_t ld = at.d_pad();
   for (int64_t i0 = 0; i0 < kBlock; i0 += kLanes) {
@@ -126,7 +134,7 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
     store(s.inverse_queries + first, inverse);
     if (at.op.cosine) at.scale_columns(q_columns, inverse);
     for (int64_t i = 0; i < kLanes; ++i) {
-      s.lse[first + i] = token[i] < 0 ? -kLowest : stats[first + i];  // padding: p = exp2(s - lse) = 0
+      if (token[i] < 0) s.lse[first + i] = kHighest;  // padding: p = exp2(s - lse) = 0
       for (int64_t c = 0; at.op.cosine && c < at.d(); c += kLanes)
         store(q_rows + i * ld + c, load(q_rows + i * ld + c) * inverse[i]);
     }
@@ -214,10 +222,23 @@ float store_gradients(const Layout& at, const int32_t* token, int64_t count, con
   return sum_lanes(dot);
 }
 
+// Bias slabs of the tile at hand and zeros for their gradient; and what that has become, added to dtable.
+template <class Layout>
+void open_slabs(const Layout& at, const Scratch& s, const float* table, float* slabs, float* dslabs) {
+  at.load_table(s.table, table);
+  at.expand_bias(slabs, *s.tile, s.table);
+  __builtin_memset(dslabs, 0, s.tile->columns * at.slab * sizeof(float));
+}
+template <class Layout>
+void close_slabs(const Layout& at, const Scratch& s, float* dtable, const float* dslabs) {
+  at.reduce_bias(dtable, *s.tile, dslabs);
+}
+
+// A head of a window or of a region. `kept`: its slabs, when they are opened and closed elsewhere.
 template <class T, class Layout>
-void window_head(const Layout& at, Scratch& s, const Unit& unit, const WindowAttentionBackward& io,
-                 const float* stats, float* dtable, double* dscale, Ahead& ahead) {
-  const int64_t head = unit.head;
+void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttentionBackward& io,
+                 const float* stats, float* kept_slabs, float* kept_dslabs, float* dtable, double* dscale,
+                 Ahead& ahead) {
   const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
@@ -227,26 +248,24 @@ void window_head(const Layout& at, Scratch& s, const Unit& unit, const WindowAtt
   const T* out = static_cast<const T*>(io.out) + head * at.d();
   const T* dout = static_cast<const T*>(io.dout) + head * at.d();
   const float scale = io.scale[head];
+  at.each_row([&](int64_t i, int64_t count, int64_t from) {
+    __builtin_memcpy(s.lse + i, stats + from, count * sizeof(float));
+  });
 
   KeyTile& tile = *s.tile;
+  float *const slabs = kept_slabs ? kept_slabs : s.slabs, *const dslabs = kept_slabs ? kept_dslabs : s.dslabs;
   int64_t column = 0, row = 0;
   for (bool first = true, last = false; !last; first = false) {
     // By rows: the bias rows of two keys in a column overlap, and their sums would wait for each other.
-    if (unit.new_window || !at.single_tile) at.next(tile, s.window, column, row, true);
-    last = at.single_tile || column == at.op.geometry.window_w;
-    const int64_t of_head = s.accumulates ? (head - unit.now.first_head) * at.tile_columns * at.slab : 0;
-    float *slabs = s.slabs + of_head, *dslabs = s.dslabs + of_head;
-    if (!s.accumulates || unit.first_window) {
-      if (first) at.load_table(s.table, io.bias_table + head * at.op.table_size());
-      at.expand_bias(slabs, tile, s.table);
-      __builtin_memset(dslabs, 0, tile.columns * at.slab * sizeof(float));
-    }
+    if (!at.single_tile) at.next(tile, s.window, column, row, true);
+    last = at.single_tile || column == at.cols.count;
+    if (!kept_slabs) open_slabs(at, s, io.bias_table + head * at.op.table_size(), slabs, dslabs);
     at.load_keys(s.keys, s.inverse_keys, tile, k, scale * kLog2E);
     at.load_values(s.values, tile, v);
     for (int64_t block = 0; block < at.blocks; ++block) {
       const QueryBlock of(at, s, block);
       const int64_t i0 = block * kBlock, left = at.N - i0;
-      if (first || !s.resident) load_query_block(at, s, block, q, out, dout, stats);
+      if (first || !s.resident) load_query_block(at, s, block, q, out, dout);
       with_vectors(left, [&](auto vectors) {
         multiply<decltype(vectors)::value>(at, s, tile, block, first, slabs, dslabs, ahead);
       });
@@ -257,7 +276,7 @@ void window_head(const Layout& at, Scratch& s, const Unit& unit, const WindowAtt
                         s.inverse_queries + i0 + i, kLn2, dq);  // the keys in dq^ carry scale * log2(e)
       }
     }
-    if (!s.accumulates || unit.last_window) at.reduce_bias(dtable, tile, dslabs);
+    if (!kept_slabs) close_slabs(at, s, dtable, dslabs);
     for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
       const int64_t left = tile.count - j0, count = left < kLanes ? left : kLanes;
       const auto k_hat = [&](int64_t j, int64_t c) {  // k alone may take a product out of range
@@ -276,6 +295,8 @@ void window_head(const Layout& at, Scratch& s, const Unit& unit, const WindowAtt
 template <class T, int D>
 void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const Layout<D> at(op);
+  const Regions<D> regions(op);
+  const std::vector<float> least = least_lses(op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.channels;
   if (g.valid_h < g.height || g.valid_w < g.width)
@@ -295,18 +316,41 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const int64_t count = units.chunks * op.num_heads;
   std::unique_ptr<float[]> partials(new float[count * size]());
   std::unique_ptr<double[]> dscale(new double[count]());
-  parallel_for(units.count(), 1, [&](int64_t begin, int64_t) {
-    Scratch s(at, static_cast<char*>(thread_scratch(Scratch(at, nullptr).bytes)));
-    units.each(begin, [&](const Unit& unit) {
-      at.advance(s.window, s.coming, unit);
-      Ahead ahead(at, unit, s.coming);
+  parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
+    Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
+    units.each(piece, after, [&](const Unit& unit) {
+      s.windows.enter(at, regions, unit, true);
+      const Window& window = s.windows.whole;
+      Ahead ahead(at, unit, s.windows.coming);
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       ahead.add(static_cast<const T*>(io.dout), 1);
       ahead.add(static_cast<const T*>(io.dqkv), 3);
-      const int64_t to = unit.chunk * op.num_heads + unit.head;
-      const float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
-      window_head<T>(at, s, unit, io, stats, partials.get() + to * size, dscale.get() + to, ahead);
+      const int64_t head = unit.head, to = unit.chunk * op.num_heads + head;
+      const float* stats = io.stats + (unit.window * op.num_heads + head) * op.stats_tokens();
+      const float* table = io.bias_table + head * size;
+      float* dtable = partials.get() + to * size;
+
+      const int64_t of_head = (head - unit.now.first_head) * at.tile_columns * at.slab;
+      float *kept = s.kept_slabs, *dkept = s.kept_dslabs;
+      if (kept) kept += of_head, dkept += of_head;
+      s.attend(0);
+      if (kept && unit.first_window) open_slabs(at, s, table, kept, dkept);
+      const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + head * at.d();
+      const T* dout = static_cast<const T*>(io.dout) + head * at.d();
+      if (window.masked && none_below(stats, at.N, least[head]) &&
+          alike(at, window, values, at.channels, kAlike) && alike(at, window, dout, at.out_channels, 0)) {
+        ahead.hurry();
+        int r = 0;
+        for (const Layout<D>& region : regions.of(window)) {
+          s.attend(++r);
+          window_head<T>(region, s, head, io, stats, nullptr, nullptr, dtable, dscale.get() + to, ahead);
+        }
+        s.attend(0);
+      } else {
+        window_head<T>(at, s, head, io, stats, kept, dkept, dtable, dscale.get() + to, ahead);
+      }
+      if (kept && unit.last_window) close_slabs(at, s, dtable, dkept);
     });
   });
 
@@ -327,7 +371,7 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
 }  // namespace
 
 size_t window_attention_backward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
 }
 
 void window_attention_backward(const WindowAttention& op, const WindowAttentionBackward& io) {

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Windows that a shift has put together of up to four regions. The mask adds mask_value, -100, between them, so that a
+// key of another region has a weight of some e^-100: nothing beside those of its own. Such a window is attended region
+// by region, each a small window of its own without a mask: half the products, or a quarter in the corner.
+//
+// That is so where the numbers allow it, which is checked for every window and head; others take the mask as it is.
+// |s| <= scale + |bias| in cosine attention, so that lse tells how small a masked p can be at most:
+//
+//   p_ij = exp(s_ij - lse_i) <= exp(scale + max bias + mask_value - lse_i) <= 2^-46 / N^2              (1)
+//
+// The values of a channel lie within a factor of 2^20 of each other (2). What is left out of o_i is then below
+// N 2^-46 / N^2 2^20 sum_j p_ij |v_j| < 2^-26 of it. In a gradient the products of ds are rounded to 2^-24 of a p that is
+// 1/N or more, and what is left out is N 2^20 2^-46 / N^2 < 2^-24 / N / 4. NaN and Inf of q and k show in lse, those of v
+// and do are looked for: they reach every token of the window, region or not.
+#pragma once
+
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "window_attention/window_attention_cpu.h"
+
+namespace swinv2 {
+namespace SWINV2_ISA {
+
+constexpr int kMostRegions = 4, kAlike = 20;
+
+// The layouts of the regions, for each way in which a window may be split.
+template <int D>
+class Regions {
+ public:
+  explicit Regions(const WindowAttention& op) : op_(op) {
+    const WindowGeometry& g = op.geometry;
+    for (const bool below : {false, true})
+      for (const bool right : {false, true}) {
+        if ((below && !g.shift_h) || (right && !g.shift_w) || !(below || right)) continue;
+        for (const Span& rows : spans(g.window_h, below ? g.shift_h : 0))
+          for (const Span& cols : spans(g.window_w, right ? g.shift_w : 0))
+            layouts_[2 * below + right].emplace_back(op, rows, cols);
+      }
+  }
+
+  const std::vector<Layout<D>>& of(const Window& window) const {
+    return layouts_[2 * (window.split_h < op_.geometry.window_h) + (window.split_w < op_.geometry.window_w)];
+  }
+
+  // The most that any of them has.
+  template <class F>
+  int64_t most(F&& count) const {
+    int64_t most = 0;
+    for (const std::vector<Layout<D>>& split : layouts_)
+      for (const Layout<D>& region : split)
+        if (count(region) > most) most = count(region);
+    return most;
+  }
+
+ private:
+  static std::vector<Span> spans(int64_t window, int64_t shift) {
+    if (!shift) return {{0, window}};
+    return {{0, window - shift}, {window - shift, shift}};
+  }
+
+  const WindowAttention& op_;
+  std::vector<Layout<D>> layouts_[4];  // [2 * split in rows + split in columns]
+};
+
+// Floats that slabs of a key tile take, whatever is attended.
+template <int D>
+int64_t most_slabs(const Layout<D>& at, const Regions<D>& regions) {
+  const int64_t of_region =
+      regions.most([](const Layout<D>& region) { return region.tile_columns * region.slab; });
+  const int64_t of_window = at.tile_columns * at.slab;
+  return of_region > of_window ? of_region : of_window;
+}
+
+// What a thread keeps of windows: the one at hand, its regions and the one after it; and the key tile of each that has
+// but one.
+struct Windows {
+  Window whole, coming, regions[kMostRegions];
+  KeyTile* tiles;  // of the whole, then of the regions
+
+  template <int D>
+  Windows(const Layout<D>& at, const Regions<D>& regions_of, Arena& arena) {
+    tiles = arena.take<KeyTile>(1 + kMostRegions);
+    for (Window* w : {&whole, &coming}) {
+      w->token = arena.take<int32_t>(at.queries);
+      w->mask = arena.take<float>(4 * at.queries);
+    }
+    const int64_t queries = regions_of.most([](const Layout<D>& region) { return region.queries; });
+    for (Window& region : regions) {
+      region.token = arena.take<int32_t>(queries);
+      region.mask = nullptr;
+    }
+  }
+
+  // Makes the unit's window the one at hand.
+  template <int D>
+  void enter(const Layout<D>& at, const Regions<D>& regions_of, const Unit& unit, bool by_rows = false) {
+    if (!unit.new_window) return;
+    if (unit.first_window)
+      at.locate(whole, unit.window);
+    else
+      std::swap(whole, coming);
+    if (unit.coming.group) at.locate(coming, unit.coming.window);
+    const auto list_keys = [&](const Layout<D>& layout, const Window& window, KeyTile& tile) {
+      int64_t column = 0, row = 0;
+      if (layout.single_tile) layout.next(tile, window, column, row, by_rows);
+    };
+    list_keys(at, whole, tiles[0]);
+    if (!whole.masked) return;
+    int r = 0;
+    for (const Layout<D>& region : regions_of.of(whole)) {
+      region.select(regions[r], whole);
+      list_keys(region, regions[r], tiles[1 + r]);
+      ++r;
+    }
+  }
+};
+
+// The least lse of a head's queries, in log2 units, at which (1) holds. Inf or NaN: none; where scores could be so large
+// that lse would hardly be either, it is not tried.
+inline float least_lse(const WindowAttention& op, const float* table, float scale) {
+  Vec most = splat(kLowest), low = splat(kHighest), zero{};
+  const int64_t size = op.table_size();
+  for (int64_t e = 0; e < size; e += kLanes) {
+    const Vec bias = load_first(table + e, size - e);
+    most = vmax(most, bias);
+    low = -vmax(-low, -bias);
+    zero += 0 * bias;  // NaN and Inf show
+  }
+  float highest = most[0], lowest = low[0];
+  for (int i = 1; i < kLanes; ++i) {
+    highest = most[i] > highest ? most[i] : highest;
+    lowest = low[i] < lowest ? low[i] : lowest;
+  }
+  if (op.mask_value == -HUGE_VALF) return kLowest + sum_lanes(zero);
+  const float product = std::fabs(scale), N = float(op.geometry.tokens());
+  const float least = (product + highest + op.mask_value) * kLog2E + 46 + 2 * std::log2(N);
+  const bool likely = op.cosine && least <= (0.1f * product + lowest) * kLog2E;
+  return likely ? least + sum_lanes(zero) : HUGE_VALF;
+}
+
+// least_lse of all heads; nothing where no window is split.
+inline std::vector<float> least_lses(const WindowAttention& op, const float* tables, const float* scale) {
+  std::vector<float> least;
+  if (op.geometry.shift_h || op.geometry.shift_w)
+    for (int64_t head = 0; head < op.num_heads; ++head)
+      least.push_back(least_lse(op, tables + head * op.table_size(), scale[head]));
+  return least;
+}
+
+inline bool none_below(const float* lse, int64_t count, float least) {
+  bool none = true;
+  for (int64_t i = 0; i < count; ++i) none &= lse[i] >= least;
+  return none;
+}
+
+// Finite numbers only, and with `factor` (2): those of a channel at most 2^factor apart; x is the first row's. Bits of
+// positive floats are in their order, and 2^23 apart where they differ by a factor of 2.
+template <int D, class T>
+bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride, int factor) {
+  const int64_t d = at.d(), N = at.N;
+  const VecI magnitude = (VecI)Vec{} + 0x7fffffff, highest = (VecI)splat(kHighest);
+  bool found = true;
+  at.each_columns([&](int64_t c, auto vectors) {
+    constexpr int V = decltype(vectors)::value;
+    VecI low[V], high[V];
+    for (int v = 0; v < V; ++v) low[v] = highest, high[v] = VecI{};
+    for (int64_t i = 0; i < N; ++i) {
+      if (window.token[i] < 0) continue;
+      const T* row = x + window.token[i] * stride + c;
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) {
+        const VecI size = (VecI)load_first(row + v * kLanes, d - c - v * kLanes) & magnitude;
+        low[v] = size < low[v] ? size : low[v];
+        high[v] = size > high[v] ? size : high[v];
+      }
+    }
+    for (int v = 0; v < V; ++v)
+      found = found && all(high[v] <= highest) && (!factor || all(high[v] - low[v] <= factor << 23));
+  });
+  return found;
+}
+
+}  // namespace SWINV2_ISA
+}  // namespace swinv2
