@@ -66,13 +66,15 @@ class Stage:
         return self.channels // HEAD_DIM
 
 
-def window_attention(stage, window, batch=8):
-    """The shifted blocks where there are any: windows smaller than the image."""
+def window_attention(stage, window, batch=8, shifted=True):
+    """A block of a stage; shifted only where windows are smaller than the image."""
     stage = Stage(stage)
     size, channels, heads = stage.size, stage.channels, stage.heads
     window = min(window, size)
-    shift = window // 2 if window < size else 0
-    tokens, pixels = window * window, batch * size * size
+    shift = window // 2 if shifted and window < size else 0
+    pixels = batch * size * size
+    # Pairs of tokens along an axis: the last window is of two regions that do not see each other.
+    pairs = (size // window - 1) * window**2 + (window - shift) ** 2 + shift**2
 
     def inputs(seed=0):
         rng = np.random.default_rng(seed)
@@ -85,7 +87,7 @@ def window_attention(stage, window, batch=8):
 
         return WindowAttention(window, shift, backend=backend)
 
-    product = 2.0 * pixels * tokens * channels
+    product = 2.0 * batch * pairs**2 * channels
     forward = Work(2 * product, 4.0 * pixels * (3 * channels + channels + heads))
     # Backward computes the scores again, then dv, dp, dq, dk.
     backward = Work(5 * product, 4.0 * pixels * (3 * channels + 2 * channels + 3 * channels + heads))

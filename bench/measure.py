@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times of several implementations, taken in turn so that their ratios survive a noisy machine."""
 
+import gc
 import time
 
 PAUSE = 0.005  # seconds: worker threads of the one before stop spinning
@@ -19,13 +20,20 @@ def interleave(runs, seconds, max_rounds=25, min_rounds=3):
     cost = sum(PAUSE + once[name] * sum(calls[name]) for name in runs)
     rounds = max(min_rounds, min(max_rounds, int(seconds / cost)))
     samples = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            time.sleep(PAUSE)
-            warm, timed = calls[name]
-            for _ in range(warm):
-                run()
-            samples[name] += [_timed(run) for _ in range(timed)]
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()  # as timeit does: a collection goes through all that MindSpore and PyTorch have imported
+    try:
+        for _ in range(rounds):
+            for name, run in runs.items():
+                time.sleep(PAUSE)
+                warm, timed = calls[name]
+                for _ in range(warm):
+                    run()
+                samples[name] += [_timed(run) for _ in range(timed)]
+    finally:
+        if collects:
+            gc.enable()
     return samples
 
 

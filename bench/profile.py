@@ -33,7 +33,7 @@ class Kernel:
 
 
 def kernels(window, batch):
-    """[Kernel] of one inference. Norms without a residual are timed as those with it, blocks as shifted ones."""
+    """[Kernel] of one inference. Norms without a residual are timed as those with it."""
     from swinv2_kernels import _native
 
     rng = np.random.default_rng(5)
@@ -49,6 +49,15 @@ def kernels(window, batch):
     def of(name, calls, case):
         return Kernel(name, calls, kernel_of(case, "forward"), case.work["forward"])
 
+    def attention(stage, number, depth):
+        kinds = {shifted: cases.window_attention(number, window, batch, shifted) for shifted in (False, True)}
+        if not kinds[True].facts["shift"]:
+            return [of(f"{stage}, window attention", depth, kinds[False])]
+        return [
+            of(f"{stage}, window attention", depth // 2, kinds[False]),
+            of(f"{stage}, window attention, shifted", depth // 2, kinds[True]),
+        ]
+
     first, last = Stage(1), Stage(len(DEPTHS))
     pixels = array(batch, 3, cases.IMAGE, cases.IMAGE)
     view = {"view": "embedding", "patch_size": PATCH}
@@ -62,7 +71,7 @@ def kernels(window, batch):
         x, hidden = array(batch, size, size, C), array(batch, size, size, MLP_RATIO * C)
         found += [
             linear(f"{stage}, qkv", depth, x, rows, C, 3 * C),
-            of(f"{stage}, window attention", depth, cases.window_attention(number, window, batch)),
+            *attention(stage, number, depth),
             linear(f"{stage}, projection", depth, x, rows, C, C),
             linear(f"{stage}, MLP in, GELU", depth, x, rows, C, MLP_RATIO * C, "none"),
             linear(f"{stage}, MLP out", depth, hidden, rows, MLP_RATIO * C, C),

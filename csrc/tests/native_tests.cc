@@ -221,6 +221,11 @@ void isolation_tests() {
   });
 }
 
+// Whether the shift brings a token of an 8 x 8 image to the first region of its window.
+bool is_home(int64_t token) {
+  return token / 8 >= 4 && token % 8 >= 4;
+}
+
 // One window of four regions (8 x 8, shift 4), where a key of another region may count after all: q is e and k is -e in
 // the first region, but k is e in the others, so that a query of the first scores -scale at home and scale + mask away.
 AttentionProblem home_and_away(DType dtype, float scale, float mask_value, float value_away) {
@@ -232,11 +237,10 @@ AttentionProblem home_and_away(DType dtype, float scale, float mask_value, float
                               {scale},
                               normal(generator, 64 * 32, 1, dtype)};
   for (int64_t t = 0; t < 64; ++t) {
-    const bool home =
-        t / 8 >= 4 && t % 8 >= 4;  // of the image: the shift brings them to the window's first rows
+    const bool home = is_home(t);
     in.qkv[t * 96] = 8;
     in.qkv[t * 96 + 32] = home ? -8 : 8;
-    for (int64_t c = 64; c < 96; ++c) in.qkv[t * 96 + c] = home ? 1 + 0.25f * (c % 3) : value_away;
+    for (int64_t c = 64; c < 96; ++c) in.qkv[t * 96 + c] = home ? 1 + 0.25f * ((t + c) % 3) : value_away;
   }
   return {op, in};
 }
@@ -270,6 +274,15 @@ void region_tests() {
                                                               << ", expected " << want << ", "
                                                               << isa_name(active_isa()));
         }
+        double size = 0, error = 0;  // of dq at home, to which values away count by their size
+        for (int64_t t = 0; t < 64; ++t)
+          for (int64_t at = t * 96; is_home(t) && at < t * 96 + 32; ++at) {
+            size = std::max(size, std::fabs(exact.dqkv[at]));
+            error = std::max(error, std::fabs(r.dqkv[at] - exact.dqkv[at]));
+          }
+        CHECK(dtype != DType::kFloat32 || error <= 1e-2 * size, c.name << ": dq at home is off by " << error
+                                                                       << " of " << size << ", "
+                                                                       << isa_name(active_isa()));
         expect_close(c.name + std::string(": dqkv"), dtype, r.dqkv, exact.dqkv, plain.dqkv);
         expect_close(c.name + std::string(": dbias_table"), DType::kFloat32, r.dtable, exact.dtable,
                      plain.dtable, 0, dtype);

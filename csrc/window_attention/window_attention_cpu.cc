@@ -30,11 +30,11 @@ struct Scratch {
 
  private:
   template <int D>
-  Scratch(const Layout<D>& at, const Regions<D>& regions, Arena arena) : windows(at, regions, arena) {
-    resident = at.single_tile || at.queries * (at.d() + at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
+  Scratch(const Layout<D>& at, const Regions<D>& regions, Arena arena) : windows(at, arena) {
+    resident = at.single_tile || at.queries * (at.d() + at.d_pad()) * sizeof(float) <= kScratchLimit * 2 / 3;
     const int64_t kept = resident && !at.single_tile ? at.queries : kBlock;
     table = arena.take<float>(at.padded_table());
-    slabs = arena.take<float>(most_slabs(at, regions));
+    slabs = arena.take<float>(regions.slabs(at));
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     key_factor = arena.take<float>(kTileKeys);
@@ -230,14 +230,14 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
     });
 }
 
-// lse = m + log2(l). False where one is below `least`.
+// lse = m + log2(l). False where one is below `least`, see none_below.
 template <class Layout>
 bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
   bool none_below = true;
   for (int64_t i = 0; i < at.N; i += kLanes) {
     const Vec lse = load(s.m + i) + log2(load(s.l + i));
     store(s.m + i, lse);
-    none_below = none_below && all(lse >= least);
+    none_below = none_below && all((lse >= least) | (lse == kLowest));
   }
   at.each_row([&](int64_t i, int64_t count, int64_t to) {
     for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);

@@ -210,7 +210,11 @@ struct Layout {
     window.masked = g.has_regions(wy, wx);
     window.split_h = g.split_h(wy);
     window.split_w = g.split_w(wx);
-    if (!window.masked) return;
+  }
+
+  // What keys of each region add.
+  void write_mask(const Window& window) const {
+    const WindowGeometry& g = op.geometry;
     float* mask = window.mask;
     const float differs = op.mask_value * kLog2E;
     for (int64_t region = 0; region < 4; ++region) {
@@ -230,6 +234,7 @@ struct Layout {
       for (int64_t w = 0; w < cols.count; ++w)
         *token++ = window.token[(rows.first + h) * op.geometry.window_w + cols.first + w];
     for (int64_t i = N; i < queries; ++i) *token++ = -1;
+    region.mask = window.mask;
     region.masked = false;
     region.split_h = rows.count;
     region.split_w = cols.count;

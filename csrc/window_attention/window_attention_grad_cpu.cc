@@ -33,10 +33,10 @@ struct Scratch {
 
  private:
   template <int d>
-  Scratch(const Layout<d>& at, const Regions<d>& regions, Arena arena) : windows(at, regions, arena) {
+  Scratch(const Layout<d>& at, const Regions<d>& regions, Arena arena) : windows(at, arena) {
     const int64_t side = 2 * kBlock * (at.d() + at.d_pad());
     resident =
-        !at.single_tile && at.blocks * (side + kBlock * at.d_pad()) * sizeof(float) <= kScratchLimit * 3 / 4;
+        !at.single_tile && at.blocks * (side + kBlock * at.d_pad()) * sizeof(float) <= kScratchLimit * 2 / 3;
     const int64_t kept = resident ? at.blocks : 1;
     table = arena.take<float>(at.padded_table());
     keys = arena.take<float>(kTileKeys * at.d_pad());
@@ -54,8 +54,8 @@ struct Scratch {
     inverse_queries = arena.take<float>(at.queries);
     D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
-    slabs = arena.take<float>(most_slabs(at, regions));
-    dslabs = arena.take<float>(most_slabs(at, regions));
+    slabs = arena.take<float>(regions.slabs(at));
+    dslabs = arena.take<float>(regions.slabs(at));
     const int64_t of_heads = at.op.num_heads * at.tile_columns * at.slab;
     kept_slabs = kept_dslabs = nullptr;
     if (at.single_tile && arena.used + 2 * of_heads * sizeof(float) <= kScratchLimit) {

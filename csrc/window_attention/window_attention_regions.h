@@ -45,13 +45,12 @@ class Regions {
     return layouts_[2 * (window.split_h < op_.geometry.window_h) + (window.split_w < op_.geometry.window_w)];
   }
 
-  // The most that any of them has.
-  template <class F>
-  int64_t most(F&& count) const {
-    int64_t most = 0;
+  // Floats of the slabs of a key tile, whatever is attended.
+  int64_t slabs(const Layout<D>& at) const {
+    int64_t most = at.tile_columns * at.slab;
     for (const std::vector<Layout<D>>& split : layouts_)
       for (const Layout<D>& region : split)
-        if (count(region) > most) most = count(region);
+        if (region.tile_columns * region.slab > most) most = region.tile_columns * region.slab;
     return most;
   }
 
@@ -65,33 +64,21 @@ class Regions {
   std::vector<Layout<D>> layouts_[4];  // [2 * split in rows + split in columns]
 };
 
-// Floats that slabs of a key tile take, whatever is attended.
-template <int D>
-int64_t most_slabs(const Layout<D>& at, const Regions<D>& regions) {
-  const int64_t of_region =
-      regions.most([](const Layout<D>& region) { return region.tile_columns * region.slab; });
-  const int64_t of_window = at.tile_columns * at.slab;
-  return of_region > of_window ? of_region : of_window;
-}
-
 // What a thread keeps of windows: the one at hand, its regions and the one after it; and the key tile of each that has
 // but one.
 struct Windows {
   Window whole, coming, regions[kMostRegions];
-  KeyTile* tiles;  // of the whole, then of the regions
+  float* mask;      // of the whole
+  int32_t* tokens;  // of the regions
+  KeyTile* tiles;   // of the whole, then of the regions
 
   template <int D>
-  Windows(const Layout<D>& at, const Regions<D>& regions_of, Arena& arena) {
+  Windows(const Layout<D>& at, Arena& arena) {
     tiles = arena.take<KeyTile>(1 + kMostRegions);
-    for (Window* w : {&whole, &coming}) {
-      w->token = arena.take<int32_t>(at.queries);
-      w->mask = arena.take<float>(4 * at.queries);
-    }
-    const int64_t queries = regions_of.most([](const Layout<D>& region) { return region.queries; });
-    for (Window& region : regions) {
-      region.token = arena.take<int32_t>(queries);
-      region.mask = nullptr;
-    }
+    for (Window* w : {&whole, &coming}) w->token = arena.take<int32_t>(at.queries);
+    mask = arena.take<float>(4 * at.queries);
+    const WindowGeometry& g = at.op.geometry;
+    tokens = arena.take<int32_t>(g.shift_h || g.shift_w ? at.N + kMostRegions * kBlock : 0);
   }
 
   // Makes the unit's window the one at hand.
@@ -107,10 +94,15 @@ struct Windows {
       int64_t column = 0, row = 0;
       if (layout.single_tile) layout.next(tile, window, column, row, by_rows);
     };
+    whole.mask = mask;
     list_keys(at, whole, tiles[0]);
     if (!whole.masked) return;
+    at.write_mask(whole);
     int r = 0;
+    int32_t* token = tokens;
     for (const Layout<D>& region : regions_of.of(whole)) {
+      regions[r].token = token;
+      token += region.queries;
       region.select(regions[r], whole);
       list_keys(region, regions[r], tiles[1 + r]);
       ++r;
@@ -150,9 +142,10 @@ inline std::vector<float> least_lses(const WindowAttention& op, const float* tab
   return least;
 }
 
+// Whether (1) holds for `count` queries; where nothing is a key, lse is kLowest.
 inline bool none_below(const float* lse, int64_t count, float least) {
   bool none = true;
-  for (int64_t i = 0; i < count; ++i) none &= lse[i] >= least;
+  for (int64_t i = 0; i < count; ++i) none &= lse[i] >= least || lse[i] == kLowest;
   return none;
 }
 

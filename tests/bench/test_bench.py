@@ -103,9 +103,12 @@ def test_a_graph_is_settled_by_calls_or_by_seconds(monkeypatch):
 
 def test_work_by_hand():
     # Stage 1, window 8, one image: 64 windows of 64 tokens, 3 heads of 32; two products, two operations each.
-    work = cases.window_attention(1, 8, batch=1).work["forward"]
+    work = cases.window_attention(1, 8, batch=1, shifted=False).work["forward"]
     assert work.flops == 64 * 3 * (2 * 64 * 64 * 32) * 2
     assert work.bytes == 4 * (64 * 64 * (288 + 96) + 64 * 64 * 3)  # and the statistics
+    # Stage 3, shifted: of its four windows one is whole, two are halves that do not see each other, one is quarters.
+    work = cases.window_attention(3, 8, batch=1).work["forward"]
+    assert work.flops == 12 * (64**2 + 2 * 2 * 32**2 + 4 * 16**2) * 2 * 32 * 2
     assert cases.window_attention(4, 16).name("forward") == "window_attention T stage 4 w8 s0 forward"
 
 
@@ -168,8 +171,10 @@ def test_model_rows():
 
 @pytest.mark.parametrize("window, multiply_adds", [(8, 5.9e9), (16, 6.6e9)])
 def test_a_profile_has_the_work_of_the_model(window, multiply_adds):
-    parts = profile.kernels(window, 1)  # the paper's figures for SwinV2-T
-    assert sum(k.calls * k.work.flops for k in parts) / 2 == pytest.approx(multiply_adds, rel=0.01)
+    parts = profile.kernels(window, 1)
+    done = sum(k.calls * k.work.flops for k in parts) / 2
+    # The paper's figures for SwinV2-T, which count the pairs that a mask forbids.
+    assert 0.985 * multiply_adds < done < 1.01 * multiply_adds
 
 
 def test_profile():
