@@ -71,7 +71,8 @@ const float* row_of(const Layout& at, const T* x, bool there, float* copy) {
 template <class T, class Layout>
 void load_queries(const Layout& at, const Scratch& s, float* columns, float* inverse, int64_t block,
                   const T* q) {
-  for (int64_t v = 0; v < kBlock; v += kLanes, columns += kLanes, inverse += kLanes) {
+  const int64_t left = at.N - block * kBlock;
+  for (int64_t v = 0; v < kBlock && v < left; v += kLanes, columns += kLanes, inverse += kLanes) {
     const int32_t* token = s.window.token + block * kBlock + v;
     const auto query = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
     const float* row[kLanes];
@@ -255,7 +256,6 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
   const T* v = k + at.out_channels;
   T* out = static_cast<T*>(io.out) + head * at.d();
 
-  at.load_table(s.table, io.bias_table + head * at.op.table_size());
   KeyTile& tile = *s.tile;
   int64_t column = 0, row = 0;
   Step step{true, false};
@@ -320,6 +320,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       const bool apart =
           window.masked && least[unit.head] < HUGE_VALF && alike(at, window, values, at.channels, kAlike);
       if (apart) ahead.hurry();
+      at.load_table(s.table, io.bias_table + unit.head * op.table_size());
       const auto attend = [&](auto with_pairs) {
         constexpr bool kWith = decltype(with_pairs)::value;
         bool done = apart;

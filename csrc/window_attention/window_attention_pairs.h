@@ -70,7 +70,7 @@ template <class Layout>
 bool load_query_pairs(const Layout& at, float* columns, float* inverse, const Window& window, int64_t block,
                       const BFloat16* q) {
   alignas(64) static const float zeros[Layout::kHeadDim] = {};
-  for (int v = 0; v < 2; ++v) {
+  for (int v = 0; v < 2 && block * kBlock + v * kLanes < at.N; ++v) {
     const int32_t* token = window.token + block * kBlock + v * kLanes;
     const float* row[kLanes];
     for (int64_t i = 0; i < kLanes; ++i)
