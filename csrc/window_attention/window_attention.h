@@ -11,6 +11,7 @@
 //   q^_i = q_i / max(|q_i|, 1e-12), k^_j likewise                 (dot-product mode, V1: q^ = q, k^ = k)
 //   s_ij = scale * q^_i . k^_j + bias_table[h_i - h_j + Wh-1, w_i - w_j + Ww-1] + mask_ij
 //   mask_ij = mask_value where the regions of i and j differ (shifted windows), -Inf where j is padding, else 0
+//             (on the CPU pairs whose p is lost in rounding are left out: window_attention_regions.h)
 //   p_ij = exp(s_ij) / sum_j exp(s_ij)            lse_i = log sum_j exp(s_ij)
 //   o_i  = sum_j p_ij v_j                         0 where i is padding
 //

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Windows that a shift has put together of up to four regions. The mask adds mask_value, -100, between them, so that a
-// key of another region has a weight of some e^-100: nothing beside those of its own. Such a window is attended region
-// by region, each a small window of its own without a mask: half the products, or a quarter in the corner.
+// Windows that a shift has put together of up to four regions. The mask adds mask_value, -100, between them: a key of
+// another region has a weight of about e^-100, nothing beside those of its own. Such a window is attended region by
+// region, each a smaller window without a mask: half the products, or a quarter in the corner.
 //
-// That is so where the numbers allow it, which is checked for every window and head; others take the mask as it is.
-// |s| <= scale + |bias| in cosine attention, so that lse tells how small a masked p can be at most:
+// Whether that changes anything is checked for every window and head; where it might, the mask is added as it says.
+// In cosine attention s_ij <= scale + bias, so that lse_i bounds what a masked p can be:
 //
-//   p_ij = exp(s_ij - lse_i) <= exp(scale + max bias + mask_value - lse_i) <= 2^-46 / N^2              (1)
+//   (1)  p_ij = exp(s_ij - lse_i) <= exp(scale + max bias + mask_value - lse_i) <= 2^-46 / N^2
+//   (2)  max_j |v_jc| <= 2^20 min_j |v_jc|  for every channel c
 //
-// The values of a channel lie within a factor of 2^20 of each other (2). What is left out of o_i is then below
-// N 2^-46 / N^2 2^20 sum_j p_ij |v_j| < 2^-26 of it. In a gradient the products of ds are rounded to 2^-24 of a p that is
-// 1/N or more, and what is left out is N 2^20 2^-46 / N^2 < 2^-24 / N / 4. NaN and Inf of q and k show in lse, those of v
-// and do are looked for: they reach every token of the window, region or not.
+// Of o_ic = sum_j p_ij v_jc, at most N terms are left out, together below N 2^-46 / N^2 2^20 = 2^-26 / N of the others'
+// sum of sizes: less than their own rounding, 2^-24. Of dq, dk and dscale, sums of ds_ij = p_ij (do_i . v_j - D_i), they
+// are 2^-26 / N |do_i| |v|; D_i alone is rounded by 2^-24 / N |do_i| |v| or more, for the largest p is 1 / N at least.
+// A NaN or Inf reaches every token of its window through the mask: that of q or k shows in lse, in v and do it is looked
+// for.
 #pragma once
 
 #include <cmath>
