@@ -54,7 +54,7 @@ def kernels(window, batch):
         if not kinds[True].facts["shift"]:
             return [of(f"{stage}, window attention", depth, kinds[False])]
         return [
-            of(f"{stage}, window attention", depth // 2, kinds[False]),
+            of(f"{stage}, window attention", depth - depth // 2, kinds[False]),
             of(f"{stage}, window attention, shifted", depth // 2, kinds[True]),
         ]
 

@@ -67,15 +67,15 @@ void pause() {
 struct Loop {
   const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
   int64_t pieces;
-  bool claims;  // each thread its next piece before it starts on one
-  int wanted;   // threads that may still join; guarded by the pool's mutex
+  int64_t claimed;  // so many of them a thread claims before it starts on the one before
+  int wanted;       // threads that may still join; guarded by the pool's mutex
   std::atomic<int64_t> next{0};
   std::atomic<int> helpers{0};
 
   void work() {
     const auto take = [&] { return next.fetch_add(1, std::memory_order_relaxed); };
-    for (int64_t i = take(), coming; i < pieces; i = claims ? coming : take()) {
-      coming = claims ? take() : pieces;
+    for (int64_t i = take(), coming; i < pieces; i = coming < pieces ? coming : take()) {
+      coming = next.load(std::memory_order_relaxed) < claimed ? take() : pieces;
       piece(i, coming);
     }
   }
@@ -213,7 +213,7 @@ void set_num_threads(int n) {
 
 namespace {
 
-void share_out(int64_t pieces, bool claims, const std::function<void(int64_t, int64_t)>& body) {
+void share_out(int64_t pieces, bool ahead, const std::function<void(int64_t, int64_t)>& body) {
   std::mutex mutex;
   std::exception_ptr failure;  // an exception may not leave a thread
   const std::function<void(int64_t, int64_t)> piece = [&](int64_t i, int64_t coming) {
@@ -224,7 +224,9 @@ void share_out(int64_t pieces, bool claims, const std::function<void(int64_t, in
       failure = std::current_exception();
     }
   };
-  Loop loop{piece, pieces, claims, static_cast<int>(std::min<int64_t>(num_threads(), pieces)) - 1};
+  const int threads = static_cast<int>(std::min<int64_t>(num_threads(), pieces));
+  Loop loop{piece, pieces, ahead ? pieces - threads : 0,
+            threads - 1};  // the last are left to whoever is free
   if (loop.wanted > 0)
     pool().run(loop);
   else

@@ -11,10 +11,7 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
 
-struct Scratch {
-  Windows windows;
-  Window window;  // the one attended, or the region
-  KeyTile* tile;
+struct Scratch : Windows {
   float *table, *slabs, *keys, *values, *key_factor, *inverse_queries, *copies, *p, *q, *o, *m, *l, *divisor,
       *decay, *inverse_l;
   bool resident;  // q^T of the whole window is kept between key tiles
@@ -23,14 +20,9 @@ struct Scratch {
   template <int D>
   Scratch(const Layout<D>& at, const Regions<D>& regions, char* base) : Scratch(at, regions, Arena{base}) {}
 
-  void attend(int which) {  // 0: the whole window, r: its region r - 1
-    window = which ? windows.regions[which - 1] : windows.whole;
-    tile = windows.tiles + which;
-  }
-
  private:
   template <int D>
-  Scratch(const Layout<D>& at, const Regions<D>& regions, Arena arena) : windows(at, arena) {
+  Scratch(const Layout<D>& at, const Regions<D>& regions, Arena arena) : Windows(at, arena) {
     resident = at.single_tile || at.queries * (at.d() + at.d_pad()) * sizeof(float) <= kScratchLimit * 2 / 3;
     const int64_t kept = resident && !at.single_tile ? at.queries : kBlock;
     table = arena.take<float>(at.padded_table());
@@ -231,19 +223,17 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
     });
 }
 
-// lse = m + log2(l). False where one is below `least`, see none_below.
+// lse = m + log2(l). False where one is below `least` or NaN.
 template <class Layout>
 bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
-  bool none_below = true;
   for (int64_t i = 0; i < at.N; i += kLanes) {
     const Vec lse = load(s.m + i) + log2(load(s.l + i));
     store(s.m + i, lse);
-    none_below = none_below && all((lse >= least) | (lse == kLowest));
   }
   at.each_row([&](int64_t i, int64_t count, int64_t to) {
     for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);
   });
-  return none_below;
+  return none_below(s.m, at.N, least);
 }
 
 // A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for them:
@@ -294,7 +284,8 @@ template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
   const Regions<D> regions(op);
-  const std::vector<float> least = least_lses(op, io.bias_table, io.scale);
+  const Floats least(op.num_heads);
+  least_lses(least + 0, op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -308,17 +299,17 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
     const Tiles<kPairs> tiles(op.cosine);
     Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
     units.each(piece, after, [&](const Unit& unit) {
-      s.windows.enter(at, regions, unit);
-      const Window& window = s.windows.whole;
-      Ahead ahead(at, unit, s.windows.coming);
+      s.enter(at, regions, unit);
+      const Window& window = s.whole;
+      Ahead ahead(at, unit, s.coming);
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       float* stats = io.stats + (unit.window * op.num_heads + unit.head) * op.stats_tokens();
       for (int64_t i = at.N; i < op.stats_tokens(); ++i) stats[i] = 0;
 
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
-      const bool apart =
-          window.masked && least[unit.head] < HUGE_VALF && alike(at, window, values, at.channels, kAlike);
+      const bool apart = window.masked && *(least + unit.head) < HUGE_VALF &&
+                         alike(at, window, values, at.channels, value_exponent(op));
       if (apart) ahead.hurry();
       at.load_table(s.table, io.bias_table + unit.head * op.table_size());
       const auto attend = [&](auto with_pairs) {
@@ -326,8 +317,8 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
         bool done = apart;
         for (int r = 0; done && r < int(regions.of(window).size()); ++r) {
           s.attend(1 + r);
-          done =
-              window_head<kWith, T>(regions.of(window)[r], s, unit.head, io, stats, least[unit.head], ahead);
+          done = window_head<kWith, T>(regions.of(window)[r], s, unit.head, io, stats, *(least + unit.head),
+                                       ahead);
         }
         s.attend(0);
         return done || window_head<kWith, T>(at, s, unit.head, io, stats, kLowest, ahead);

@@ -7,7 +7,8 @@
 //   key tile      up to kTileKeys keys, whole columns of the window: k^ and v rows (keys, d)
 //   query block   kBlock = 2 vectors of queries in raster order: q^T (d, kBlock)
 //   bias slab     of one key column w_j: slab[a, w_i] = table[a, w_i - w_j + Ww-1], a = 0 .. 2Wh-2. The bias row of
-//                 key (h_j, w_j) over all queries is the contiguous run that starts at slab row Wh-1-h_j.
+//                 key (h_j, w_j) over all queries is the contiguous run that starts at slab row Wh-1-h_j. (Of a region
+//                 h rows high: the 2h-1 rows in the middle.)
 #pragma once
 
 #include "core/dtype.h"

@@ -12,10 +12,7 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
 
-struct Scratch {
-  Windows windows;
-  Window window;  // the one attended, or the region
-  KeyTile* tile;
+struct Scratch : Windows {
   float *table, *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
   float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
   bool resident;  // the query side of the whole window is kept between key tiles
@@ -26,14 +23,9 @@ struct Scratch {
   template <int d>
   Scratch(const Layout<d>& at, const Regions<d>& regions, char* base) : Scratch(at, regions, Arena{base}) {}
 
-  void attend(int which) {  // 0: the whole window, r: its region r - 1
-    window = which ? windows.regions[which - 1] : windows.whole;
-    tile = windows.tiles + which;
-  }
-
  private:
   template <int d>
-  Scratch(const Layout<d>& at, const Regions<d>& regions, Arena arena) : windows(at, arena) {
+  Scratch(const Layout<d>& at, const Regions<d>& regions, Arena arena) : Windows(at, arena) {
     const int64_t side = 2 * kBlock * (at.d() + at.d_pad());
     resident =
         !at.single_tile && at.blocks * (side + kBlock * at.d_pad()) * sizeof(float) <= kScratchLimit * 2 / 3;
@@ -224,8 +216,7 @@ float store_gradients(const Layout& at, const int32_t* token, int64_t count, con
 
 // Bias slabs of the tile at hand and zeros for their gradient; and what that has become, added to dtable.
 template <class Layout>
-void open_slabs(const Layout& at, const Scratch& s, const float* table, float* slabs, float* dslabs) {
-  at.load_table(s.table, table);
+void open_slabs(const Layout& at, const Scratch& s, float* slabs, float* dslabs) {
   at.expand_bias(slabs, *s.tile, s.table);
   __builtin_memset(dslabs, 0, s.tile->columns * at.slab * sizeof(float));
 }
@@ -259,7 +250,7 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
     // By rows: the bias rows of two keys in a column overlap, and their sums would wait for each other.
     if (!at.single_tile) at.next(tile, s.window, column, row, true);
     last = at.single_tile || column == at.cols.count;
-    if (!kept_slabs) open_slabs(at, s, io.bias_table + head * at.op.table_size(), slabs, dslabs);
+    if (!kept_slabs) open_slabs(at, s, slabs, dslabs);
     at.load_keys(s.keys, s.inverse_keys, tile, k, scale * kLog2E);
     at.load_values(s.values, tile, v);
     for (int64_t block = 0; block < at.blocks; ++block) {
@@ -296,7 +287,8 @@ template <class T, int D>
 void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const Layout<D> at(op);
   const Regions<D> regions(op);
-  const std::vector<float> least = least_lses(op, io.bias_table, io.scale);
+  const Floats least(op.num_heads);
+  least_lses(least + 0, op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.channels;
   if (g.valid_h < g.height || g.valid_w < g.width)
@@ -319,27 +311,28 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
     Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
     units.each(piece, after, [&](const Unit& unit) {
-      s.windows.enter(at, regions, unit, true);
-      const Window& window = s.windows.whole;
-      Ahead ahead(at, unit, s.windows.coming);
+      s.enter(at, regions, unit, true);
+      const Window& window = s.whole;
+      Ahead ahead(at, unit, s.coming);
       ahead.add(static_cast<const T*>(io.qkv), 3);
       ahead.add(static_cast<const T*>(io.out), 1);
       ahead.add(static_cast<const T*>(io.dout), 1);
       ahead.add(static_cast<const T*>(io.dqkv), 3);
       const int64_t head = unit.head, to = unit.chunk * op.num_heads + head;
       const float* stats = io.stats + (unit.window * op.num_heads + head) * op.stats_tokens();
-      const float* table = io.bias_table + head * size;
       float* dtable = partials.get() + to * size;
 
       const int64_t of_head = (head - unit.now.first_head) * at.tile_columns * at.slab;
       float *kept = s.kept_slabs, *dkept = s.kept_dslabs;
       if (kept) kept += of_head, dkept += of_head;
+      at.load_table(s.table, io.bias_table + head * size);
       s.attend(0);
-      if (kept && unit.first_window) open_slabs(at, s, table, kept, dkept);
+      if (kept && unit.first_window) open_slabs(at, s, kept, dkept);
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + head * at.d();
       const T* dout = static_cast<const T*>(io.dout) + head * at.d();
-      if (window.masked && none_below(stats, at.N, least[head]) &&
-          alike(at, window, values, at.channels, kAlike) && alike(at, window, dout, at.out_channels, 0)) {
+      if (window.masked && none_below(stats, at.N, *(least + head)) &&
+          alike(at, window, values, at.channels, value_exponent(op)) &&
+          alike(at, window, dout, at.out_channels, 0)) {
         ahead.hurry();
         int r = 0;
         for (const Layout<D>& region : regions.of(window)) {

@@ -2,7 +2,8 @@
 //
 // Windows that a shift has put together of up to four regions. The mask adds mask_value, -100, between them: a key of
 // another region has a weight of about e^-100, nothing beside those of its own. Such a window is attended region by
-// region, each a smaller window without a mask: half the products, or a quarter in the corner.
+// region, each a smaller window without a mask: where the shift is half a window, half the products or, in the corner, a
+// quarter.
 //
 // Whether that changes anything is checked for every window and head; where it might, the mask is added as it says.
 // In cosine attention s_ij <= scale + bias, so that lse_i bounds what a masked p can be:
@@ -10,9 +11,10 @@
 //   (1)  p_ij = exp(s_ij - lse_i) <= exp(scale + max bias + mask_value - lse_i) <= 2^-46 / N^2
 //   (2)  max_j |v_jc| <= 2^20 min_j |v_jc|  for every channel c
 //
-// Of o_ic = sum_j p_ij v_jc, at most N terms are left out, together below N 2^-46 / N^2 2^20 = 2^-26 / N of the others'
-// sum of sizes: less than their own rounding, 2^-24. Of dq, dk and dscale, sums of ds_ij = p_ij (do_i . v_j - D_i), they
-// are 2^-26 / N |do_i| |v|; D_i alone is rounded by 2^-24 / N |do_i| |v| or more, for the largest p is 1 / N at least.
+// Of o_ic = sum_j p_ij v_jc at most N terms are left out, together below N 2^-46 / N^2 2^20 = 2^-26 / N of the others' sum
+// of sizes, which float32 rounds by 2^-24. Gradients are as good beside the largest do of the window: the ds left out,
+// p_ij (do_i . v_j - D_i), are together below 2^-25 / N sum_c |do_ic v_jc| of a query, whose largest p, 1 / N or more, has
+// a ds that is rounded by 2^-24 / N of that sum; to dv they give 2^-46 / N |do| where the rounding is 2^-24 / N.
 // A NaN or Inf reaches every token of its window through the mask: that of q or k shows in lse, in v and do it is looked
 // for.
 #pragma once
@@ -21,12 +23,18 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/rows.h"
 #include "window_attention/window_attention_cpu.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
 
-constexpr int kMostRegions = 4, kAlike = 20;
+constexpr int kMostRegions = 4;
+
+// The exponent of (2); what -Inf forbids is nothing beside values of any size.
+inline int value_exponent(const WindowAttention& op) {
+  return op.mask_value == -HUGE_VALF ? 0 : 20;
+}
 
 // The layouts of the regions, for each way in which a window may be split.
 template <int D>
@@ -70,17 +78,26 @@ class Regions {
 // but one.
 struct Windows {
   Window whole, coming, regions[kMostRegions];
-  float* mask;      // of the whole
   int32_t* tokens;  // of the regions
   KeyTile* tiles;   // of the whole, then of the regions
+  Window window;    // what is attended: the whole or a region
+  KeyTile* tile;
 
   template <int D>
   Windows(const Layout<D>& at, Arena& arena) {
     tiles = arena.take<KeyTile>(1 + kMostRegions);
-    for (Window* w : {&whole, &coming}) w->token = arena.take<int32_t>(at.queries);
-    mask = arena.take<float>(4 * at.queries);
+    float* mask = arena.take<float>(4 * at.queries);
+    for (Window* w : {&whole, &coming}) {
+      w->token = arena.take<int32_t>(at.queries);
+      w->mask = mask;
+    }
     const WindowGeometry& g = at.op.geometry;
     tokens = arena.take<int32_t>(g.shift_h || g.shift_w ? at.N + kMostRegions * kBlock : 0);
+  }
+
+  void attend(int which) {  // 0: the whole window, r: its region r - 1
+    window = which ? regions[which - 1] : whole;
+    tile = tiles + which;
   }
 
   // Makes the unit's window the one at hand.
@@ -96,7 +113,6 @@ struct Windows {
       int64_t column = 0, row = 0;
       if (layout.single_tile) layout.next(tile, window, column, row, by_rows);
     };
-    whole.mask = mask;
     list_keys(at, whole, tiles[0]);
     if (!whole.masked) return;
     at.write_mask(whole);
@@ -115,33 +131,35 @@ struct Windows {
 // The least lse of a head's queries, in log2 units, at which (1) holds. Inf or NaN: none; where scores could be so large
 // that lse would hardly be either, it is not tried.
 inline float least_lse(const WindowAttention& op, const float* table, float scale) {
-  Vec most = splat(kLowest), low = splat(kHighest), zero{};
-  const int64_t size = op.table_size();
-  for (int64_t e = 0; e < size; e += kLanes) {
-    const Vec bias = load_first(table + e, size - e);
-    most = vmax(most, bias);
+  if (!op.cosine) return HUGE_VALF;
+  Vec high = splat(kLowest), low = splat(kHighest), zeros{};
+  const int64_t size = op.table_size(), whole = size - size % kLanes;
+  for (int64_t e = 0; e < whole; e += kLanes) {
+    const Vec bias = load(table + e);
+    high = vmax(high, bias);
     low = -vmax(-low, -bias);
-    zero += 0 * bias;  // NaN and Inf show
+    zeros += 0 * bias;  // NaN and Inf show
   }
-  float highest = most[0], lowest = low[0];
-  for (int i = 1; i < kLanes; ++i) {
-    highest = most[i] > highest ? most[i] : highest;
-    lowest = low[i] < lowest ? low[i] : lowest;
-  }
-  if (op.mask_value == -HUGE_VALF) return kLowest + sum_lanes(zero);
+  float highest = kLowest, lowest = kHighest, zero = sum_lanes(zeros);
+  const auto count = [&](float bias) {
+    highest = bias > highest ? bias : highest;
+    lowest = bias < lowest ? bias : lowest;
+    zero += 0 * bias;
+  };
+  for (int i = 0; whole && i < kLanes; ++i) count(high[i]), count(low[i]);
+  for (int64_t e = whole; e < size; ++e) count(table[e]);
+  if (op.mask_value == -HUGE_VALF) return kLowest + zero;
   const float product = std::fabs(scale), N = float(op.geometry.tokens());
   const float least = (product + highest + op.mask_value) * kLog2E + 46 + 2 * std::log2(N);
-  const bool likely = op.cosine && least <= (0.1f * product + lowest) * kLog2E;
-  return likely ? least + sum_lanes(zero) : HUGE_VALF;
+  const bool likely = least <= (0.1f * product + lowest) * kLog2E;
+  return likely ? least + zero : HUGE_VALF;
 }
 
-// least_lse of all heads; nothing where no window is split.
-inline std::vector<float> least_lses(const WindowAttention& op, const float* tables, const float* scale) {
-  std::vector<float> least;
-  if (op.geometry.shift_h || op.geometry.shift_w)
-    for (int64_t head = 0; head < op.num_heads; ++head)
-      least.push_back(least_lse(op, tables + head * op.table_size(), scale[head]));
-  return least;
+// least (heads) = least_lse of each, where a window is split.
+inline void least_lses(float* least, const WindowAttention& op, const float* tables, const float* scale) {
+  if (!op.geometry.shift_h && !op.geometry.shift_w) return;
+  for (int64_t head = 0; head < op.num_heads; ++head)
+    least[head] = least_lse(op, tables + head * op.table_size(), scale[head]);
 }
 
 // Whether (1) holds for `count` queries; where nothing is a key, lse is kLowest.
@@ -151,10 +169,11 @@ inline bool none_below(const float* lse, int64_t count, float least) {
   return none;
 }
 
-// Finite numbers only, and with `factor` (2): those of a channel at most 2^factor apart; x is the first row's. Bits of
-// positive floats are in their order, and 2^23 apart where they differ by a factor of 2.
+// Whether the numbers of a window are finite, and those of a channel at most a factor of 2^exponent apart (0: of any
+// size); x is the first row's. Bits of positive floats are in their order, and 2^23 apart where they differ by a factor
+// of 2.
 template <int D, class T>
-bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride, int factor) {
+bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride, int exponent) {
   const int64_t d = at.d(), N = at.N;
   const VecI magnitude = (VecI)Vec{} + 0x7fffffff, highest = (VecI)splat(kHighest);
   bool found = true;
@@ -173,7 +192,7 @@ bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride
       }
     }
     for (int v = 0; v < V; ++v)
-      found = found && all(high[v] <= highest) && (!factor || all(high[v] - low[v] <= factor << 23));
+      found = found && all(high[v] <= highest) && (!exponent || all(high[v] - low[v] <= exponent << 23));
   });
   return found;
 }
