@@ -330,9 +330,10 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
       if (kept && unit.first_window) open_slabs(at, s, kept, dkept);
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + head * at.d();
       const T* dout = static_cast<const T*>(io.dout) + head * at.d();
-      if (window.masked && none_below(stats, at.N, *(least + head)) &&
-          alike(at, window, values, at.channels, value_exponent(op)) &&
-          alike(at, window, dout, at.out_channels, 0)) {
+      // Only where p is exactly 0 between regions: beside ds that cancel, of a region of one token for instance, any other
+      // would count.
+      if (window.masked && op.mask_value == -HUGE_VALF && none_below(stats, at.N, *(least + head)) &&
+          alike(at, window, values, at.channels, 0) && alike(at, window, dout, at.out_channels, 0)) {
         ahead.hurry();
         int r = 0;
         for (const Layout<D>& region : regions.of(window)) {

@@ -12,9 +12,8 @@
 //   (2)  max_j |v_jc| <= 2^20 min_j |v_jc|  for every channel c
 //
 // Of o_ic = sum_j p_ij v_jc at most N terms are left out, together below N 2^-46 / N^2 2^20 = 2^-26 / N of the others' sum
-// of sizes, which float32 rounds by 2^-24. Gradients are as good beside the largest do of the window: the ds left out,
-// p_ij (do_i . v_j - D_i), are together below 2^-25 / N sum_c |do_ic v_jc| of a query, whose largest p, 1 / N or more, has
-// a ds that is rounded by 2^-24 / N of that sum; to dv they give 2^-46 / N |do| where the rounding is 2^-24 / N.
+// of sizes, which float32 rounds by 2^-24. In gradients the others may cancel, down to nothing in a region of one token,
+// so that no such bound helps: there only mask_value = -Inf goes by regions, where p is 0.
 // A NaN or Inf reaches every token of its window through the mask: that of q or k shows in lse, in v and do it is looked
 // for.
 #pragma once
