@@ -67,7 +67,7 @@ void pause() {
 struct Loop {
   const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
   int64_t pieces;
-  int64_t claimed;  // so many of them a thread claims before it starts on the one before
+  int64_t claimed;  // pieces below it are claimed while their thread is on the one before
   int wanted;       // threads that may still join; guarded by the pool's mutex
   std::atomic<int64_t> next{0};
   std::atomic<int> helpers{0};
@@ -225,8 +225,8 @@ void share_out(int64_t pieces, bool ahead, const std::function<void(int64_t, int
     }
   };
   const int threads = static_cast<int>(std::min<int64_t>(num_threads(), pieces));
-  Loop loop{piece, pieces, ahead ? pieces - threads : 0,
-            threads - 1};  // the last are left to whoever is free
+  const int64_t claimed = ahead ? pieces - threads : 0;  // the last are left to whoever is free
+  Loop loop{piece, pieces, claimed, threads - 1};
   if (loop.wanted > 0)
     pool().run(loop);
   else

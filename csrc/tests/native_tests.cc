@@ -221,23 +221,24 @@ void isolation_tests() {
   });
 }
 
-// Whether the shift brings a token of an 8 x 8 image to the first region of its window.
-bool is_home(int64_t token) {
-  return token / 8 >= 4 && token % 8 >= 4;
+// Whether the shift brings a token of a w x w image to the first region of its window.
+bool is_home(int64_t token, int64_t w) {
+  return token / w >= w / 2 && token % w >= w / 2;
 }
 
-// One window of four regions (8 x 8, shift 4), where a key of another region may count after all: q is e and k is -e in
-// the first region, but k is e in the others, so that a query of the first scores -scale at home and scale + mask away.
-AttentionProblem home_and_away(DType dtype, float scale, float mask_value, float value_away) {
-  const WindowAttention op =
-      check_window_attention({1, 8, 8, 96}, dtype, {1, 15, 15}, {1}, {4, 4, -1, -1, mask_value, true});
+// One window of four regions (w x w, shift w / 2), where a key of another region may count after all: q is e and k is -e
+// in the first region, but k is e in the others, so that a query of the first scores -scale at home and scale + mask away.
+AttentionProblem home_and_away(int64_t w, DType dtype, float scale, float mask_value, float value_away) {
+  const int64_t N = w * w, side = 2 * w - 1;
+  const WindowAttention op = check_window_attention({1, w, w, 96}, dtype, {1, side, side}, {1},
+                                                    {w / 2, w / 2, -1, -1, mask_value, true});
   std::mt19937 generator(11);
-  formula::AttentionInputs in{normal(generator, 64 * 96, 0.1, dtype),
-                              Array<float>(15 * 15),
+  formula::AttentionInputs in{normal(generator, N * 96, 0.1, dtype),
+                              Array<float>(side * side),
                               {scale},
-                              normal(generator, 64 * 32, 1, dtype)};
-  for (int64_t t = 0; t < 64; ++t) {
-    const bool home = is_home(t);
+                              normal(generator, N * 32, 1, dtype)};
+  for (int64_t t = 0; t < N; ++t) {
+    const bool home = is_home(t, w);
     in.qkv[t * 96] = 8;
     in.qkv[t * 96 + 32] = home ? -8 : 8;
     for (int64_t c = 64; c < 96; ++c) in.qkv[t * 96 + c] = home ? 1 + 0.25f * ((t + c) % 3) : value_away;
@@ -262,7 +263,7 @@ void region_tests() {
   for (const Case& c : cases)
     for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       AttentionProblem given =
-          home_and_away(dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
+          home_and_away(8, dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
       const auto exact = formula::attention<double>(given.op, given.in, false);
       const auto plain = formula::attention<float>(given.op, given.in, true);
       with_isas([&] {
@@ -276,7 +277,7 @@ void region_tests() {
         }
         double size = 0, error = 0;  // of dq at home, to which values away count by their size
         for (int64_t t = 0; t < 64; ++t)
-          for (int64_t at = t * 96; is_home(t) && at < t * 96 + 32; ++at) {
+          for (int64_t at = t * 96; is_home(t, 8) && at < t * 96 + 32; ++at) {
             size = std::max(size, std::fabs(exact.dqkv[at]));
             error = std::max(error, std::fabs(r.dqkv[at] - exact.dqkv[at]));
           }
@@ -289,9 +290,24 @@ void region_tests() {
       });
     }
 
+  // Alone in its region a query's own ds is 0, and what other regions give is all there is.
+  const AttentionProblem alone = home_and_away(2, DType::kFloat32, 30, -100, 3);
+  const auto exact = formula::attention<double>(alone.op, alone.in, false);
+  with_isas([&] {
+    const AttentionRun r = run(alone.op, alone.in);
+    double size = 0, error = 0;
+    for (int64_t e = 0; e < 9; ++e)
+      if (e != 4) {  // of pairs of regions
+        size = std::max(size, std::fabs(exact.dtable[e]));
+        error = std::max(error, std::fabs(r.dtable[e] - exact.dtable[e]));
+      }
+    CHECK(error <= 1e-3 * size,
+          "alone: dbias_table is off by " << error << " of " << size << ", " << isa_name(active_isa()));
+  });
+
   // NaN and Inf reach the whole window through the mask.
   for (const float bad : {NAN, kInf}) {
-    AttentionProblem given = home_and_away(DType::kFloat32, 10, -100, 3);
+    AttentionProblem given = home_and_away(8, DType::kFloat32, 10, -100, 3);
     const auto count_finite = [&](const Stored& x, int64_t channels, int64_t from, int64_t to) {
       int64_t finite = 0;
       for (int64_t t = 0; t < 64; ++t)

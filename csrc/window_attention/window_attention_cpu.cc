@@ -280,12 +280,18 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
   return store_stats(at, s, stats, least);
 }
 
+// In dot-product attention nothing bounds the scores.
+template <int D>
+Regions<D> regions_of(const WindowAttention& op) {
+  return {op, op.cosine};
+}
+
 template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
-  const Regions<D> regions(op);
+  const Regions<D> regions = regions_of<D>(op);
   const Floats least(op.num_heads);
-  least_lses(least + 0, op, io.bias_table, io.scale);
+  if (regions.any()) least_lses(least + 0, op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -308,7 +314,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       for (int64_t i = at.N; i < op.stats_tokens(); ++i) stats[i] = 0;
 
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
-      const bool apart = window.masked && *(least + unit.head) < HUGE_VALF &&
+      const bool apart = window.masked && regions.any() && *(least + unit.head) < HUGE_VALF &&
                          alike(at, window, values, at.channels, value_exponent(op));
       if (apart) ahead.hurry();
       at.load_table(s.table, io.bias_table + unit.head * op.table_size());
@@ -333,7 +339,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 }  // namespace
 
 size_t window_attention_forward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), regions_of<0>(op), nullptr).bytes;
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {

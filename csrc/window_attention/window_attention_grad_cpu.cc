@@ -214,15 +214,11 @@ float store_gradients(const Layout& at, const int32_t* token, int64_t count, con
   return sum_lanes(dot);
 }
 
-// Bias slabs of the tile at hand and zeros for their gradient; and what that has become, added to dtable.
+// Bias slabs of the tile at hand, from the head's table, and zeros for their gradient.
 template <class Layout>
 void open_slabs(const Layout& at, const Scratch& s, float* slabs, float* dslabs) {
   at.expand_bias(slabs, *s.tile, s.table);
   __builtin_memset(dslabs, 0, s.tile->columns * at.slab * sizeof(float));
-}
-template <class Layout>
-void close_slabs(const Layout& at, const Scratch& s, float* dtable, const float* dslabs) {
-  at.reduce_bias(dtable, *s.tile, dslabs);
 }
 
 // A head of a window or of a region. `kept`: its slabs, when they are opened and closed elsewhere.
@@ -267,7 +263,7 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
                         s.inverse_queries + i0 + i, kLn2, dq);  // the keys in dq^ carry scale * log2(e)
       }
     }
-    if (!kept_slabs) close_slabs(at, s, dtable, dslabs);
+    if (!kept_slabs) at.reduce_bias(dtable, tile, dslabs);
     for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
       const int64_t left = tile.count - j0, count = left < kLanes ? left : kLanes;
       const auto k_hat = [&](int64_t j, int64_t c) {  // k alone may take a product out of range
@@ -283,12 +279,19 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   }
 }
 
+// Only where p is exactly 0 between regions: beside ds that cancel, of a region of one token for instance, any other would
+// count.
+template <int D>
+Regions<D> regions_of(const WindowAttention& op) {
+  return {op, op.cosine && op.mask_value == -HUGE_VALF};
+}
+
 template <class T, int D>
 void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const Layout<D> at(op);
-  const Regions<D> regions(op);
+  const Regions<D> regions = regions_of<D>(op);
   const Floats least(op.num_heads);
-  least_lses(least + 0, op, io.bias_table, io.scale);
+  if (regions.any()) least_lses(least + 0, op, io.bias_table, io.scale);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.channels;
   if (g.valid_h < g.height || g.valid_w < g.width)
@@ -330,10 +333,9 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
       if (kept && unit.first_window) open_slabs(at, s, kept, dkept);
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + head * at.d();
       const T* dout = static_cast<const T*>(io.dout) + head * at.d();
-      // Only where p is exactly 0 between regions: beside ds that cancel, of a region of one token for instance, any other
-      // would count.
-      if (window.masked && op.mask_value == -HUGE_VALF && none_below(stats, at.N, *(least + head)) &&
-          alike(at, window, values, at.channels, 0) && alike(at, window, dout, at.out_channels, 0)) {
+      if (window.masked && regions.any() && none_below(stats, at.N, *(least + head)) &&
+          alike(at, window, values, at.channels, value_exponent(op)) &&
+          alike(at, window, dout, at.out_channels, 0)) {
         ahead.hurry();
         int r = 0;
         for (const Layout<D>& region : regions.of(window)) {
@@ -344,7 +346,7 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
       } else {
         window_head<T>(at, s, head, io, stats, kept, dkept, dtable, dscale.get() + to, ahead);
       }
-      if (kept && unit.last_window) close_slabs(at, s, dtable, dkept);
+      if (kept && unit.last_window) at.reduce_bias(dtable, *s.tile, dkept);
     });
   });
 
@@ -365,7 +367,7 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
 }  // namespace
 
 size_t window_attention_backward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), regions_of<0>(op), nullptr).bytes;
 }
 
 void window_attention_backward(const WindowAttention& op, const WindowAttentionBackward& io) {

@@ -35,12 +35,13 @@ inline int value_exponent(const WindowAttention& op) {
   return op.mask_value == -HUGE_VALF ? 0 : 20;
 }
 
-// The layouts of the regions, for each way in which a window may be split.
+// The layouts of the regions, for each way in which a window may be split; none where regions are not `wanted`.
 template <int D>
 class Regions {
  public:
-  explicit Regions(const WindowAttention& op) : op_(op) {
+  Regions(const WindowAttention& op, bool wanted) : op_(op) {
     const WindowGeometry& g = op.geometry;
+    if (!wanted) return;
     for (const bool below : {false, true})
       for (const bool right : {false, true}) {
         if ((below && !g.shift_h) || (right && !g.shift_w) || !(below || right)) continue;
@@ -49,6 +50,9 @@ class Regions {
             layouts_[2 * below + right].emplace_back(op, rows, cols);
       }
   }
+
+  // Whether any window has regions to attend.
+  bool any() const { return !layouts_[1].empty() || !layouts_[2].empty(); }
 
   const std::vector<Layout<D>>& of(const Window& window) const {
     return layouts_[2 * (window.split_h < op_.geometry.window_h) + (window.split_w < op_.geometry.window_w)];
@@ -130,7 +134,6 @@ struct Windows {
 // The least lse of a head's queries, in log2 units, at which (1) holds. Inf or NaN: none; where scores could be so large
 // that lse would hardly be either, it is not tried.
 inline float least_lse(const WindowAttention& op, const float* table, float scale) {
-  if (!op.cosine) return HUGE_VALF;
   Vec high = splat(kLowest), low = splat(kHighest), zeros{};
   const int64_t size = op.table_size(), whole = size - size % kLanes;
   for (int64_t e = 0; e < whole; e += kLanes) {
@@ -154,9 +157,8 @@ inline float least_lse(const WindowAttention& op, const float* table, float scal
   return likely ? least + zero : HUGE_VALF;
 }
 
-// least (heads) = least_lse of each, where a window is split.
+// least (heads) = least_lse of each.
 inline void least_lses(float* least, const WindowAttention& op, const float* tables, const float* scale) {
-  if (!op.geometry.shift_h && !op.geometry.shift_w) return;
   for (int64_t head = 0; head < op.num_heads; ++head)
     least[head] = least_lse(op, tables + head * op.table_size(), scale[head]);
 }
