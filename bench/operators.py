@@ -17,7 +17,7 @@ class Mismatch(RuntimeError):
 
 
 def compiled(case, direction, backend, dtype="float32"):
-    """() -> NumPy results of one run of the graph, case.calls operators; returns when they are there.
+    """() -> results of one run of the graph, case.calls operators, as Tensors; returns when they are there.
 
     A cell in graph mode, as in a model: beside a `ms.jit` function called from PyNative the Python thread spins.
     Results are the operators' own, then, with forward+backward, the gradients.
@@ -54,11 +54,17 @@ def compiled(case, direction, backend, dtype="float32"):
 
     graph_mode()
     graph = Forward() if direction == "forward" else Both()
-    return lambda: finish(graph(*arguments))
+
+    def run():
+        results = graph(*arguments)
+        ms.runtime.synchronize()
+        return results
+
+    return run
 
 
 def finish(results):
-    """The results as NumPy arrays: views, but the graph must have run."""
+    """The results as NumPy arrays: views, but the graph must have run. It takes some 40 us a result."""
     return [r.asnumpy() for r in (results if isinstance(results, (tuple, list)) else (results,))]
 
 
@@ -86,7 +92,7 @@ def measure_operator(machine, case, direction, seconds):
     """[Row] of one case, fused and reference, after their results have been compared."""
     name = case.name(direction)
     runs = {i: settled(compiled(case, direction, backend)) for i, backend in IMPLEMENTATIONS.items()}
-    compare(name, *(runs[impl]() for impl in ("reference", "fused")))
+    compare(name, *(finish(runs[impl]()) for impl in ("reference", "fused")))
     samples = interleave(runs, seconds)
     unit = 1e6 / case.calls
     return [machine.row(name, i, "us", [t * unit for t in s], batch=case.batch) for i, s in samples.items()]

@@ -2,7 +2,8 @@
 """The attention core in other libraries: `python -m bench.peers.attention [seconds a case]` for its table alone.
 
 Image layout to image layout. Peers are given the bias (and for SDPA bias plus mask) expanded beforehand; what they do
-with it, gradients included, is in their time. Ours expands its table inside.
+with it, gradients included, is in their time. Ours expands its table inside, and enters a graph of MindSpore for each
+call; "ours, kernel alone" is the same kernel called from Python on NumPy arrays.
 """
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from bench.cases import DIRECTIONS, window_attention
 from bench.measure import interleave, settled
-from bench.operators import compare, compiled
+from bench.operators import compare, compiled, finish
 from bench.peers.torch_swinv2 import WindowAttention, relative_position_index
+from bench.profile import kernel_of
 
 TOLERANCE = 1e-4
 TOLERANCE_BFLOAT16 = 3e-2  # against float32 results of float32 inputs: their rounding counts
@@ -66,7 +68,7 @@ def measure_attention(machine, case, direction, seconds):
     """[Row]: ours first, then the peers, results compared before."""
     name = case.name(direction)
     runs = {"ours": settled(compiled(case, direction, "cpu")), **torch_runs(case, direction)}
-    expected = runs["ours"]()
+    expected = finish(runs["ours"]())
     if direction != "forward":
         _, *expected = expected
     for impl in list(runs)[1:]:
@@ -86,8 +88,9 @@ def measure_attention(machine, case, direction, seconds):
     half = None
     if direction == "forward":
         half = settled(compiled(case, direction, "cpu", "bfloat16"))
-        compare(f"{name}, bfloat16", expected, half(), TOLERANCE_BFLOAT16)
+        compare(f"{name}, bfloat16", expected, finish(half()), TOLERANCE_BFLOAT16)
         runs["ours bfloat16"] = half
+    runs["ours, kernel alone"] = settled(kernel_of(case, direction))
     samples = interleave(runs, seconds)
     rows = []
     for impl, times in samples.items():

@@ -270,6 +270,13 @@ SWINV2_INLINE float sum_lanes(Vec v) {
 #endif
 }
 
+SWINV2_INLINE float max_lanes(Vec v) {
+  float most = v[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
+  return most;
+}
+
 // True where every lane of a comparison is.
 SWINV2_INLINE bool all(VecI mask) {
 #if defined(__AVX512F__)
@@ -379,14 +386,21 @@ SWINV2_INLINE void load_columns(Vec (&y)[4], const float* const* row, int64_t c)
   y[3] = SWINV2_SHUFFLE4(high01, high23, 2, 3, n + 2, n + 3);
 }
 
-// Lane i = the sum over the lanes of r[i]: each step halves the rows and the lanes still to be added.
-SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
+// Lane i = all lanes of r[i] brought together by f: each step halves the rows and the lanes still to be taken.
+template <class F>
+SWINV2_INLINE Vec fold_rows(Vec (&r)[kLanes], F f) {
 #pragma GCC unroll 4
   for (int rows = kLanes / 2; rows > 0; rows /= 2)
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
-      r[i] = interleave_low(r[i], r[i + rows]) + interleave_high(r[i], r[i + rows]);
+      r[i] = f(interleave_low(r[i], r[i + rows]), interleave_high(r[i], r[i + rows]));
   return r[0];
+}
+SWINV2_INLINE Vec sum_rows(Vec (&r)[kLanes]) {
+  return fold_rows(r, [](Vec a, Vec b) { return a + b; });
+}
+SWINV2_INLINE Vec max_rows(Vec (&r)[kLanes]) {
+  return fold_rows(r, [](Vec a, Vec b) { return vmax(a, b); });
 }
 
 // ---- exp2 and log2 ----

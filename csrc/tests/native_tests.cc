@@ -221,30 +221,42 @@ void isolation_tests() {
   });
 }
 
-// Whether the shift brings a token of a w x w image to the first region of its window.
-bool is_home(int64_t token, int64_t w) {
-  return token / w >= w / 2 && token % w >= w / 2;
-}
+// An image of 2 x 2 windows (w x w, shift w / 2): one whole, two halved, and one of four regions in which a key of another
+// region may count after all. There q is e and k is -e in the first region, but k is e in the others, so that a query at
+// home scores -scale at home and scale + mask away. The rest of the image is ordinary.
+struct HomeAndAway : AttentionProblem {
+  std::vector<int64_t> home, away, elsewhere;  // tokens, the first two of the window of four regions
 
-// One window of four regions (w x w, shift w / 2), where a key of another region may count after all: q is e and k is -e
-// in the first region, but k is e in the others, so that a query of the first scores -scale at home and scale + mask away.
-AttentionProblem home_and_away(int64_t w, DType dtype, float scale, float mask_value, float value_away) {
-  const int64_t N = w * w, side = 2 * w - 1;
-  const WindowAttention op = check_window_attention({1, w, w, 96}, dtype, {1, side, side}, {1},
-                                                    {w / 2, w / 2, -1, -1, mask_value, true});
-  std::mt19937 generator(11);
-  formula::AttentionInputs in{normal(generator, N * 96, 0.1, dtype),
-                              Array<float>(side * side),
-                              {scale},
-                              normal(generator, N * 32, 1, dtype)};
-  for (int64_t t = 0; t < N; ++t) {
-    const bool home = is_home(t, w);
-    in.qkv[t * 96] = 8;
-    in.qkv[t * 96 + 32] = home ? -8 : 8;
-    for (int64_t c = 64; c < 96; ++c) in.qkv[t * 96 + c] = home ? 1 + 0.25f * ((t + c) % 3) : value_away;
+  HomeAndAway(int64_t w, DType dtype, float scale, float mask_value, float value_away)
+      : AttentionProblem{check_window_attention({1, 2 * w, 2 * w, 96}, dtype, {1, 2 * w - 1, 2 * w - 1}, {1},
+                                                {w / 2, w / 2, -1, -1, mask_value, true}),
+                         {}} {
+    std::mt19937 generator(11);
+    const int64_t side = 2 * w, tokens = side * side;
+    in = {normal(generator, tokens * 96, 0.1, dtype),
+          Array<float>((side - 1) * (side - 1)),
+          {scale},
+          normal(generator, tokens * 32, 1, dtype)};
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t y = t / side, x = t % side;
+      const bool end_y = y >= side - w / 2, end_x = x >= side - w / 2, at_home = end_y && end_x;
+      if ((end_y || y < w / 2) && (end_x || x < w / 2)) {
+        (at_home ? home : away).push_back(t);
+        set(t, 0, 0, 8);
+        set(t, 1, 0, at_home ? -8 : 8);
+      } else {
+        elsewhere.push_back(t);
+      }
+      for (int64_t c = 0; c < 32; ++c) set(t, 2, c, 1 + 0.25f * ((t + c) % 3));
+    }
+    for (int64_t t : away)
+      for (int64_t c = 0; c < 32; ++c) set(t, 2, c, value_away);
   }
-  return {op, in};
-}
+
+  // Channel c of q, k or v, or of all of do.
+  void set(int64_t token, int part, int64_t c, float x) { in.qkv[token * 96 + part * 32 + c] = x; }
+  void set_dout(int64_t token, float x) { std::fill_n(&in.dout[token * 32], 32, x); }
+};
 
 // A key of another region is left out only where it is lost in rounding. Each result is held to its own size: beside
 // values of 1e30 those of another region are nothing to the largest of all.
@@ -262,8 +274,7 @@ void region_tests() {
                         {"larger still, of a smaller scale", 10, -100, 1e35f}};
   for (const Case& c : cases)
     for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-      AttentionProblem given =
-          home_and_away(8, dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
+      const HomeAndAway given(8, dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
       const auto exact = formula::attention<double>(given.op, given.in, false);
       const auto plain = formula::attention<float>(given.op, given.in, true);
       with_isas([&] {
@@ -276,8 +287,8 @@ void region_tests() {
                                                               << isa_name(active_isa()));
         }
         double size = 0, error = 0;  // of dq at home, to which values away count by their size
-        for (int64_t t = 0; t < 64; ++t)
-          for (int64_t at = t * 96; is_home(t, 8) && at < t * 96 + 32; ++at) {
+        for (int64_t t : given.home)
+          for (int64_t at = t * 96; at < t * 96 + 32; ++at) {
             size = std::max(size, std::fabs(exact.dqkv[at]));
             error = std::max(error, std::fabs(r.dqkv[at] - exact.dqkv[at]));
           }
@@ -290,45 +301,105 @@ void region_tests() {
       });
     }
 
-  // Alone in its region a query's own ds is 0, and what other regions give is all there is.
-  const AttentionProblem alone = home_and_away(2, DType::kFloat32, 30, -100, 3);
-  const auto exact = formula::attention<double>(alone.op, alone.in, false);
-  with_isas([&] {
-    const AttentionRun r = run(alone.op, alone.in);
-    double size = 0, error = 0;
-    for (int64_t e = 0; e < 9; ++e)
-      if (e != 4) {  // of pairs of regions
-        size = std::max(size, std::fabs(exact.dtable[e]));
-        error = std::max(error, std::fabs(r.dtable[e] - exact.dtable[e]));
-      }
-    CHECK(error <= 1e-3 * size,
-          "alone: dbias_table is off by " << error << " of " << size << ", " << isa_name(active_isa()));
-  });
-
   // NaN and Inf reach the whole window through the mask.
-  for (const float bad : {NAN, kInf}) {
-    AttentionProblem given = home_and_away(8, DType::kFloat32, 10, -100, 3);
-    const auto count_finite = [&](const Stored& x, int64_t channels, int64_t from, int64_t to) {
-      int64_t finite = 0;
-      for (int64_t t = 0; t < 64; ++t)
-        for (int64_t c = from; c < to; ++c) finite += std::isfinite(x[t * channels + c]);
-      return finite;
-    };
-    with_isas([&] {
-      const auto spoilt = [&](Array<float>& array, int64_t at) {
-        const float kept = std::exchange(array[at], bad);
-        AttentionRun r = run(given.op, given.in);
-        array[at] = kept;
-        return r;
+  for (const float bad : {NAN, kInf})
+    for (const float mask_value : {-100.f, -kInf}) {
+      HomeAndAway given(8, DType::kFloat32, 10, mask_value, 3);
+      const auto count_finite = [&](const Stored& x, int64_t channels, int64_t from, int64_t to) {
+        int64_t finite = 0;
+        for (const std::vector<int64_t>& tokens : {given.home, given.away})
+          for (int64_t t : tokens)
+            for (int64_t c = from; c < to; ++c) finite += std::isfinite(x[t * channels + c]);
+        return finite;
       };
-      const std::string with = std::string(" ") + (bad > 0 ? "Inf" : "NaN") + ", " + isa_name(active_isa());
-      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96 + 64).out, 32, 0, 1) == 0, "a value of" << with);
-      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96 + 32).out, 32, 0, 32) == 0, "a key of" << with);
-      CHECK(count_finite(spoilt(given.in.qkv, 9 * 96).out, 32, 0, 32) == 63 * 32, "a query of" << with);
-      CHECK(count_finite(spoilt(given.in.table, 0).out, 32, 0, 32) < 64 * 32, "a bias of" << with);
-      CHECK(count_finite(spoilt(given.in.dout, 9 * 32).dqkv, 96, 64, 65) == 0, "a gradient of" << with);
+      with_isas([&] {
+        const int64_t t = given.away[0];
+        const auto spoilt = [&](Array<float>& array, int64_t at) {
+          const float kept = std::exchange(array[at], bad);
+          AttentionRun r = run(given.op, given.in);
+          array[at] = kept;
+          return r;
+        };
+        const std::string with = std::string(" ") + (bad > 0 ? "Inf" : "NaN") + ", mask " +
+                                 std::to_string(mask_value) + ", " + isa_name(active_isa());
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96 + 64).out, 32, 0, 1) == 0, "a value of" << with);
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96 + 32).out, 32, 0, 32) == 0, "a key of" << with);
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96).out, 32, 0, 32) == 63 * 32, "a query of" << with);
+        CHECK(count_finite(spoilt(given.in.table, 0).out, 32, 0, 32) < 64 * 32, "a bias of" << with);
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96 + 64).dqkv, 96, 0, 64) == 0,
+              "dq, dk: a value of" << with);
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96 + 32).dqkv, 96, 0, 96) == 0, "dqkv: a key of" << with);
+        CHECK(count_finite(spoilt(given.in.qkv, t * 96).dqkv, 96, 32, 96) == 0, "dk, dv: a query of" << with);
+        CHECK(count_finite(spoilt(given.in.dout, t * 32).dqkv, 96, 64, 65) == 0, "a gradient of" << with);
+      });
+    }
+}
+
+// Gradients to which pairs between regions give all or a good part, because little or nothing comes from home.
+void region_gradient_tests() {
+  const auto check = [](const char* name, const HomeAndAway& given, const std::vector<int64_t>& tokens,
+                        int part, int64_t from, int64_t to) {
+    const auto exact = formula::attention<double>(given.op, given.in, false);
+    with_isas([&] {
+      const AttentionRun r = run(given.op, given.in);
+      for (int64_t t : tokens)
+        for (int64_t at = t * 96 + part * 32 + from; at < t * 96 + part * 32 + to; ++at)
+          CHECK(std::fabs(r.dqkv[at] - exact.dqkv[at]) <= 1e-3 * std::fabs(exact.dqkv[at]),
+                name << ": dqkv[" << at << "] is " << r.dqkv[at] << ", expected " << exact.dqkv[at] << ", "
+                     << isa_name(active_isa()));
     });
+  };
+  // The bias table's entries are then large enough by what the other windows give, and no reason to do the head again.
+  const auto ordinary = [](float scale) {
+    HomeAndAway given(8, DType::kFloat32, scale, -100, 3);
+    for (int64_t t = 0; t < 256; ++t) given.set_dout(t, 1 + 0.25f * (t % 3));
+    for (int64_t t : given.elsewhere) given.set(t, 0, 0, 8), given.set(t, 1, 0, 8);
+    return given;
+  };
+  {
+    HomeAndAway given = ordinary(10);
+    for (const auto& tokens : {given.home, given.elsewhere})
+      for (int64_t t : tokens) given.set_dout(t, 1e35f);
+    check("a large do at home, dv away", given, given.away, 2, 0, 32);
   }
+  {
+    HomeAndAway given = ordinary(10);
+    for (const auto& tokens : {given.away, given.elsewhere})
+      for (int64_t t : tokens)
+        for (int64_t c = 0; c < 32; ++c) given.set(t, 2, c, 1e35f * (1 + 0.25f * (t % 3)));
+    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 1);
+    for (int64_t t : given.home) given.set(t, 1, 5, 0.5f);  // else the channel's gradient is sum_j ds_ij = 0
+    check("large values away, dq at home", given, given.home, 0, 5, 6);
+  }
+  for (int part : {0, 1}) {  // channel 5: q has it at home, or k away, and nobody else
+    HomeAndAway given = ordinary(10);
+    const std::vector<int64_t>&with = part ? given.away : given.home,
+          &without = part ? given.home : given.away;
+    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 0);
+    for (int64_t t : with) given.set(t, part, 5, 1);
+    check(part ? "a channel that k has away" : "a channel that q has at home", given, without, 1 - part, 5,
+          6);
+  }
+  {
+    HomeAndAway given = ordinary(41);
+    for (int64_t t = 0; t < 256; ++t)
+      for (int64_t c = 1; c < 32; ++c) given.set(t, 0, c, 0), given.set(t, 1, c, c == 1);
+    for (int64_t t : given.home) given.set(t, 1, 0, 8);
+    given.set(given.home[0], 1, 0, -8);
+    for (int64_t t : given.away) given.set(t, 0, 0, -8), given.set(t, 1, 0, -5), given.set(t, 1, 1, 7);
+    check("a key to which nobody attends at home", given, {given.home[0]}, 2, 0, 32);
+  }
+
+  // Where the whole window's do is 0 and each region a token, an entry of the table may have no other pairs.
+  HomeAndAway given(2, DType::kFloat32, 15, -100, 3);
+  for (int64_t t : {5, 6, 9, 10}) given.set_dout(t, 0);
+  const double exact = formula::attention<double>(given.op, given.in, false).dtable[0];
+  with_isas([&] {
+    const AttentionRun r = run(given.op, given.in);
+    CHECK(std::fabs(r.dtable[0] - exact) <= 1e-3 * std::fabs(exact),
+          "no pairs at home: dbias_table is " << r.dtable[0] << ", expected " << exact << ", "
+                                              << isa_name(active_isa()));
+  });
 }
 
 // Denormals count on every thread, and the caller's way with them is left as it was.
@@ -666,6 +737,7 @@ int main(int count, char** arguments) {
   constant_value_tests();
   isolation_tests();
   region_tests();
+  region_gradient_tests();
   denormal_tests();
   layer_norm_tests();
   gelu_tests();

@@ -223,7 +223,7 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
     });
 }
 
-// lse = m + log2(l). False where one is below `least` or NaN.
+// lse = m + log2(l). False where one is below `least` or NaN, but for kLowest, where nothing is a key.
 template <class Layout>
 bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
   for (int64_t i = 0; i < at.N; i += kLanes) {
@@ -233,7 +233,9 @@ bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) 
   at.each_row([&](int64_t i, int64_t count, int64_t to) {
     for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);
   });
-  return none_below(s.m, at.N, least);
+  bool none_below = true;
+  for (int64_t i = 0; i < at.N; ++i) none_below &= s.m[i] >= least || s.m[i] == kLowest;
+  return none_below;
 }
 
 // A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for them:
@@ -286,12 +288,20 @@ Regions<D> regions_of(const WindowAttention& op) {
   return {op, op.cosine};
 }
 
+// The least lse of a head at which A <= 2^-46 / N^2; Inf where an lse is hardly that large.
+float least_lse(const WindowAttention& op, const float* table, float scale) {
+  const Scores scores = bound_scores(op, table, scale);
+  const float least = scores.away + 46 + 2 * std::log2(float(op.geometry.tokens()));
+  return least <= scores.lse ? least : HUGE_VALF;
+}
+
 template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
   const Regions<D> regions = regions_of<D>(op);
   const Floats least(op.num_heads);
-  if (regions.any()) least_lses(least + 0, op, io.bias_table, io.scale);
+  for (int64_t head = 0; regions.any() && head < op.num_heads; ++head)
+    *(least + head) = least_lse(op, io.bias_table + head * op.table_size(), io.scale[head]);
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -300,6 +310,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
     });
 
   constexpr bool kPairs = kHasPairs && std::is_same<T, BFloat16>::value && D == 32;
+  const float bits = op.mask_value == -HUGE_VALF ? kHighest : 20;  // log2 V
   const Units units(op, 16 * num_threads(), 16 * num_threads());
   parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
     const Tiles<kPairs> tiles(op.cosine);
@@ -315,7 +326,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
       const bool apart = window.masked && regions.any() && *(least + unit.head) < HUGE_VALF &&
-                         alike(at, window, values, at.channels, value_exponent(op));
+                         spread(at, window, values, at.channels).bits <= bits;
       if (apart) ahead.hurry();
       at.load_table(s.table, io.bias_table + unit.head * op.table_size());
       const auto attend = [&](auto with_pairs) {

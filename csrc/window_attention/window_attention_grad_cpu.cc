@@ -15,6 +15,8 @@ namespace {
 struct Scratch : Windows {
   float *table, *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
   float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
+  float *region_table,
+      *largest;   // dbias_table of a window's regions; the largest p of each key, over queries in lanes
   bool resident;  // the query side of the whole window is kept between key tiles
   // Those of whole windows (heads of the group, columns, slab) live as long as a chunk of windows; null: no room.
   float *kept_slabs, *kept_dslabs;
@@ -48,6 +50,8 @@ struct Scratch : Windows {
     lse = arena.take<float>(at.queries);
     slabs = arena.take<float>(regions.slabs(at));
     dslabs = arena.take<float>(regions.slabs(at));
+    region_table = arena.take<float>(regions.any() ? at.op.table_size() : 0);
+    largest = arena.take<float>(regions.any() ? kTileKeys * kLanes : 0);
     const int64_t of_heads = at.op.num_heads * at.tile_columns * at.slab;
     kept_slabs = kept_dslabs = nullptr;
     if (at.single_tile && arena.used + 2 * of_heads * sizeof(float) <= kScratchLimit) {
@@ -134,10 +138,11 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
 }
 
 // One query block against one key tile, a few keys at a time: p and ds (keys, kBlock), which go to dslabs,
-// dv (keys, d) += p do and dk^ (keys, d) += ds q^; then dq^ (queries, d) += ds^T k^. The first adds to nothing.
+// dv (keys, d) += p do and dk^ (keys, d) += ds q^; then dq^ (queries, d) += ds^T k^. The first adds to nothing. largest
+// (keys, kLanes): of p, over the query blocks; null: not asked for.
 template <int V, class Layout>
 void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
-              const float* slabs, float* dslabs, Ahead& ahead) {
+              const float* slabs, float* dslabs, float* largest, Ahead& ahead) {
   const QueryBlock from(at, s, block);
   const int64_t i0 = block * kBlock, queries = at.N - i0 < kBlock ? at.N - i0 : kBlock, ld = at.d_pad();
   Vec lse[V], D[V];
@@ -156,6 +161,14 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) store(s.p + m * kBlock + v * kLanes, exp2(t[m][v] - lse[v]));
+      if (largest)
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+          float* to = largest + (j + m) * kLanes;
+          Vec most = block ? load(to) : Vec{};
+          for (int v = 0; v < V; ++v) most = vmax(most, load(s.p + m * kBlock + v * kLanes));
+          store(to, most);
+        }
       ahead.fetch(kLines);
       clear(t);
       multiply_add<M, V>(t, Broadcast{s.values + j * ld, ld, 1}, from.do_columns, kBlock, at.d());
@@ -221,11 +234,17 @@ void open_slabs(const Layout& at, const Scratch& s, float* slabs, float* dslabs)
   __builtin_memset(dslabs, 0, s.tile->columns * at.slab * sizeof(float));
 }
 
-// A head of a window or of a region. `kept`: its slabs, when they are opened and closed elsewhere.
+// What a head of a window or of a region adds to: its slabs, when they are opened and closed elsewhere, else null; the
+// bias table's gradient and dscale; and the least of its keys' largest p, or null.
+struct Sums {
+  float *slabs, *dslabs, *dtable;
+  double* dscale;
+  float* weakest;
+};
+
 template <class T, class Layout>
 void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttentionBackward& io,
-                 const float* stats, float* kept_slabs, float* kept_dslabs, float* dtable, double* dscale,
-                 Ahead& ahead) {
+                 const float* stats, const Sums& to, Ahead& ahead) {
   const T* q = static_cast<const T*>(io.qkv) + head * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
@@ -240,13 +259,14 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   });
 
   KeyTile& tile = *s.tile;
-  float *const slabs = kept_slabs ? kept_slabs : s.slabs, *const dslabs = kept_slabs ? kept_dslabs : s.dslabs;
+  float *const slabs = to.slabs ? to.slabs : s.slabs, *const dslabs = to.slabs ? to.dslabs : s.dslabs;
+  float* const largest = to.weakest ? s.largest : nullptr;
   int64_t column = 0, row = 0;
   for (bool first = true, last = false; !last; first = false) {
     // By rows: the bias rows of two keys in a column overlap, and their sums would wait for each other.
     if (!at.single_tile) at.next(tile, s.window, column, row, true);
     last = at.single_tile || column == at.cols.count;
-    if (!kept_slabs) open_slabs(at, s, slabs, dslabs);
+    if (!to.slabs) open_slabs(at, s, slabs, dslabs);
     at.load_keys(s.keys, s.inverse_keys, tile, k, scale * kLog2E);
     at.load_values(s.values, tile, v);
     for (int64_t block = 0; block < at.blocks; ++block) {
@@ -254,7 +274,7 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
       const int64_t i0 = block * kBlock, left = at.N - i0;
       if (first || !s.resident) load_query_block(at, s, block, q, out, dout);
       with_vectors(left, [&](auto vectors) {
-        multiply<decltype(vectors)::value>(at, s, tile, block, first, slabs, dslabs, ahead);
+        multiply<decltype(vectors)::value>(at, s, tile, block, first, slabs, dslabs, largest, ahead);
       });
       for (int64_t i = 0; last && i < kBlock && i < left; i += kLanes) {
         const float* q_rows = of.q_rows + i * at.d_pad();
@@ -263,15 +283,21 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
                         s.inverse_queries + i0 + i, kLn2, dq);  // the keys in dq^ carry scale * log2(e)
       }
     }
-    if (!kept_slabs) at.reduce_bias(dtable, tile, dslabs);
+    if (!to.slabs) at.reduce_bias(to.dtable, tile, dslabs);
     for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
       const int64_t left = tile.count - j0, count = left < kLanes ? left : kLanes;
       const auto k_hat = [&](int64_t j, int64_t c) {  // k alone may take a product out of range
         const float inverse = at.op.cosine ? s.inverse_keys[j0 + j] : 1.f;
         return load_first(k + tile.token[j0 + j] * at.channels + c, at.d() - c) * inverse;
       };
-      *dscale += store_gradients(at, tile.token + j0, count, s.dkeys + j0 * at.d_pad(), k_hat,
-                                 s.inverse_keys + j0, scale, dk);
+      *to.dscale += store_gradients(at, tile.token + j0, count, s.dkeys + j0 * at.d_pad(), k_hat,
+                                    s.inverse_keys + j0, scale, dk);
+      if (!largest) continue;
+      Vec most[kLanes];
+      for (int64_t j = 0; j < kLanes; ++j)
+        most[j] = j < count ? load(largest + (j0 + j) * kLanes) : splat(kHighest);
+      const float weakest = -max_lanes(-max_rows(most));
+      if (weakest < *to.weakest) *to.weakest = weakest;
     }
     for (int64_t j = 0; j < tile.count; ++j)
       for (int64_t c = 0; c < at.d(); c += kLanes)
@@ -279,19 +305,59 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   }
 }
 
-// Only where p is exactly 0 between regions: beside ds that cancel, of a region of one token for instance, any other would
-// count.
+// In dot-product attention nothing bounds the scores. And without a window that has no regions some entries of the bias
+// table have no pairs at home: the head would always be done again.
 template <int D>
 Regions<D> regions_of(const WindowAttention& op) {
-  return {op, op.cosine && op.mask_value == -HUGE_VALF};
+  const WindowGeometry& g = op.geometry;
+  return {op, op.cosine && (!g.shift_h || g.rows() > 1) && (!g.shift_w || g.cols() > 1)};
+}
+
+// A head of a window by its regions: true where (2) holds, and then all is added to `to`, and to `left_out` the most that
+// is left out of an entry of its table.
+template <class T, int D>
+bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int64_t head, float away,
+                const WindowAttentionBackward& io, const float* stats, const Sums& to, double* left_out,
+                Ahead& ahead) {
+  const T *q = static_cast<const T*>(io.qkv) + head * at.d(), *k = q + at.out_channels,
+          *v = k + at.out_channels, *dout = static_cast<const T*>(io.dout) + head * at.d();
+  const float N = float(at.N), A = away - least_of(stats, at.N);
+  // log2 of what P has to be; that of a key to which hardly anyone attends is far below 1.
+  constexpr float kUsual = -12;
+  float least = A + 2 * std::log2(N) + 28;
+  if (!(least <= kUsual)) return false;
+  const Spread v_spread = spread(at, s.whole, v, at.channels),
+               do_spread = spread(at, s.whole, dout, at.out_channels),
+               q_spread = spread(at, s.whole, q, at.channels), k_spread = spread(at, s.whole, k, at.channels);
+  least +=
+      v_spread.bits + do_spread.bits + 2 * (q_spread.bits > k_spread.bits ? q_spread.bits : k_spread.bits);
+  if (!(least <= kUsual)) return false;
+
+  ahead.hurry();
+  float weakest = 1;
+  double dscale = 0;
+  __builtin_memset(s.region_table, 0, at.op.table_size() * sizeof(float));
+  const Sums sums{nullptr, nullptr, s.region_table, &dscale, &weakest};
+  int r = 0;
+  for (const Layout<D>& region : regions.of(s.whole)) {
+    s.attend(++r);
+    window_head<T>(region, s, head, io, stats, sums, ahead);
+  }
+  s.attend(0);
+  if (!(least <= std::log2(weakest))) return false;
+  for (int64_t e = 0; e < at.op.table_size(); ++e) to.dtable[e] += s.region_table[e];
+  *to.dscale += dscale;
+  *left_out += std::exp2(double(A)) * 2 * N * at.d() * do_spread.largest * v_spread.largest;
+  return true;
 }
 
 template <class T, int D>
 void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const Layout<D> at(op);
   const Regions<D> regions = regions_of<D>(op);
-  const Floats least(op.num_heads);
-  if (regions.any()) least_lses(least + 0, op, io.bias_table, io.scale);
+  const Floats away(op.num_heads);
+  for (int64_t head = 0; regions.any() && head < op.num_heads; ++head)
+    *(away + head) = bound_scores(op, io.bias_table + head * op.table_size(), io.scale[head]).away;
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.channels;
   if (g.valid_h < g.height || g.valid_w < g.width)
@@ -309,59 +375,68 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const int64_t bytes = 8 * at.N * at.d() * sizeof(T);
   const Units units(op, wanted < most ? wanted : most, 16 * num_threads(), (int64_t{1} << 18) / bytes);
   const int64_t count = units.chunks * op.num_heads;
-  std::unique_ptr<float[]> partials(new float[count * size]());
-  std::unique_ptr<double[]> dscale(new double[count]());
-  parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
-    Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
-    units.each(piece, after, [&](const Unit& unit) {
-      s.enter(at, regions, unit, true);
-      const Window& window = s.whole;
-      Ahead ahead(at, unit, s.coming);
-      ahead.add(static_cast<const T*>(io.qkv), 3);
-      ahead.add(static_cast<const T*>(io.out), 1);
-      ahead.add(static_cast<const T*>(io.dout), 1);
-      ahead.add(static_cast<const T*>(io.dqkv), 3);
-      const int64_t head = unit.head, to = unit.chunk * op.num_heads + head;
-      const float* stats = io.stats + (unit.window * op.num_heads + head) * op.stats_tokens();
-      float* dtable = partials.get() + to * size;
-
-      const int64_t of_head = (head - unit.now.first_head) * at.tile_columns * at.slab;
-      float *kept = s.kept_slabs, *dkept = s.kept_dslabs;
-      if (kept) kept += of_head, dkept += of_head;
-      at.load_table(s.table, io.bias_table + head * size);
-      s.attend(0);
-      if (kept && unit.first_window) open_slabs(at, s, kept, dkept);
-      const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + head * at.d();
-      const T* dout = static_cast<const T*>(io.dout) + head * at.d();
-      if (window.masked && regions.any() && none_below(stats, at.N, *(least + head)) &&
-          alike(at, window, values, at.channels, value_exponent(op)) &&
-          alike(at, window, dout, at.out_channels, 0)) {
-        ahead.hurry();
-        int r = 0;
-        for (const Layout<D>& region : regions.of(window)) {
-          s.attend(++r);
-          window_head<T>(region, s, head, io, stats, nullptr, nullptr, dtable, dscale.get() + to, ahead);
-        }
+  std::unique_ptr<float[]> partials(new float[count * size]);
+  std::unique_ptr<double[]> dscale(new double[count]), left_out(new double[count]);
+  std::unique_ptr<bool[]> to_do(new bool[op.num_heads]);  // heads
+  for (int64_t head = 0; head < op.num_heads; ++head) to_do[head] = true;
+  const auto each_unit = [&](bool whole_windows) {
+    parallel_ahead(units.count(), [&](int64_t piece, int64_t after) {
+      Scratch s(at, regions, static_cast<char*>(thread_scratch(Scratch(at, regions, nullptr).bytes)));
+      units.each(piece, after, [&](const Unit& unit) {
+        s.enter(at, regions, unit, true);
+        if (!to_do[unit.head]) return;
+        Ahead ahead(at, unit, s.coming);
+        ahead.add(static_cast<const T*>(io.qkv), 3);
+        ahead.add(static_cast<const T*>(io.out), 1);
+        ahead.add(static_cast<const T*>(io.dout), 1);
+        ahead.add(static_cast<const T*>(io.dqkv), 3);
+        const int64_t head = unit.head, to = unit.chunk * op.num_heads + head;
+        const float* stats = io.stats + (unit.window * op.num_heads + head) * op.stats_tokens();
+        const int64_t of_head = (head - unit.now.first_head) * at.tile_columns * at.slab;
+        Sums sums{s.kept_slabs, s.kept_dslabs, partials.get() + to * size, dscale.get() + to, nullptr};
+        if (sums.slabs) sums.slabs += of_head, sums.dslabs += of_head;
+        at.load_table(s.table, io.bias_table + head * size);
         s.attend(0);
-      } else {
-        window_head<T>(at, s, head, io, stats, kept, dkept, dtable, dscale.get() + to, ahead);
-      }
-      if (kept && unit.last_window) at.reduce_bias(dtable, *s.tile, dkept);
+        if (unit.first_window) {
+          __builtin_memset(sums.dtable, 0, size * sizeof(float));
+          *sums.dscale = left_out[to] = 0;
+          if (sums.slabs) open_slabs(at, s, sums.slabs, sums.dslabs);
+        }
+        if (whole_windows || !s.whole.masked || !regions.any() ||
+            !by_regions<T>(at, regions, s, head, *(away + head), io, stats, sums, left_out.get() + to, ahead))
+          window_head<T>(at, s, head, io, stats, sums, ahead);
+        if (sums.slabs && unit.last_window) at.reduce_bias(sums.dtable, *s.tile, sums.dslabs);
+      });
     });
-  });
+  };
 
-  parallel_for(op.num_heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t head = begin; head < end; ++head) {
-      for (int64_t e = 0; e < size; ++e) {
-        double sum = 0;
-        for (int64_t to = head; to < count; to += op.num_heads) sum += partials[to * size + e];
-        io.dbias_table[head * size + e] = float(sum);
+  // Adds up the partials of the heads to do. Those that what is left out could have changed remain to be done.
+  const auto sum_up = [&] {
+    parallel_for(op.num_heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t head = begin; head < end; ++head) {
+        if (!to_do[head]) continue;
+        double scale_sum = 0, left = 0;
+        for (int64_t to = head; to < count; to += op.num_heads) scale_sum += dscale[to], left += left_out[to];
+        io.dscale[head] = float(scale_sum);
+        bool changed = false;
+        for (int64_t e = 0; e < size; ++e) {
+          double sum = 0;
+          for (int64_t to = head; to < count; to += op.num_heads) sum += partials[to * size + e];
+          io.dbias_table[head * size + e] = float(sum);
+          changed |= std::fabs(sum) < 0x1p20 * left;
+        }
+        to_do[head] = changed;
       }
-      double sum = 0;
-      for (int64_t to = head; to < count; to += op.num_heads) sum += dscale[to];
-      io.dscale[head] = float(sum);
+    });
+  };
+  each_unit(false);
+  sum_up();
+  for (int64_t head = 0; head < op.num_heads; ++head)
+    if (to_do[head]) {
+      each_unit(true);
+      sum_up();
+      break;
     }
-  });
 }
 
 }  // namespace

@@ -6,16 +6,25 @@
 // quarter.
 //
 // Whether that changes anything is checked for every window and head; where it might, the mask is added as it says.
-// In cosine attention s_ij <= scale + bias, so that lse_i bounds what a masked p can be:
+// In cosine attention s_ij <= scale + bias, so that lse_i bounds what a p between regions can be:
 //
-//   (1)  p_ij = exp(s_ij - lse_i) <= exp(scale + max bias + mask_value - lse_i) <= 2^-46 / N^2
-//   (2)  max_j |v_jc| <= 2^20 min_j |v_jc|  for every channel c
+//   p_ij = exp(s_ij - lse_i) <= A = exp(scale + max bias + mask_value - min lse)
 //
-// Of o_ic = sum_j p_ij v_jc at most N terms are left out, together below N 2^-46 / N^2 2^20 = 2^-26 / N of the others' sum
-// of sizes, which float32 rounds by 2^-24. In gradients the others may cancel, down to nothing in a region of one token,
-// so that no such bound helps: there only mask_value = -Inf goes by regions, where p is 0.
-// A NaN or Inf reaches every token of its window through the mask: that of q or k shows in lse, in v and do it is looked
-// for.
+// Let V be the largest factor between the sizes of two v_jc of one channel in the window, and O, Q, K those of do, q, k.
+// A sum over the window loses at most N terms, which must be less than float32's rounding, 2^-24, of what remains. In the
+// forward that is, in all, at least 1/V of any v_jc:
+//
+//   (1)  o_ic:                 N A V <= 2^-26 / N            (A <= 2^-46 / N^2 and V <= 2^20)
+//
+// In gradients the p that remain can be small too: of P = min_j max_i p_ij, i and j of one region. And
+// ds_ij = p_ij (do_i . v_j - D_i) can cancel down to its rounding, 2^-24 p_ij sum_c |do_ic v_jc|. Q^2 and K^2 are the
+// factors of q^ and k^, as norms differ too:
+//
+//   (2)  dv_jc, dq_ic, dk_jc:  N A O V max(Q, K)^2 <= 2^-28 P / N
+//
+// An entry of the bias table may have no pairs in any region, or only such as have no gradient. So what a head loses is
+// added up, at most 2 N A d max |do| max |v| a window, and where it could show in an entry the head is done again with the
+// mask. So is a window with a NaN or Inf, which reaches all its tokens through the mask.
 #pragma once
 
 #include <cmath>
@@ -29,11 +38,6 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 
 constexpr int kMostRegions = 4;
-
-// The exponent of (2); what -Inf forbids is nothing beside values of any size.
-inline int value_exponent(const WindowAttention& op) {
-  return op.mask_value == -HUGE_VALF ? 0 : 20;
-}
 
 // The layouts of the regions, for each way in which a window may be split; none where regions are not `wanted`.
 template <int D>
@@ -131,9 +135,12 @@ struct Windows {
   }
 };
 
-// The least lse of a head's queries, in log2 units, at which (1) holds. Inf or NaN: none; where scores could be so large
-// that lse would hardly be either, it is not tried.
-inline float least_lse(const WindowAttention& op, const float* table, float scale) {
+// In log2 units: the most that a score between regions can be, and what lse is hardly below. NaN where the table holds NaN
+// or Inf.
+struct Scores {
+  float away, lse;
+};
+inline Scores bound_scores(const WindowAttention& op, const float* table, float scale) {
   Vec high = splat(kLowest), low = splat(kHighest), zeros{};
   const int64_t size = op.table_size(), whole = size - size % kLanes;
   for (int64_t e = 0; e < whole; e += kLanes) {
@@ -150,34 +157,31 @@ inline float least_lse(const WindowAttention& op, const float* table, float scal
   };
   for (int i = 0; whole && i < kLanes; ++i) count(high[i]), count(low[i]);
   for (int64_t e = whole; e < size; ++e) count(table[e]);
-  if (op.mask_value == -HUGE_VALF) return kLowest + zero;
-  const float product = std::fabs(scale), N = float(op.geometry.tokens());
-  const float least = (product + highest + op.mask_value) * kLog2E + 46 + 2 * std::log2(N);
-  const bool likely = least <= (0.1f * product + lowest) * kLog2E;
-  return likely ? least + zero : HUGE_VALF;
+  const float product = std::fabs(scale);
+  return {(product + highest + op.mask_value + zero) * kLog2E, (0.1f * product + lowest + zero) * kLog2E};
 }
 
-// least (heads) = least_lse of each.
-inline void least_lses(float* least, const WindowAttention& op, const float* tables, const float* scale) {
-  for (int64_t head = 0; head < op.num_heads; ++head)
-    least[head] = least_lse(op, tables + head * op.table_size(), scale[head]);
+// The least of `count` lse; one of kLowest, where nothing is a key, is none.
+inline float least_of(const float* lse, int64_t count) {
+  const auto known = [](auto x, auto none) { return x == kLowest ? none : x; };
+  Vec low = splat(kHighest);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) low = -vmax(-low, -known(load(lse + i), splat(kHighest)));
+  float least = -max_lanes(-low);
+  for (; i < count; ++i) least = known(lse[i], kHighest) < least ? lse[i] : least;
+  return least;
 }
 
-// Whether (1) holds for `count` queries; where nothing is a key, lse is kLowest.
-inline bool none_below(const float* lse, int64_t count, float least) {
-  bool none = true;
-  for (int64_t i = 0; i < count; ++i) none &= lse[i] >= least || lse[i] == kLowest;
-  return none;
-}
-
-// Whether the numbers of a window are finite, and those of a channel at most a factor of 2^exponent apart (0: of any
-// size); x is the first row's. Bits of positive floats are in their order, and 2^23 apart where they differ by a factor
-// of 2.
+// Of the numbers of a window: log2 of the largest factor between two of a channel, and the largest size. Inf where one is
+// not finite. x is the first row's. The bits of positive floats are in their order, and 2^23 apart for a factor of 2.
+struct Spread {
+  float bits, largest;
+};
 template <int D, class T>
-bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride, int exponent) {
-  const int64_t d = at.d(), N = at.N;
+Spread spread(const Layout<D>& at, const Window& window, const T* x, int64_t stride) {
   const VecI magnitude = (VecI)Vec{} + 0x7fffffff, highest = (VecI)splat(kHighest);
-  bool found = true;
+  const int64_t d = at.d(), N = at.N;
+  VecI apart{}, largest{};
   at.each_columns([&](int64_t c, auto vectors) {
     constexpr int V = decltype(vectors)::value;
     VecI low[V], high[V];
@@ -192,10 +196,13 @@ bool alike(const Layout<D>& at, const Window& window, const T* x, int64_t stride
         high[v] = size > high[v] ? size : high[v];
       }
     }
-    for (int v = 0; v < V; ++v)
-      found = found && all(high[v] <= highest) && (!exponent || all(high[v] - low[v] <= exponent << 23));
+    for (int v = 0; v < V; ++v) {
+      apart = high[v] - low[v] > apart ? high[v] - low[v] : apart;
+      largest = high[v] > largest ? high[v] : largest;
+    }
   });
-  return found;
+  if (!all(largest <= highest)) return {HUGE_VALF, HUGE_VALF};
+  return {max_lanes(__builtin_convertvector(apart, Vec)) * 0x1p-23f, max_lanes((Vec)largest)};
 }
 
 }  // namespace SWINV2_ISA
