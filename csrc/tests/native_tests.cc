@@ -63,6 +63,7 @@ const Geometry kGeometries[] = {
     {"several key tiles", 1, 1, 1, 12, 12, 6, 6, 1, 32},
     {"one key tile, one vector", 1, 2, 2, 4, 4, 2, 2, 2, 32},
     {"odd keys", 1, 1, 2, 5, 5, 2, 0, 1, 32, 0, 0, -kInf},
+    {"low regions of a high window", 1, 2, 2, 64, 4, 48, 2, 1, 16},
     {"key tiles and padding", 1, 2, 2, 12, 6, 6, 3, 1, 32, 9, 5},
     {"key tiles of padding", 1, 1, 1, 12, 12, 0, 0, 1, 32, 11, 11},
     {"oblong window", 1, 2, 3, 8, 4, 4, 2, 2, 7},
