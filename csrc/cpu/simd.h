@@ -318,14 +318,18 @@ SWINV2_INLINE Vec interleave_high(Vec a, Vec b) {
 #endif
 }
 
-// The lower half of a, then that of b.
-SWINV2_INLINE Vec join_low(Vec a, Vec b) {
+// Half a vector from a, then one from b.
+SWINV2_INLINE Vec load_halves(const float* a, const float* b) {
 #if defined(__AVX512F__)
-  return SWINV2_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+  const __m512d low = _mm512_castpd256_pd512(_mm256_loadu_pd(reinterpret_cast<const double*>(a)));
+  return (Vec)_mm512_insertf64x4(low, _mm256_loadu_pd(reinterpret_cast<const double*>(b)), 1);
 #elif defined(__AVX2__)
-  return SWINV2_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+  return (Vec)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
 #else
-  return SWINV2_SHUFFLE(a, b, 0, 1, 4, 5);
+  Vec v;
+  __builtin_memcpy(&v, a, sizeof v / 2);
+  __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof v / 2, b, sizeof v / 2);
+  return v;
 #endif
 }
 

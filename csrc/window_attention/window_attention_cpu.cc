@@ -226,15 +226,19 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
 // lse = m + log2(l). False where one is below `least` or NaN, but for kLowest, where nothing is a key.
 template <class Layout>
 bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
+  bool none_below = true;
   for (int64_t i = 0; i < at.N; i += kLanes) {
     const Vec lse = load(s.m + i) + log2(load(s.l + i));
     store(s.m + i, lse);
+    const VecI fine = (lse >= least) | (lse == kLowest);
+    if (i + kLanes <= at.N)
+      none_below &= all(fine);
+    else
+      for (int64_t lane = 0; i + lane < at.N; ++lane) none_below &= fine[lane] != 0;
   }
   at.each_row([&](int64_t i, int64_t count, int64_t to) {
     for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);
   });
-  bool none_below = true;
-  for (int64_t i = 0; i < at.N; ++i) none_below &= s.m[i] >= least || s.m[i] == kLowest;
   return none_below;
 }
 

@@ -309,7 +309,7 @@ struct Layout {
       int64_t a = 0;
       if (2 * length == kLanes)
         for (; a + 1 < count; a += 2)
-          store(to + a * length, join_low(load(from + a * width), load(from + (a + 1) * width)));
+          store(to + a * length, load_halves(from + a * width, from + (a + 1) * width));
       for (; a < count; ++a)
         for (int64_t w = 0; w < length; w += kLanes) store(to + a * length + w, load(from + a * width + w));
     }

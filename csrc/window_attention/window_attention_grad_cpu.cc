@@ -322,16 +322,16 @@ bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int6
   const T *q = static_cast<const T*>(io.qkv) + head * at.d(), *k = q + at.out_channels,
           *v = k + at.out_channels, *dout = static_cast<const T*>(io.dout) + head * at.d();
   const float N = float(at.N), A = away - least_of(stats, at.N);
-  // log2 of what P has to be; that of a key to which hardly anyone attends is far below 1.
-  constexpr float kUsual = -12;
-  float least = A + 2 * std::log2(N) + 28;
-  if (!(least <= kUsual)) return false;
+  // log2 of P and of O V max(Q, K)^2 as they usually are: beyond them it is not tried.
+  constexpr float kUsualP = -12, kUsualSpread = 40;
+  float least = A + 2 * std::log2(N) + 28;  // what log2 P has to be
+  if (!(least + kUsualSpread <= kUsualP)) return false;
   const Spread v_spread = spread(at, s.whole, v, at.channels),
                do_spread = spread(at, s.whole, dout, at.out_channels),
                q_spread = spread(at, s.whole, q, at.channels), k_spread = spread(at, s.whole, k, at.channels);
   least +=
       v_spread.bits + do_spread.bits + 2 * (q_spread.bits > k_spread.bits ? q_spread.bits : k_spread.bits);
-  if (!(least <= kUsual)) return false;
+  if (!(least <= kUsualP)) return false;
 
   ahead.hurry();
   float weakest = 1;
