@@ -340,7 +340,7 @@ void region_tests() {
 void region_gradient_tests() {
   const auto check = [](const char* name, const HomeAndAway& given, const std::vector<int64_t>& tokens,
                         int part, int64_t from, int64_t to) {
-    const auto exact = formula::attention<double>(given.op, given.in, false);
+    const auto exact = formula::attention<double>(given.op, given.in, true);
     with_isas([&] {
       const AttentionRun r = run(given.op, given.in);
       for (int64_t t : tokens)
@@ -382,7 +382,7 @@ void region_gradient_tests() {
           6);
   }
   {
-    HomeAndAway given = ordinary(41);
+    HomeAndAway given = ordinary(40);
     for (int64_t t = 0; t < 256; ++t)
       for (int64_t c = 1; c < 32; ++c) given.set(t, 0, c, 0), given.set(t, 1, c, c == 1);
     for (int64_t t : given.home) given.set(t, 1, 0, 8);
@@ -391,10 +391,31 @@ void region_gradient_tests() {
     check("a key to which nobody attends at home", given, {given.home[0]}, 2, 0, 32);
   }
 
-  // Where the whole window's do is 0 and each region a token, an entry of the table may have no other pairs.
-  HomeAndAway given(2, DType::kFloat32, 15, -100, 3);
-  for (int64_t t : {5, 6, 9, 10}) given.set_dout(t, 0);
-  const double exact = formula::attention<double>(given.op, given.in, false).dtable[0];
+  {  // subnormal beside 0
+    HomeAndAway given = ordinary(18);
+    for (int64_t t : given.home) given.set_dout(t, std::ldexp(1.f, 100));
+    for (int64_t t : given.away) given.set_dout(t, std::ldexp(1.f, 100));
+    for (int64_t c = 0; c < 32; ++c) {
+      for (int64_t t : given.home) given.set(t, 2, c, 0);
+      for (int64_t t : given.away) given.set(t, 2, c, std::ldexp(1.5f, -127));
+    }
+    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 1);
+    for (int64_t t : given.home) given.set(t, 1, 5, 0.5f);
+    check("subnormal values away, dq at home", given, given.home, 0, 5, 6);
+  }
+  {  // The same channels as ever, but k at home is not along q.
+    HomeAndAway given(2, DType::kFloat32, 15, -100, 3);
+    for (int64_t t = 0; t < 16; ++t) given.set_dout(t, 1);
+    for (int64_t t : given.away)
+      for (int64_t c = 1; c < 32; ++c) given.set(t, 1, c, c % 2 ? 1 : -1);
+    check("alone in its region, dk away", given, given.away, 1, 1, 32);
+  }
+
+  // Where the whole window's do is 0, an entry of the table may have no other pairs.
+  HomeAndAway given(4, DType::kFloat32, 15, -100, 3);
+  for (int64_t y = 2; y < 6; ++y)
+    for (int64_t x = 2; x < 6; ++x) given.set_dout(y * 8 + x, 0);
+  const double exact = formula::attention<double>(given.op, given.in, true).dtable[0];
   with_isas([&] {
     const AttentionRun r = run(given.op, given.in);
     CHECK(std::fabs(r.dtable[0] - exact) <= 1e-3 * std::fabs(exact),

@@ -305,12 +305,13 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   }
 }
 
-// In dot-product attention nothing bounds the scores. And without a window that has no regions some entries of the bias
-// table have no pairs at home: the head would always be done again.
+// In dot-product attention nothing bounds the scores. And without a whole window of tokens, none of them padding, some
+// entries of the bias table have no pairs at home: the head would always be done again.
 template <int D>
 Regions<D> regions_of(const WindowAttention& op) {
   const WindowGeometry& g = op.geometry;
-  return {op, op.cosine && (!g.shift_h || g.rows() > 1) && (!g.shift_w || g.cols() > 1)};
+  const bool whole = g.valid_h >= g.window_h + g.shift_h && g.valid_w >= g.window_w + g.shift_w;
+  return {op, op.cosine && (whole || op.mask_value == -HUGE_VALF)};
 }
 
 // A head of a window by its regions: true where (2) holds, and then all is added to `to`, and to `left_out` the most that
@@ -321,11 +322,15 @@ bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int6
                 Ahead& ahead) {
   const T *q = static_cast<const T*>(io.qkv) + head * at.d(), *k = q + at.out_channels,
           *v = k + at.out_channels, *dout = static_cast<const T*>(io.dout) + head * at.d();
-  const float N = float(at.N), A = away - least_of(stats, at.N);
-  // log2 of P and of O V max(Q, K)^2 as they usually are: beyond them it is not tried.
-  constexpr float kUsualP = -12, kUsualSpread = 40;
+  const float N = float(at.N);
+  float A = away - least_of(stats, at.N);
+  if (A < -127) A = -HUGE_VALF;  // exp2 gives 0, with the mask too
+  // log2 of P and of O V max(Q, K)^2 as they usually are: beyond them it is not tried. Nor in heads so sharp that p at home,
+  // and so the table's entries, may be as small as what is left out.
+  constexpr float kUsualP = -12, kUsualSpread = 40, kSharp = 40;
   float least = A + 2 * std::log2(N) + 28;  // what log2 P has to be
   if (!(least + kUsualSpread <= kUsualP)) return false;
+  if (A > -HUGE_VALF && (s.alone || std::fabs(io.scale[head]) > kSharp)) return false;
   const Spread v_spread = spread(at, s.whole, v, at.channels),
                do_spread = spread(at, s.whole, dout, at.out_channels),
                q_spread = spread(at, s.whole, q, at.channels), k_spread = spread(at, s.whole, k, at.channels);

@@ -11,20 +11,21 @@
 //   p_ij = exp(s_ij - lse_i) <= A = exp(scale + max bias + mask_value - min lse)
 //
 // Let V be the largest factor between the sizes of two v_jc of one channel in the window, and O, Q, K those of do, q, k.
-// A sum over the window loses at most N terms, which must be less than float32's rounding, 2^-24, of what remains. In the
-// forward that is, in all, at least 1/V of any v_jc:
+// A sum over the window loses at most N terms, which must be less than float32's rounding, 2^-24, of the sizes of those
+// that remain. In the forward these are, in all, at least 1/V of any v_jc:
 //
-//   (1)  o_ic:                 N A V <= 2^-26 / N            (A <= 2^-46 / N^2 and V <= 2^20)
+//   (1)  o_ic:  N A V <= 2^-26 / N, with A <= 2^-46 / N^2 and V <= 2^20
 //
-// In gradients the p that remain can be small too: of P = min_j max_i p_ij, i and j of one region. And
-// ds_ij = p_ij (do_i . v_j - D_i) can cancel down to its rounding, 2^-24 p_ij sum_c |do_ic v_jc|. Q^2 and K^2 are the
+// In gradients the p that remain can be small too: of P = min_j max_i p_ij, i and j of one region. And the difference in
+// ds_ij = p_ij (do_i . v_j - D_i) may leave no more than its rounding, 2^-24 p_ij sum_c |do_ic v_jc|. Q^2 and K^2 are the
 // factors of q^ and k^, as norms differ too:
 //
-//   (2)  dv_jc, dq_ic, dk_jc:  N A O V max(Q, K)^2 <= 2^-28 P / N
+//   (2)  dv_jc, dq_ic, dk_jc, dscale:  N A O V max(Q, K)^2 <= 2^-28 P / N
 //
-// An entry of the bias table may have no pairs in any region, or only such as have no gradient. So what a head loses is
-// added up, at most 2 N A d max |do| max |v| a window, and where it could show in an entry the head is done again with the
-// mask. So is a window with a NaN or Inf, which reaches all its tokens through the mask.
+// A token alone in its region has no such rounding, ds_ii = 0: its window has the mask. So has one with a NaN or Inf, which
+// reaches all tokens through it. An entry of the bias table may have no pairs in any region, or only such as have no
+// gradient. So what a head loses of an entry is added up, at most 2 N A d max |do| max |v| a window, and where that is more
+// than 2^-20 of one, the head is done again with the mask.
 #pragma once
 
 #include <cmath>
@@ -89,6 +90,7 @@ struct Windows {
   KeyTile* tiles;   // of the whole, then of the regions
   Window window;    // what is attended: the whole or a region
   KeyTile* tile;
+  bool alone;  // a token is the only one of its region
 
   template <int D>
   Windows(const Layout<D>& at, Arena& arena) {
@@ -123,6 +125,7 @@ struct Windows {
     list_keys(at, whole, tiles[0]);
     if (!whole.masked) return;
     at.write_mask(whole);
+    alone = false;
     int r = 0;
     int32_t* token = tokens;
     for (const Layout<D>& region : regions_of.of(whole)) {
@@ -130,6 +133,9 @@ struct Windows {
       token += region.queries;
       region.select(regions[r], whole);
       list_keys(region, regions[r], tiles[1 + r]);
+      int64_t there = 0;
+      for (int64_t i = 0; i < region.N; ++i) there += regions[r].token[i] >= 0;
+      alone = alone || there == 1;
       ++r;
     }
   }
@@ -173,13 +179,15 @@ inline float least_of(const float* lse, int64_t count) {
 }
 
 // Of the numbers of a window: log2 of the largest factor between two of a channel, and the largest size. Inf where one is
-// not finite. x is the first row's. The bits of positive floats are in their order, and 2^23 apart for a factor of 2.
+// not finite. x is the first row's. The bits of positive floats are in their order, and 2^23 apart for a factor of 2; 0 and
+// subnormals are taken to be any factor from the rest.
 struct Spread {
   float bits, largest;
 };
 template <int D, class T>
 Spread spread(const Layout<D>& at, const Window& window, const T* x, int64_t stride) {
-  const VecI magnitude = (VecI)Vec{} + 0x7fffffff, highest = (VecI)splat(kHighest);
+  const VecI magnitude = (VecI)Vec{} + 0x7fffffff, highest = (VecI)splat(kHighest),
+             any = (VecI)Vec{} + (255 << 23);
   const int64_t d = at.d(), N = at.N;
   VecI apart{}, largest{};
   at.each_columns([&](int64_t c, auto vectors) {
@@ -197,7 +205,8 @@ Spread spread(const Layout<D>& at, const Window& window, const T* x, int64_t str
       }
     }
     for (int v = 0; v < V; ++v) {
-      apart = high[v] - low[v] > apart ? high[v] - low[v] : apart;
+      const VecI factor = (low[v] < 1 << 23) & (high[v] > 0) ? any : high[v] - low[v];
+      apart = factor > apart ? factor : apart;
       largest = high[v] > largest ? high[v] : largest;
     }
   });
