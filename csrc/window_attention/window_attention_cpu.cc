@@ -286,12 +286,6 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
   return store_stats(at, s, stats, least);
 }
 
-// In dot-product attention nothing bounds the scores.
-template <int D>
-Regions<D> regions_of(const WindowAttention& op) {
-  return {op, op.cosine};
-}
-
 // The least lse of a head at which A <= 2^-46 / N^2; Inf where an lse is hardly that large.
 float least_lse(const WindowAttention& op, const float* table, float scale) {
   const Scores scores = bound_scores(op, table, scale);
@@ -302,7 +296,7 @@ float least_lse(const WindowAttention& op, const float* table, float scale) {
 template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
-  const Regions<D> regions = regions_of<D>(op);
+  const Regions<D> regions(op);
   const Floats least(op.num_heads);
   for (int64_t head = 0; regions.any() && head < op.num_heads; ++head)
     *(least + head) = least_lse(op, io.bias_table + head * op.table_size(), io.scale[head]);
@@ -354,7 +348,7 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
 }  // namespace
 
 size_t window_attention_forward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), regions_of<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {

@@ -305,13 +305,14 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   }
 }
 
-// In dot-product attention nothing bounds the scores. And without a whole window of tokens, none of them padding, some
-// entries of the bias table have no pairs at home: the head would always be done again.
-template <int D>
-Regions<D> regions_of(const WindowAttention& op) {
+// Whether a head that leaves something out would hardly pass in the end: without a whole window of tokens, none of them
+// padding, some entries of the bias table have no pairs at home; and where attention is sharp they are as small as what is
+// left out.
+bool in_vain(const WindowAttention& op, float scale) {
+  constexpr float kSharp = 40;
   const WindowGeometry& g = op.geometry;
-  const bool whole = g.valid_h >= g.window_h + g.shift_h && g.valid_w >= g.window_w + g.shift_w;
-  return {op, op.cosine && (whole || op.mask_value == -HUGE_VALF)};
+  return g.valid_h < g.window_h + g.shift_h || g.valid_w < g.window_w + g.shift_w ||
+         std::fabs(scale) > kSharp;
 }
 
 // A head of a window by its regions: true where (2) holds, and then all is added to `to`, and to `left_out` the most that
@@ -325,12 +326,11 @@ bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int6
   const float N = float(at.N);
   float A = away - least_of(stats, at.N);
   if (A < -127) A = -HUGE_VALF;  // exp2 gives 0, with the mask too
-  // log2 of P and of O V max(Q, K)^2 as they usually are: beyond them it is not tried. Nor in heads so sharp that p at home,
-  // and so the table's entries, may be as small as what is left out.
-  constexpr float kUsualP = -12, kUsualSpread = 40, kSharp = 40;
+  if (A > -HUGE_VALF && (s.alone || in_vain(at.op, io.scale[head]))) return false;
+  // log2 of P and of O V max(Q, K)^2 as they usually are: beyond them it is not tried.
+  constexpr float kUsualP = -12, kUsualSpread = 40;
   float least = A + 2 * std::log2(N) + 28;  // what log2 P has to be
   if (!(least + kUsualSpread <= kUsualP)) return false;
-  if (A > -HUGE_VALF && (s.alone || std::fabs(io.scale[head]) > kSharp)) return false;
   const Spread v_spread = spread(at, s.whole, v, at.channels),
                do_spread = spread(at, s.whole, dout, at.out_channels),
                q_spread = spread(at, s.whole, q, at.channels), k_spread = spread(at, s.whole, k, at.channels);
@@ -359,7 +359,7 @@ bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int6
 template <class T, int D>
 void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
   const Layout<D> at(op);
-  const Regions<D> regions = regions_of<D>(op);
+  const Regions<D> regions(op);
   const Floats away(op.num_heads);
   for (int64_t head = 0; regions.any() && head < op.num_heads; ++head)
     *(away + head) = bound_scores(op, io.bias_table + head * op.table_size(), io.scale[head]).away;
@@ -447,7 +447,7 @@ void backward(const WindowAttention& op, const WindowAttentionBackward& io) {
 }  // namespace
 
 size_t window_attention_backward_scratch(const WindowAttention& op) {
-  return Scratch(Layout<0>(op), regions_of<0>(op), nullptr).bytes;
+  return Scratch(Layout<0>(op), Regions<0>(op), nullptr).bytes;
 }
 
 void window_attention_backward(const WindowAttention& op, const WindowAttentionBackward& io) {

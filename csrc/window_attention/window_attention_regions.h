@@ -40,13 +40,14 @@ namespace SWINV2_ISA {
 
 constexpr int kMostRegions = 4;
 
-// The layouts of the regions, for each way in which a window may be split; none where regions are not `wanted`.
+// The layouts of the regions, for each way in which a window may be split; none in dot-product attention, where nothing
+// bounds the scores.
 template <int D>
 class Regions {
  public:
-  Regions(const WindowAttention& op, bool wanted) : op_(op) {
+  explicit Regions(const WindowAttention& op) : op_(op) {
     const WindowGeometry& g = op.geometry;
-    if (!wanted) return;
+    if (!op.cosine) return;
     for (const bool below : {false, true})
       for (const bool right : {false, true}) {
         if ((below && !g.shift_h) || (right && !g.shift_w) || !(below || right)) continue;
