@@ -62,7 +62,9 @@ class Rounding:
         p = np.exp(self.log_p)
         lift = (p * delta).sum(-1, keepdims=True)
         drop = np.log((p * np.exp(np.minimum(delta, 600))).sum(-1, keepdims=True).clip(1))
-        self.p, self.delta, self.peak = p, delta, (terms + bias + mask).max(-1, keepdims=True)
+        # A product that overflows is Inf, which -Inf of the mask or the table makes a NaN.
+        unseen = np.where(a.pairs & ~seen & np.isfinite(self.products), self.scale * self.products, 0)
+        self.p, self.delta, self.peak = p, delta, (terms + bias + mask + unseen).max(-1, keepdims=True)
         self.lse_error = np.maximum(lift, drop) + U * (self.chain + 4 * np.abs(self.lse) + EXP)
         moved = self._moved(lift, drop)
         moved = np.minimum(
