@@ -21,6 +21,8 @@
 #define SWINV2_ISA baseline
 #endif
 #define SWINV2_INLINE static inline __attribute__((always_inline))
+// Behind the parameters of a lambda around a small product, whose call would cost a tenth of it.
+#define SWINV2_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace swinv2 {
 namespace SWINV2_ISA {
@@ -31,6 +33,13 @@ constexpr int kLanes = 16;
 constexpr int kLanes = 8;
 #else
 constexpr int kLanes = 4;
+#endif
+
+// Whether a * b + c rounds once.
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool kFused = true;
+#else
+constexpr bool kFused = false;
 #endif
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
@@ -240,6 +249,35 @@ SWINV2_INLINE void store_first(T* p, Vec v, int64_t n) {
   __builtin_expect(n >= kLanes, 1) ? store(p, v) : store_some(p, v, n);
 }
 
+// Lanes first .. end - 1 of vectors, whatever of them there is; the rest reads as zero and is not read.
+#if defined(__AVX512F__)
+class Between {
+ public:
+  Between() = default;
+  Between(int64_t first, int64_t end) : mask_(below(end) & ~below(first)) {}
+  Vec load(const float* p) const { return (Vec)_mm512_maskz_loadu_ps(mask_, p); }
+
+ private:
+  static __mmask16 below(int64_t n) { return n >= kLanes ? 0xffff : n > 0 ? (1 << n) - 1 : 0; }
+  __mmask16 mask_;
+};
+#else
+class Between {
+ public:
+  Between() = default;
+  Between(int64_t first, int64_t end)
+      : first_(first > 0 ? first : 0), end_(end < kLanes ? end : int64_t{kLanes}) {}
+  Vec load(const float* p) const {
+    alignas(64) float lanes[kLanes] = {};
+    for (int64_t i = first_; i < end_; ++i) lanes[i] = p[i];
+    return swinv2::SWINV2_ISA::load(lanes);
+  }
+
+ private:
+  int64_t first_, end_;
+};
+#endif
+
 SWINV2_INLINE Vec sqrt(Vec v) {
 #if defined(__AVX512F__)
   return (Vec)_mm512_sqrt_ps((__m512)v);
@@ -318,21 +356,6 @@ SWINV2_INLINE Vec interleave_high(Vec a, Vec b) {
 #endif
 }
 
-// Half a vector from a, then one from b.
-SWINV2_INLINE Vec load_halves(const float* a, const float* b) {
-#if defined(__AVX512F__)
-  const __m512d low = _mm512_castpd256_pd512(_mm256_loadu_pd(reinterpret_cast<const double*>(a)));
-  return (Vec)_mm512_insertf64x4(low, _mm256_loadu_pd(reinterpret_cast<const double*>(b)), 1);
-#elif defined(__AVX2__)
-  return (Vec)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
-#else
-  Vec v;
-  __builtin_memcpy(&v, a, sizeof v / 2);
-  __builtin_memcpy(reinterpret_cast<char*>(&v) + sizeof v / 2, b, sizeof v / 2);
-  return v;
-#endif
-}
-
 // Rows become columns: log2(kLanes) perfect shuffles of the row pairs (i, i + kLanes/2).
 SWINV2_INLINE void transpose(Vec (&r)[kLanes]) {
 #pragma GCC unroll 4
@@ -359,36 +382,52 @@ SWINV2_INLINE void transpose(Vec (&r)[kLanes]) {
 #define SWINV2_SHUFFLE4(a, b, A, B, C, D) SWINV2_SHUFFLE(a, b, A, B, C, D)
 #endif
 
-// Four floats of every fourth row, row[0][c ..], row[4][c ..], ...: a group of lanes each.
-SWINV2_INLINE Vec load_groups(const float* const* row, int64_t c) {
-#if defined(__AVX512F__)
-  __m512 x = _mm512_castps128_ps512(_mm_loadu_ps(row[0] + c));
-  x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(row[4] + c));
-  x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(row[8] + c));
-  return (Vec)_mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(row[12] + c));
-#elif defined(__AVX2__)
-  return (Vec)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + c)), _mm_loadu_ps(row[4] + c),
-                                   1);
-#else
-  return load(row[0] + c);
-#endif
-}
-
-// Columns c .. c + 3 of kLanes rows: lane i of y[a] = row[i][c + a].
-SWINV2_INLINE void load_columns(Vec (&y)[4], const float* const* row, int64_t c) {
-  Vec x[4];
-#pragma GCC unroll 4
-  for (int a = 0; a < 4; ++a) x[a] = load_groups(row + a, c);
+// In each group of four lanes, four rows become columns.
+SWINV2_INLINE void transpose_groups(Vec (&x)[4]) {
   constexpr int n = kLanes;
   const Vec low01 = SWINV2_SHUFFLE4(x[0], x[1], 0, n, 1, n + 1),
             low23 = SWINV2_SHUFFLE4(x[2], x[3], 0, n, 1, n + 1),
             high01 = SWINV2_SHUFFLE4(x[0], x[1], 2, n + 2, 3, n + 3),
             high23 = SWINV2_SHUFFLE4(x[2], x[3], 2, n + 2, 3, n + 3);
-  y[0] = SWINV2_SHUFFLE4(low01, low23, 0, 1, n, n + 1);
-  y[1] = SWINV2_SHUFFLE4(low01, low23, 2, 3, n + 2, n + 3);
-  y[2] = SWINV2_SHUFFLE4(high01, high23, 0, 1, n, n + 1);
-  y[3] = SWINV2_SHUFFLE4(high01, high23, 2, 3, n + 2, n + 3);
+  x[0] = SWINV2_SHUFFLE4(low01, low23, 0, 1, n, n + 1);
+  x[1] = SWINV2_SHUFFLE4(low01, low23, 2, 3, n + 2, n + 3);
+  x[2] = SWINV2_SHUFFLE4(high01, high23, 0, 1, n, n + 1);
+  x[3] = SWINV2_SHUFFLE4(high01, high23, 2, 3, n + 2, n + 3);
 }
+
+// Columns c .. c + kColumns - 1 of kLanes rows: lane i of y[a] = row[i][c + a].
+#if defined(__AVX512F__)
+constexpr int kColumns = 8;
+SWINV2_INLINE void load_columns(Vec (&y)[kColumns], const float* const* row, int64_t c) {
+  Vec a[4], b[4];  // eight floats of row i or i + 8, then of the fourth row after it
+  const auto load = [&](int i) {
+    const __m512 low = _mm512_castps256_ps512(_mm256_loadu_ps(row[i] + c));
+    return (Vec)_mm512_insertf32x8(low, _mm256_loadu_ps(row[i + 4] + c), 1);
+  };
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) a[i] = load(i), b[i] = load(i + 8);
+  transpose_groups(a);
+  transpose_groups(b);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    y[i] = (Vec)_mm512_shuffle_f32x4((__m512)a[i], (__m512)b[i], 0x88);
+    y[i + 4] = (Vec)_mm512_shuffle_f32x4((__m512)a[i], (__m512)b[i], 0xdd);
+  }
+}
+#else
+constexpr int kColumns = 4;
+SWINV2_INLINE void load_columns(Vec (&y)[kColumns], const float* const* row, int64_t c) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+#if defined(__AVX2__)
+    y[i] = (Vec)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i] + c)),
+                                     _mm_loadu_ps(row[i + 4] + c), 1);
+#else
+    y[i] = load(row[i] + c);
+#endif
+  transpose_groups(y);
+}
+#endif
 
 // Lane i = all lanes of r[i] brought together by f: each step halves the rows and the lanes still to be taken.
 template <class F>

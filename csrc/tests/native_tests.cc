@@ -250,8 +250,8 @@ struct HomeAndAway : AttentionProblem {
       }
       for (int64_t c = 0; c < 32; ++c) set(t, 2, c, 1 + 0.25f * ((t + c) % 3));
     }
-    for (int64_t t : away)
-      for (int64_t c = 0; c < 32; ++c) set(t, 2, c, value_away);
+    for (int64_t t : away)  // 1/2, 1 and 2 of it: were all alike, ds would be but the rounding of 0
+      for (int64_t c = 0; c < 32; ++c) set(t, 2, c, std::ldexp(value_away, int((t + c) % 3) - 1));
   }
 
   // Channel c of q, k or v, or of all of do.
@@ -357,6 +357,11 @@ void region_gradient_tests() {
     for (int64_t t : given.elsewhere) given.set(t, 0, 0, 8), given.set(t, 1, 0, 8);
     return given;
   };
+  // dq of channel 5, which q lacks; with the same k for all keys it would be sum_j ds_ij = 0.
+  const auto tell_keys_apart = [](HomeAndAway& given) {
+    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 1);
+    for (int64_t t : given.home) given.set(t, 1, 5, 0.5f);
+  };
   {
     HomeAndAway given = ordinary(10);
     for (const auto& tokens : {given.home, given.elsewhere})
@@ -368,8 +373,7 @@ void region_gradient_tests() {
     for (const auto& tokens : {given.away, given.elsewhere})
       for (int64_t t : tokens)
         for (int64_t c = 0; c < 32; ++c) given.set(t, 2, c, 1e35f * (1 + 0.25f * (t % 3)));
-    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 1);
-    for (int64_t t : given.home) given.set(t, 1, 5, 0.5f);  // else the channel's gradient is sum_j ds_ij = 0
+    tell_keys_apart(given);
     check("large values away, dq at home", given, given.home, 0, 5, 6);
   }
   for (int part : {0, 1}) {  // channel 5: q has it at home, or k away, and nobody else
@@ -399,11 +403,10 @@ void region_gradient_tests() {
       for (int64_t t : given.home) given.set(t, 2, c, 0);
       for (int64_t t : given.away) given.set(t, 2, c, std::ldexp(1.5f, -127));
     }
-    for (int64_t t = 0; t < 256; ++t) given.set(t, 0, 5, 0), given.set(t, 1, 5, 1);
-    for (int64_t t : given.home) given.set(t, 1, 5, 0.5f);
+    tell_keys_apart(given);
     check("subnormal values away, dq at home", given, given.home, 0, 5, 6);
   }
-  {  // The same channels as ever, but k at home is not along q.
+  {  // k away is not along q at home, which alone gives it a gradient
     HomeAndAway given(2, DType::kFloat32, 15, -100, 3);
     for (int64_t t = 0; t < 16; ++t) given.set_dout(t, 1);
     for (int64_t t : given.away)

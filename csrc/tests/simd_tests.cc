@@ -2,6 +2,7 @@
 //
 // The SIMD vocabulary: every float16 and bfloat16 there is, partial vectors, exp2 and log2. One program an
 // instruction set, so that no inline function of one is linked into another.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -84,6 +85,17 @@ void partial_vectors(T zero, T one, T two) {
   }
 }
 
+void lanes_between() {
+  for (int64_t first = -2; first <= kLanes + 1; ++first)
+    for (int64_t end = first; end <= kLanes + 2; ++end) {
+      const int64_t from = std::clamp<int64_t>(first, 0, kLanes), to = std::clamp<int64_t>(end, from, kLanes);
+      const std::vector<float> there(std::max<int64_t>(to - from, 1), 1.f);  // ASan sees a read beyond them
+      const Vec v = Between(first, end).load(there.data() - from);
+      for (int i = 0; i < kLanes; ++i)
+        CHECK(v[i] == (i >= from && i < to ? 1.f : 0.f), "lanes " << first << " to " << end << ": " << i);
+    }
+}
+
 void transposes() {
   Vec rows[kLanes];
   for (int i = 0; i < kLanes; ++i)
@@ -95,16 +107,16 @@ void transposes() {
 }
 
 void columns() {
-  float x[kLanes][12];
+  float x[kLanes][16];
   const float* row[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     row[i] = x[i];
-    for (int j = 0; j < 12; ++j) x[i][j] = float(100 * i + j);
+    for (int j = 0; j < 16; ++j) x[i][j] = float(100 * i + j);
   }
   for (int c : {0, 1, 8}) {
-    Vec y[4];
+    Vec y[kColumns];
     load_columns(y, row, c);
-    for (int a = 0; a < 4; ++a)
+    for (int a = 0; a < kColumns; ++a)
       for (int i = 0; i < kLanes; ++i)
         CHECK(y[a][i] == float(100 * i + c + a), "load_columns at " << i << ", " << c + a);
   }
@@ -141,6 +153,7 @@ void run() {
   partial_vectors<float>(0.f, 1.f, 2.f);
   partial_vectors<Half>({0}, {0x3c00}, {0x4000});
   partial_vectors<BFloat16>({0}, {0x3f80}, {0x4000});
+  lanes_between();
   transposes();
   columns();
   maxima();

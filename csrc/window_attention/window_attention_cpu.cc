@@ -12,7 +12,7 @@ namespace SWINV2_ISA {
 namespace {
 
 struct Scratch : Windows {
-  float *table, *slabs, *keys, *values, *key_factor, *inverse_queries, *copies, *p, *q, *o, *m, *l, *divisor,
+  float *table, *slabs, *keys, *values, *key_factor, *query_factor, *copies, *p, *q, *o, *m, *l, *divisor,
       *decay, *inverse_l;
   bool resident;  // q^T of the whole window is kept between key tiles
   size_t bytes;
@@ -30,7 +30,7 @@ struct Scratch : Windows {
     keys = arena.take<float>(kTileKeys * at.d_pad());
     values = arena.take<float>(kTileKeys * at.d_pad());
     key_factor = arena.take<float>(kTileKeys);
-    inverse_queries = arena.take<float>(kept);
+    query_factor = arena.take<float>(kept);
     copies = arena.take<float>(kLanes * at.d_pad());
     p = arena.take<float>(kTileKeys * kBlock);
     q = arena.take<float>(kept * at.d());
@@ -50,47 +50,38 @@ struct Step {
   bool first, last;
 };
 
-// Row x as float32 for load_columns: where it lies, or in `copy` (d_pad).
+// q^T (d, kBlock) of the block, and the factor of each query's scores; padding gives zeros.
 template <class T, class Layout>
-const float* row_of(const Layout& at, const T* x, bool there, float* copy) {
-  if constexpr (std::is_same<T, float>::value)
-    if (at.d() % 4 == 0 && there) return x;
-  for (int64_t c = 0; c < at.d(); c += kLanes) store(copy + c, there ? load_first(x + c, at.d() - c) : Vec{});
-  return copy;
-}
-
-// q^T (d, kBlock) = q^ (or q) of the block, and 1 / |q| of each query (or 1); padding gives zeros.
-template <class T, class Layout>
-void load_queries(const Layout& at, const Scratch& s, float* columns, float* inverse, int64_t block,
+void load_queries(const Layout& at, const Scratch& s, float* columns, float* factor, int64_t block,
                   const T* q) {
   const int64_t left = at.N - block * kBlock;
-  for (int64_t v = 0; v < kBlock && v < left; v += kLanes, columns += kLanes, inverse += kLanes) {
+  for (int64_t v = 0; v < kBlock && v < left; v += kLanes, columns += kLanes, factor += kLanes) {
     const int32_t* token = s.window.token + block * kBlock + v;
     const auto query = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
     const float* row[kLanes];
     for (int64_t i = 0; i < kLanes; ++i)
-      row[i] = row_of(at, query(i), token[i] >= 0, s.copies + i * at.d_pad());
+      row[i] = at.row_of(query(i), token[i] >= 0, s.copies + i * at.d_pad());
     Squares squares;
-    for (int64_t c = 0; c < at.d(); c += 4) {
-      Vec y[4];
+    for (int64_t c = 0; c < at.d(); c += kColumns) {
+      Vec y[kColumns];
       load_columns(y, row, c);
-#pragma GCC unroll 4
-      for (int64_t a = 0; a < 4; ++a) {
+#pragma GCC unroll 8
+      for (int64_t a = 0; a < kColumns; ++a) {
         squares.add(a, y[a]);
         if (c + a < at.d()) store(columns + (c + a) * kBlock, y[a]);
       }
     }
-    const Vec inv = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, query) : splat(1.f);
-    store(inverse, inv);
-    if (at.op.cosine) at.scale_columns(columns, inv);
+    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, query) : splat(1.f);
+    store(factor, at.query_factor(columns, inverse));
   }
 }
 
 // p^T (keys, queries) = exp2(s^T - m) of one query block against one key tile, the running m and l of its
-// queries, and decay, which brings what earlier tiles gave to the new m.
-template <int V, bool kPairs, class Layout>
+// queries, and decay, which brings what earlier tiles gave to the new m. The first block loads the values too, a few
+// beside each product, whose instructions leave room for it.
+template <int V, bool kPairs, class T, class Layout>
 void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
-            const float* q, const float* inverse, Ahead& ahead) {
+            const float* q, const float* query_factor, const T* v, Ahead& ahead) {
   constexpr bool kByTiles = kPairs && kHasTiles;
   const int64_t i = block * kBlock, count = tile.count;
   float *const p = s.p, *const running_m = s.m + i, *const running_l = s.l + i;
@@ -99,7 +90,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
   for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(running_m + v * kLanes);
 
   for (int64_t j = 0; j < count; j += kRowBlock)
-    with_rows(count - j < kRowBlock ? count - j : kRowBlock, [&](auto rows) {
+    with_rows(count - j < kRowBlock ? count - j : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
       constexpr int M = decltype(rows)::value;
       ahead.fetch(kLines / (kPairs ? 2 : 1));
       float* row = p + j * kBlock;
@@ -116,10 +107,11 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-          for (int v = 0; v < V; ++v) scores[m][v] *= load(inverse + v * kLanes) * factor[m];
+          for (int v = 0; v < V; ++v) scores[m][v] *= load(query_factor + v * kLanes) * factor[m];
         at.add_bias(scores, tile, s.window, block, j, s.slabs);
       } else {
-        at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q);
+        at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q, query_factor);
+        if (block == 0) at.load_values(s.values, tile, v, j, j + M);
       }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
@@ -215,8 +207,8 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
       multiply_values<decltype(vectors)::value>(at, s.p, s.values, tile.count);
     });
   for (int64_t i = 0; i < count; i += kRowBlock)
-    with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) {
-      at.each_columns([&](int64_t c, auto vectors) {
+    with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
+      at.each_columns([&](int64_t c, auto vectors) SWINV2_INLINE_LAMBDA {
         weigh_rows<decltype(rows)::value, decltype(vectors)::value, kPairs>(at, s, tile.count, i0 + i, c,
                                                                             step, out, ahead);
       });
@@ -237,7 +229,7 @@ bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) 
       for (int64_t lane = 0; i + lane < at.N; ++lane) none_below &= fine[lane] != 0;
   }
   at.each_row([&](int64_t i, int64_t count, int64_t to) {
-    for (int64_t w = 0; w < count; w += kLanes) store_first(stats + to + w, load(s.m + i + w), count - w);
+    __builtin_memcpy(stats + to, s.m + i, count * sizeof(float));
   });
   return none_below;
 }
@@ -265,20 +257,19 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
       load_value_pairs(at, s.values, tile, v);
     } else {
       at.load_keys(s.keys, s.key_factor, tile, k, scale);
-      at.load_values(s.values, tile, v);
     }
     for (int64_t block = 0; block < at.blocks; ++block) {
       const int64_t kept = s.resident && !at.single_tile ? block * kBlock : 0;
-      float *qt = s.q + kept * at.d(), *inverse = s.inverse_queries + kept;
+      float *qt = s.q + kept * at.d(), *query_factor = s.query_factor + kept;
       if (step.first || !s.resident) {
         if constexpr (kPairs) {
-          if (!load_query_pairs(at, qt, inverse, s.window, block, q)) return false;
+          if (!load_query_pairs(at, qt, query_factor, s.window, block, q)) return false;
         } else {
-          load_queries(at, s, qt, inverse, block, q);
+          load_queries(at, s, qt, query_factor, block, q);
         }
       }
       with_vectors(at.N - block * kBlock, [&](auto vectors) {
-        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, inverse, ahead);
+        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, query_factor, v, ahead);
       });
       weigh<kPairs>(at, s, tile, block, step, out, ahead);
     }

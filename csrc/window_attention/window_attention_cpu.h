@@ -11,6 +11,8 @@
 //                 h rows high: the 2h-1 rows in the middle.)
 #pragma once
 
+#include <type_traits>
+
 #include "core/dtype.h"
 #include "cpu/matmul.h"
 #include "cpu/parallel.h"
@@ -116,8 +118,8 @@ class Ahead {
   // Twice as many beside a product: a window has half of them or less.
   void hurry() { pace_ = 2; }
 
-  // The next `lines` of all rows, or what is left of them.
-  void fetch(int64_t lines) {
+  // The next `lines` of all rows, or what is left of them. Not inline: the products beside it need the registers.
+  __attribute__((noinline)) void fetch(int64_t lines) {
     lines *= pace_;
     while (lines > 0 && (left_ > 0 || next_row())) {
       const int64_t n = lines < left_ ? lines : left_;
@@ -182,7 +184,7 @@ struct Layout {
     N = rows.count * cols.count;
     blocks = ceil_div(N, kBlock);
     queries = blocks * kBlock;
-    slab = round_up((2 * rows.count - 1) * cols.count + kBlock, 16);
+    slab = round_up((2 * rows.count - 1) * cols.count + kLanes, 16);
     tile_columns = rows.count < kTileKeys ? kTileKeys / rows.count : 1;
     if (tile_columns > cols.count) tile_columns = cols.count;
     single_tile = N <= kTileKeys;
@@ -244,8 +246,10 @@ struct Layout {
   // f(i, n, at): tokens i .. i + n of N stand at `at` of the window's.
   template <class F>
   void each_row(F&& f) const {
+    const int64_t window_w = op.geometry.window_w;
+    if (cols.count == window_w) return f(0, N, rows.first * window_w);
     for (int64_t h = 0; h < rows.count; ++h)
-      f(h * cols.count, cols.count, (rows.first + h) * op.geometry.window_w + cols.first);
+      f(h * cols.count, cols.count, (rows.first + h) * window_w + cols.first);
   }
 
   // The tile that starts at key column `column`, row `row` of the window; moves both on. False when none is left.
@@ -297,36 +301,56 @@ struct Layout {
     return (op.geometry.window_h - rows.count) * table_width() + op.geometry.window_w - 1 - column;
   }
 
-  // slabs (columns, slab) from load_table's table. Rows are written in order with whole vectors: what one
-  // writes past its end, the next overwrites.
+  // slabs (columns, slab) from load_table's table, and zeros where a query block is filled up.
   void expand_bias(float* slabs, const KeyTile& tile, const float* table) const {
     const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count;
-    const int64_t columns = tile.columns, end = slab;
-    for (int64_t c = 0; c < columns; ++c) {
-      float* to = slabs + c * end;
-      for (int64_t i = end - kLanes; i > count * length - kLanes; i -= kLanes) store(to + i, Vec{});
+    for (int64_t c = 0; c < tile.columns; ++c) {
+      float* to = slabs + c * slab;
       const float* from = table + first_entry(tile.column[c]);
-      int64_t a = 0;
-      if (2 * length == kLanes)
-        for (; a + 1 < count; a += 2)
-          store(to + a * length, load_halves(from + a * width, from + (a + 1) * width));
-      for (; a < count; ++a)
-        for (int64_t w = 0; w < length; w += kLanes) store(to + a * length + w, load(from + a * width + w));
+      const auto copy_rows = [&](auto of) {  // of a length that one instruction has
+        constexpr int kLength = decltype(of)::value;
+        for (int64_t a = 0; a < count; ++a)
+          __builtin_memcpy(to + a * kLength, from + a * width, kLength * sizeof(float));
+      };
+      if (length == 4)
+        copy_rows(Rows<4>{});
+      else if (length == 8)
+        copy_rows(Rows<8>{});
+      else  // in order: what a vector writes past the end of its row, the next row overwrites
+        for (int64_t a = 0; a < count; ++a)
+          for (int64_t w = 0; w < length; w += kLanes) store(to + a * length + w, load(from + a * width + w));
+      store(to + count * length, Vec{});
     }
   }
 
-  // The transpose of expand_bias: dtable += dslabs.
+  // The transpose of expand_bias: dtable += dslabs, whose rows of one column lie an entry beside those of the next. Column by
+  // column where vectors are whole. Else a row of the table at a time, from all columns: a load that overlaps a store in
+  // flight at another place waits for it.
   void reduce_bias(float* dtable, const KeyTile& tile, const float* dslabs) const {
-    const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count;
-    for (int64_t c = 0; c < tile.columns; ++c) {
-      float* to = dtable + first_entry(tile.column[c]);
-      const float* from = dslabs + c * slab;
-      for (int64_t a = 0; a < count; ++a)
-        for (int64_t w = 0; w < length; w += kLanes) {
-          float* p = to + a * width + w;
-          store_first(p, load_first(p, length - w) + load_first(from + a * length + w, length - w),
-                      length - w);
-        }
+    const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count,
+                  columns = tile.columns;
+    const int64_t first = first_entry(tile.column[0]), end = first + length, least = first - (columns - 1);
+    if (length % kLanes == 0) {
+      for (int64_t c = 0; c < columns; ++c)
+        for (int64_t a = 0; a < count; ++a)
+          for (int64_t w = 0; w < length; w += kLanes) {
+            float* to = dtable + first - c + a * width + w;
+            store(to, load(to) + load(dslabs + c * slab + a * length + w));
+          }
+      return;
+    }
+    for (int64_t e = least; e < end; e += kLanes) {
+      Between lanes[kTileKeys];  // those that column c has
+      for (int64_t c = 0; c < columns; ++c) lanes[c] = {first - c - e, first - c - e + length};
+      Vec next = load_first(dtable + e, end - e);
+      for (int64_t a = 0; a < count; ++a) {
+        float* to = dtable + a * width + e;
+        const float* from = dslabs + a * length + e - first;
+        Vec sum = next;
+        if (a + 1 < count) next = load_first(to + width, end - e);
+        for (int64_t c = 0; c < columns; ++c) sum += lanes[c].load(from + c * (slab + 1));
+        store_first(to, sum, end - e);
+      }
     }
   }
 
@@ -350,50 +374,62 @@ struct Layout {
     return op.cosine ? (inverse < 1.f / kNormFloor ? dot : Vec{}) : Vec{};
   }
 
-  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each; rows up to a whole vector of keys are overwritten.
+  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each, up to a whole vector of them. Sums, roots and rows one
+  // after the other: within a vector of keys each would wait for the one before.
   template <class T>
   void load_keys(float* rows, float* inverse, const KeyTile& tile, const T* k, float factor) const {
-    const int64_t count = tile.count, stride = channels;
-    for (int64_t j0 = 0; j0 < count; j0 += kLanes) {
-      const T* row[kLanes];
-#pragma GCC unroll 16
-      for (int64_t j = 0; j < kLanes; ++j) row[j] = k + tile.token[j0 + j] * stride;
-      Vec factors = splat(factor);
-      if (op.cosine) {
+    const auto row = [&](int64_t j) { return k + tile.token[j] * channels; };
+    if (op.cosine) {
+      for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes) {
         Vec squares[kLanes];
 #pragma GCC unroll 16
         for (int64_t j = 0; j < kLanes; ++j) {
+          const T* x = row(j0 + j);
           squares[j] = Vec{};
           for (int64_t c = 0; c < d(); c += kLanes) {
-            const Vec x = load_first(row[j] + c, d() - c);
-            squares[j] += x * x;
+            const Vec x_c = load_first(x + c, d() - c);
+            squares[j] += x_c * x_c;
           }
         }
-        const Vec inv = inverse_norms(sum_rows(squares), kLanes, [&](int64_t j) { return row[j]; });
-        store(inverse + j0, inv);
-        factors *= inv;
+        store(inverse + j0, sum_rows(squares));
       }
-      alignas(64) float f[kLanes];
-      store(f, factors);
-#pragma GCC unroll 16
-      for (int64_t j = 0; j < kLanes; ++j)
-        for (int64_t c = 0; c < d(); c += kLanes)
-          store(rows + (j0 + j) * d_pad() + c, load_first(row[j] + c, d() - c) * f[j]);
+      for (int64_t j0 = 0; j0 < tile.count; j0 += kLanes)
+        store(inverse + j0,
+              inverse_norms(load(inverse + j0), kLanes, [&](int64_t j) { return row(j0 + j); }));
     }
+    for (int64_t j = 0; j < tile.count; ++j)
+      load_row(rows + j * d_pad(), row(j), op.cosine ? factor * inverse[j] : factor);
   }
 
-  // rows (keys, d_pad)
+  // Rows first .. end of (keys, d_pad)
   template <class T>
-  void load_values(float* rows, const KeyTile& tile, const T* v) const {
-    const int64_t count = tile.count, stride = channels;
-    for (int64_t j = 0; j < count; ++j)
-      for (int64_t c = 0; c < d(); c += kLanes)
-        store(rows + j * d_pad() + c, load_first(v + tile.token[j] * stride + c, d() - c));
+  void load_values(float* rows, const KeyTile& tile, const T* v, int64_t first, int64_t end) const {
+    for (int64_t j = first; j < end; ++j) load_row(rows + j * d_pad(), v + tile.token[j] * channels, 1);
   }
 
-  // (d, kBlock) from lane v on, times x
-  void scale_columns(float* columns, Vec x) const {
-    for (int64_t c = 0; c < d(); ++c) store(columns + c * kBlock, load(columns + c * kBlock) * x);
+  // to (d_pad) = factor * x
+  template <class T>
+  void load_row(float* to, const T* x, float factor) const {
+    for (int64_t c = 0; c < d(); c += kLanes) store(to + c, load_first(x + c, d() - c) * factor);
+  }
+
+  // Row x as float32 for load_columns: where it lies, or in `copy` (d_pad); zeros where it is not there.
+  template <class T>
+  const float* row_of(const T* x, bool there, float* copy) const {
+    if constexpr (std::is_same<T, float>::value)
+      if (d() % kColumns == 0 && there) return x;
+    for (int64_t c = 0; c < d(); c += kLanes) store(copy + c, there ? load_first(x + c, d() - c) : Vec{});
+    return copy;
+  }
+
+  // What the products of kLanes queries with the keys are still to be multiplied by: 1 / |q|. The column of a query
+  // (d, kBlock) is instead where its products could overflow, or where it would be one more rounding.
+  Vec query_factor(float* columns, Vec inverse) const {
+    const VecI usual = inverse > 1e-6f;
+    if (kFused && __builtin_expect(all(usual), 1)) return inverse;
+    const Vec one = splat(1.f), now = kFused ? (usual ? one : inverse) : inverse;
+    for (int64_t c = 0; c < d(); ++c) store(columns + c * kBlock, load(columns + c * kBlock) * now);
+    return kFused ? (usual ? inverse : one) : one;
   }
 
   // f(c, Rows<V>) over the vectors of a row of d channels, two at a time.
@@ -402,14 +438,19 @@ struct Layout {
     for (int64_t c = 0; c < d(); c += 2 * kLanes) with_vectors(d() - c, [&](auto vectors) { f(c, vectors); });
   }
 
-  // s^T of M keys and V vectors of queries, in log2 units: k^ . q^ + bias + mask. The bias comes last: the
+  // s^T of M keys and V vectors of queries, in log2 units: factor * (k^ . q) + bias + mask. The bias comes last: the
   // product's partial sums are rounded at its own size.
   template <int M, int V>
   inline __attribute__((always_inline)) void scores(Vec (&s)[M][V], const KeyTile& tile, const Window& window,
                                                     int64_t block, int64_t j, const float* slabs,
-                                                    const float* keys, const float* q) const {
+                                                    const float* keys, const float* q,
+                                                    const float* query_factor) const {
     clear(s);
     multiply_add<M, V>(s, Broadcast{keys + j * d_pad(), d_pad(), 1}, q, kBlock, d());
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) s[m][v] *= load(query_factor + v * kLanes);
     add_bias(s, tile, window, block, j, slabs);
   }
   template <int M, int V>

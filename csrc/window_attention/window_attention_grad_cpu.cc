@@ -14,7 +14,7 @@ namespace {
 
 struct Scratch : Windows {
   float *table, *slabs, *dslabs, *keys, *values, *inverse_keys, *dkeys, *dvalues, *p, *ds, *dq;
-  float *q_columns, *q_rows, *do_columns, *do_rows, *inverse_queries, *D, *lse;
+  float *q_columns, *q_rows, *do_columns, *do_rows, *query_factor, *D, *inverse_queries, *lse;
   float *region_table,
       *largest;   // dbias_table of a window's regions; the largest p of each key, over queries in lanes
   bool resident;  // the query side of the whole window is kept between key tiles
@@ -39,14 +39,16 @@ struct Scratch : Windows {
     dkeys = arena.take<float>(kTileKeys * at.d_pad());
     dvalues = arena.take<float>(kTileKeys * at.d_pad());
     p = arena.take<float>(kRowBlock * kBlock);
-    ds = arena.take<float>(kTileKeys * kBlock);
+    const int64_t of_tile = kTileKeys * kBlock, of_rows = kLanes * at.d_pad();
+    ds = arena.take<float>(of_tile > of_rows ? of_tile : of_rows);  // and rows of o, before there is ds
     dq = arena.take<float>((at.single_tile ? kBlock : at.queries) * at.d_pad());
     q_columns = arena.take<float>(kept * kBlock * at.d());
     q_rows = arena.take<float>(kept * kBlock * at.d_pad());
     do_columns = arena.take<float>(kept * kBlock * at.d());
     do_rows = arena.take<float>(kept * kBlock * at.d_pad());
+    query_factor = arena.take<float>(kept * kBlock);
+    D = arena.take<float>(kept * kBlock);
     inverse_queries = arena.take<float>(at.queries);
-    D = arena.take<float>(at.queries);
     lse = arena.take<float>(at.queries);
     slabs = arena.take<float>(regions.slabs(at));
     dslabs = arena.take<float>(regions.slabs(at));
@@ -62,9 +64,9 @@ struct Scratch : Windows {
   }
 };
 
-// The query side of one block: q^ and do, both as columns (d, kBlock) and as rows (kBlock, d_pad); dq^ (kBlock, d_pad).
+// The query side of one block: q and do as columns (d, kBlock), q^ and do as rows (kBlock, d_pad); dq^ (kBlock, d_pad).
 struct QueryBlock {
-  float *q_columns, *q_rows, *do_columns, *do_rows, *dq;
+  float *q_columns, *q_rows, *do_columns, *do_rows, *query_factor, *D, *dq;
   template <class Layout>
   QueryBlock(const Layout& at, const Scratch& s, int64_t block) {
     const int64_t i = s.resident ? block * kBlock : 0;
@@ -72,67 +74,68 @@ struct QueryBlock {
     q_rows = s.q_rows + i * at.d_pad();
     do_columns = s.do_columns + i * at.d();
     do_rows = s.do_rows + i * at.d_pad();
+    query_factor = s.query_factor + i;
+    D = s.D + i;
     dq = s.dq + (at.single_tile ? 0 : block * kBlock * at.d_pad());
   }
 };
 
-// f(c, x_c) over the channels of kLanes rows, lane i of x_c being row i's; row(i, c) is kLanes channels of row i.
-template <class Layout, class Row, class F>
-inline void each_channel(const Layout& at, Row row, F f) {
-  for (int64_t c = 0; c < at.d(); c += kLanes) {
-    Vec x[kLanes];
-#pragma GCC unroll 16
-    for (int64_t i = 0; i < kLanes; ++i) x[i] = row(i, c);
-    transpose(x);
-#pragma GCC unroll 16
-    for (int64_t a = 0; a < kLanes; ++a)
-      if (c + a < at.d()) f(c + a, x[a]);
-  }
-}
-
-// Rounds q^ as the forward does.
+// Rounds the scores as the forward does.
 template <class T, class Layout>
 void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T* q, const T* out,
                       const T* dout) {
   const QueryBlock to(at, s, block);
-  const int64_t ld = at.d_pad();
-  for (int64_t i0 = 0; i0 < kBlock; i0 += kLanes) {
+  const int64_t ld = at.d_pad(), left = at.N - block * kBlock;
+  for (int64_t i0 = 0; i0 < kBlock && i0 < left; i0 += kLanes) {
     const int64_t first = block * kBlock + i0;
     const int32_t* token = s.window.token + first;
-    const auto row = [&](const T* x, int64_t stride, int64_t i, int64_t c) {
-      return token[i] < 0 ? Vec{} : load_first(x + token[i] * stride + c, at.d() - c);
+    const auto source = [&](const T* x, int64_t stride, int64_t i) {
+      return x + (token[i] < 0 ? 0 : token[i]) * stride;
     };
-    const auto copy = [&](float* rows, const T* x, int64_t stride) {
-      return [=](int64_t i, int64_t c) {
-        const Vec v = row(x, stride, i, c);
-        store(rows + i * ld + c, v);
-        return v;
-      };
+    const auto list_rows = [&](const float*(&row)[kLanes], const T* x, int64_t stride, float* copies) {
+      for (int64_t i = 0; i < kLanes; ++i)
+        row[i] = at.row_of(source(x, stride, i), token[i] >= 0, copies + i * ld);
     };
     float *q_rows = to.q_rows + i0 * ld, *q_columns = to.q_columns + i0;
     float *do_rows = to.do_rows + i0 * ld, *do_columns = to.do_columns + i0;
-    Squares squares;
-    Vec D{};
-    each_channel(at, copy(q_rows, q, at.channels), [&](int64_t c, Vec q_c) {
-      squares.add(c, q_c);
-      store(q_columns + c * kBlock, q_c);
-    });
-    each_channel(at, copy(do_rows, dout, at.out_channels),
-                 [&](int64_t c, Vec do_c) { store(do_columns + c * kBlock, do_c); });
-    // D in the order of do . v below: where one p is 1 and o = v, ds cancels exactly.
-    each_channel(
-        at, [&](int64_t i, int64_t c) { return row(out, at.out_channels, i, c); },
-        [&](int64_t c, Vec o_c) { D += load(do_columns + c * kBlock) * o_c; });
-    store(s.D + first, D);
+    const float *q_row[kLanes], *do_row[kLanes], *o_row[kLanes];
 
-    const auto q_row = [&](int64_t i) { return q + (token[i] < 0 ? 0 : token[i]) * at.channels; };
-    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, q_row) : splat(1.f);
+    list_rows(q_row, q, at.channels, q_rows);
+    Squares squares;
+    for (int64_t c = 0; c < at.d(); c += kColumns) {
+      Vec y[kColumns];
+      load_columns(y, q_row, c);
+#pragma GCC unroll 8
+      for (int64_t a = 0; a < kColumns; ++a) {
+        squares.add(a, y[a]);
+        if (c + a < at.d()) store(q_columns + (c + a) * kBlock, y[a]);
+      }
+    }
+    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes,
+                                                        [&](int64_t i) { return source(q, at.channels, i); })
+                                     : splat(1.f);
     store(s.inverse_queries + first, inverse);
-    if (at.op.cosine) at.scale_columns(q_columns, inverse);
+    store(to.query_factor + i0, at.query_factor(q_columns, inverse));
+
+    list_rows(do_row, dout, at.out_channels, do_rows);
+    list_rows(o_row, out, at.out_channels, s.ds);
+    Vec D{};  // in the order of do . v below: where one p is 1 and o = v, ds cancels exactly
+    for (int64_t c = 0; c < at.d(); c += kColumns) {
+      Vec y[kColumns], o[kColumns];
+      load_columns(y, do_row, c);
+      load_columns(o, o_row, c);
+#pragma GCC unroll 8
+      for (int64_t a = 0; a < kColumns; ++a) {
+        D += y[a] * o[a];
+        if (c + a < at.d()) store(do_columns + (c + a) * kBlock, y[a]);
+      }
+    }
+    store(to.D + i0, D);
+
     for (int64_t i = 0; i < kLanes; ++i) {
       if (token[i] < 0) s.lse[first + i] = kHighest;  // padding: p = exp2(s - lse) = 0
-      for (int64_t c = 0; at.op.cosine && c < at.d(); c += kLanes)
-        store(q_rows + i * ld + c, load(q_rows + i * ld + c) * inverse[i]);
+      at.load_row(q_rows + i * ld, q_row[i], s.inverse_queries[first + i]);
+      at.load_row(do_rows + i * ld, do_row[i], 1);
     }
   }
 }
@@ -148,15 +151,15 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
   Vec lse[V], D[V];
   for (int v = 0; v < V; ++v) {
     lse[v] = load(s.lse + i0 + v * kLanes);
-    D[v] = load(s.D + i0 + v * kLanes);
+    D[v] = load(from.D + v * kLanes);
   }
   for (int64_t j = 0; j < tile.count; j += kRowBlock)
-    with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) {
+    with_rows(tile.count - j < kRowBlock ? tile.count - j : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
       constexpr int M = decltype(rows)::value;
       float* ds = s.ds + j * kBlock;
       Vec t[M][V];
       ahead.fetch(kLines);
-      at.template scores<M, V>(t, tile, s.window, block, j, slabs, s.keys, from.q_columns);
+      at.template scores<M, V>(t, tile, s.window, block, j, slabs, s.keys, from.q_columns, from.query_factor);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -181,7 +184,7 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
           float* dbias = dslabs + tile.bias[j + m] + i0 + v * kLanes;
           store(dbias, load(dbias) + t[m][v]);
         }
-      at.each_columns([&](int64_t c, auto vectors) {
+      at.each_columns([&](int64_t c, auto vectors) SWINV2_INLINE_LAMBDA {
         constexpr int W = decltype(vectors)::value;
         ahead.fetch(kLines);
         product<M, W>(s.dvalues + j * ld + c, ld, block > 0, Broadcast{s.p, kBlock, 1}, from.do_rows + c, ld,
@@ -192,9 +195,9 @@ void multiply(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t b
       });
     });
   for (int64_t i = 0; i < queries; i += kRowBlock)
-    with_rows(queries - i < kRowBlock ? queries - i : kRowBlock, [&](auto rows) {
+    with_rows(queries - i < kRowBlock ? queries - i : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
       constexpr int M = decltype(rows)::value;
-      at.each_columns([&](int64_t c, auto vectors) {
+      at.each_columns([&](int64_t c, auto vectors) SWINV2_INLINE_LAMBDA {
         constexpr int W = decltype(vectors)::value;
         product<M, W>(from.dq + i * ld + c, ld, !first, Broadcast{s.ds + i, 1, kBlock}, s.keys + c, ld,
                       tile.count);
@@ -268,7 +271,7 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
     last = at.single_tile || column == at.cols.count;
     if (!to.slabs) open_slabs(at, s, slabs, dslabs);
     at.load_keys(s.keys, s.inverse_keys, tile, k, scale * kLog2E);
-    at.load_values(s.values, tile, v);
+    at.load_values(s.values, tile, v, 0, tile.count);
     for (int64_t block = 0; block < at.blocks; ++block) {
       const QueryBlock of(at, s, block);
       const int64_t i0 = block * kBlock, left = at.N - i0;

@@ -76,11 +76,11 @@ bool load_query_pairs(const Layout& at, float* columns, float* inverse, const Wi
     for (int64_t i = 0; i < kLanes; ++i)
       row[i] = token[i] < 0 ? zeros : reinterpret_cast<const float*>(q + token[i] * at.channels);
     Vec squares{};
-    for (int64_t c = 0; c < Layout::kHeadDim / 2; c += 4) {
-      Vec y[4];
+    for (int64_t c = 0; c < Layout::kHeadDim / 2; c += kColumns) {
+      Vec y[kColumns];
       load_columns(y, row, c);
-#pragma GCC unroll 4
-      for (int64_t a = 0; a < 4; ++a) {
+#pragma GCC unroll 8
+      for (int64_t a = 0; a < kColumns; ++a) {
         squares = dot_pairs(squares, y[a], y[a]);
         store(columns + (c + a) * kBlock + v * kLanes, y[a]);
       }

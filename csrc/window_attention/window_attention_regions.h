@@ -156,14 +156,12 @@ inline Scores bound_scores(const WindowAttention& op, const float* table, float 
     low = -vmax(-low, -bias);
     zeros += 0 * bias;  // NaN and Inf show
   }
-  float highest = kLowest, lowest = kHighest, zero = sum_lanes(zeros);
-  const auto count = [&](float bias) {
-    highest = bias > highest ? bias : highest;
-    lowest = bias < lowest ? bias : lowest;
-    zero += 0 * bias;
-  };
-  for (int i = 0; whole && i < kLanes; ++i) count(high[i]), count(low[i]);
-  for (int64_t e = whole; e < size; ++e) count(table[e]);
+  float highest = max_lanes(high), lowest = -max_lanes(-low), zero = sum_lanes(zeros);
+  for (int64_t e = whole; e < size; ++e) {
+    highest = table[e] > highest ? table[e] : highest;
+    lowest = table[e] < lowest ? table[e] : lowest;
+    zero += 0 * table[e];
+  }
   const float product = std::fabs(scale);
   return {(product + highest + op.mask_value + zero) * kLog2E, (0.1f * product + lowest + zero) * kLog2E};
 }
