@@ -16,13 +16,15 @@ class Mismatch(RuntimeError):
     """Two implementations of a case give different results: their times would say nothing."""
 
 
-def compiled(case, direction, backend, dtype="float32"):
+def compiled(case, direction, backend, dtype="float32", phase=None):
     """() -> Tensors, the results of one run of the graph with case.calls operators; on the CPU they are there then.
 
     A cell in graph mode, as in a model: beside a `ms.jit` function called from PyNative the Python thread spins.
     Results are the operators' own, then, with forward+backward, the gradients.
 
     dtype: storage of the first argument, of results in its place and of the cotangent.
+    phase: of the cell. In "increment", which is for serving, MindSpore does not compare a call's arguments with what it
+        has compiled.
     """
     function, calls, storage = case.function(backend), case.calls, getattr(ms, dtype)
     arguments = []
@@ -54,6 +56,8 @@ def compiled(case, direction, backend, dtype="float32"):
 
     graph_mode()
     graph = Forward() if direction == "forward" else Both()
+    if phase:
+        graph.phase = phase
     return lambda: graph(*arguments)
 
 

@@ -20,7 +20,8 @@ def plot(csv_path, png_path):
         raise ValueError(f"{csv_path}: expected rows in one of {', '.join(TITLES)}, got none")
     units = [unit for unit in TITLES if any(row.unit == unit for row in rows)]
     impls = list(dict.fromkeys(row.impl for row in rows))
-    colours = {impl: f"C{i}" for i, impl in enumerate(impls)}
+    shades = matplotlib.colormaps["tab20"].colors  # ten, each followed by its light form
+    colours = {impl: shades[(2 * i + i // 10) % 20] for i, impl in enumerate(impls)}
     groups = {unit: _groups([row for row in rows if row.unit == unit]) for unit in units}
     heights = [sum(len(group) + 1 for group in groups[unit].values()) for unit in units]
     figure, axes = plt.subplots(

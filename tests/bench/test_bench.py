@@ -130,6 +130,15 @@ def test_a_wrong_operator_is_not_timed():
         operators.measure_operator(MACHINE, broken, "forward", 0.0)
 
 
+def test_a_graph_for_serving_gives_the_same():
+    plain, serving = (
+        operators.compiled(small_case(), "forward", "cpu", phase=p) for p in (None, "increment")
+    )
+    want = operators.finish(plain())
+    for _ in range(2):  # compiled, then entered as it is
+        assert operators.compare("serving", want, operators.finish(serving()), 0) == 0
+
+
 def test_peaks_are_plausible():
     found, peaks = machine.measure_peaks(MACHINE, 2)
     assert [row.unit for row in found] == ["GFLOP/s", "GB/s", "GB/s"]
