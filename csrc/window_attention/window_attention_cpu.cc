@@ -61,18 +61,7 @@ void load_queries(const Layout& at, const Scratch& s, float* columns, float* fac
     const float* row[kLanes];
     for (int64_t i = 0; i < kLanes; ++i)
       row[i] = at.row_of(query(i), token[i] >= 0, s.copies + i * at.d_pad());
-    Squares squares;
-    for (int64_t c = 0; c < at.d(); c += kColumns) {
-      Vec y[kColumns];
-      load_columns(y, row, c);
-#pragma GCC unroll 8
-      for (int64_t a = 0; a < kColumns; ++a) {
-        squares.add(a, y[a]);
-        if (c + a < at.d()) store(columns + (c + a) * kBlock, y[a]);
-      }
-    }
-    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes, query) : splat(1.f);
-    store(factor, at.query_factor(columns, inverse));
+    at.load_query_columns(columns, factor, row, query);
   }
 }
 

@@ -73,8 +73,8 @@ struct Unit {
   HeadGroup now, coming;
 };
 
-// Sums of squares over the channels, in four chains: a single one would wait for each addition. One order for forward and
-// backward, whose p = exp2(s - lse) is off by what s is off.
+// Sums of squares over the channels, in four chains: a single one would wait for each addition. One order for forward
+// and backward, whose p = exp2(s - lse) is off by what s is off.
 struct Squares {
   Vec chain[4] = {};
   inline __attribute__((always_inline)) void add(int64_t c, Vec x) { chain[c % 4] += x * x; }
@@ -323,9 +323,9 @@ struct Layout {
     }
   }
 
-  // The transpose of expand_bias: dtable += dslabs, whose rows of one column lie an entry beside those of the next. Column by
-  // column where vectors are whole. Else a row of the table at a time, from all columns: a load that overlaps a store in
-  // flight at another place waits for it.
+  // The transpose of expand_bias: dtable += dslabs, whose rows of one column lie an entry beside those of the next.
+  // Column by column where vectors are whole. Else a row of the table at a time, from all columns: a load that overlaps
+  // a store in flight at another place waits for it.
   void reduce_bias(float* dtable, const KeyTile& tile, const float* dslabs) const {
     const int64_t width = table_width(), count = 2 * rows.count - 1, length = cols.count,
                   columns = tile.columns;
@@ -425,11 +425,31 @@ struct Layout {
   // What the products of kLanes queries with the keys are still to be multiplied by: 1 / |q|. The column of a query
   // (d, kBlock) is instead where its products could overflow, or where it would be one more rounding.
   Vec query_factor(float* columns, Vec inverse) const {
-    const VecI usual = inverse > 1e-6f;
-    if (kFused && __builtin_expect(all(usual), 1)) return inverse;
-    const Vec one = splat(1.f), now = kFused ? (usual ? one : inverse) : inverse;
+    const VecI later = kFused ? inverse > 1e-6f : VecI{};
+    if (__builtin_expect(all(later), kFused)) return inverse;
+    const Vec one = splat(1.f), now = later ? one : inverse;
     for (int64_t c = 0; c < d(); ++c) store(columns + c * kBlock, load(columns + c * kBlock) * now);
-    return kFused ? (usual ? inverse : one) : one;
+    return later ? inverse : one;
+  }
+
+  // columns (d, kBlock) of kLanes queries from row_of's rows, the factor of each one's products, and 1 / |q| (or 1);
+  // query(i) is where query i lies.
+  template <class Query>
+  inline __attribute__((always_inline)) Vec load_query_columns(float* columns, float* factor,
+                                                               const float* const* row, Query query) const {
+    Squares squares;
+    for (int64_t c = 0; c < d(); c += kColumns) {
+      Vec y[kColumns];
+      load_columns(y, row, c);
+#pragma GCC unroll 8
+      for (int64_t a = 0; a < kColumns; ++a) {
+        squares.add(a, y[a]);
+        if (c + a < d()) store(columns + (c + a) * kBlock, y[a]);
+      }
+    }
+    const Vec inverse = op.cosine ? inverse_norms(squares.sum(), kLanes, query) : splat(1.f);
+    store(factor, query_factor(columns, inverse));
+    return inverse;
   }
 
   // f(c, Rows<V>) over the vectors of a row of d channels, two at a time.

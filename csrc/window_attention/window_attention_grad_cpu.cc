@@ -101,21 +101,9 @@ void load_query_block(const Layout& at, const Scratch& s, int64_t block, const T
     const float *q_row[kLanes], *do_row[kLanes], *o_row[kLanes];
 
     list_rows(q_row, q, at.channels, q_rows);
-    Squares squares;
-    for (int64_t c = 0; c < at.d(); c += kColumns) {
-      Vec y[kColumns];
-      load_columns(y, q_row, c);
-#pragma GCC unroll 8
-      for (int64_t a = 0; a < kColumns; ++a) {
-        squares.add(a, y[a]);
-        if (c + a < at.d()) store(q_columns + (c + a) * kBlock, y[a]);
-      }
-    }
-    const Vec inverse = at.op.cosine ? at.inverse_norms(squares.sum(), kLanes,
-                                                        [&](int64_t i) { return source(q, at.channels, i); })
-                                     : splat(1.f);
-    store(s.inverse_queries + first, inverse);
-    store(to.query_factor + i0, at.query_factor(q_columns, inverse));
+    store(s.inverse_queries + first,
+          at.load_query_columns(q_columns, to.query_factor + i0, q_row,
+                                [&](int64_t i) { return source(q, at.channels, i); }));
 
     list_rows(do_row, dout, at.out_channels, do_rows);
     list_rows(o_row, out, at.out_channels, s.ds);
