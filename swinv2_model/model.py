@@ -47,7 +47,7 @@ class SwinTransformerV2(nn.Cell):
         drop_path_rate: of the last block; `drop_path_rates` rise linearly to it. The model draws nothing: the
             factors are an input.
         compute_dtype: "float32", "float16" or "bfloat16" for matrix products and window attention;
-            parameters, residual stream, normalisation and logits stay float32. On CPUs with AVX512_BF16
+            parameters, residual stream, normalisation and logits stay float32. On CPUs with AVX512_BF16 or AMX
             "bfloat16" is the fastest.
         backend: of the fused operators; None takes the default, see `swinv2_kernels.use_backend`.
 

@@ -15,6 +15,19 @@ struct Tiles {
   explicit Tiles(bool) {}
 };
 
+// to (V * kLanes, rows) = from (rows, V * kLanes) transposed, with zeros up to a whole vector of rows.
+template <int V>
+SWINV2_INLINE void turn_rows(float* to, int64_t ldt, const float* from, int64_t ldf, int64_t rows) {
+  for (int v = 0; v < V; ++v)
+    for (int64_t r = 0; r < rows; r += kLanes) {
+      Vec x[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i)
+        x[i] = r + i < rows ? load(from + (r + i) * ldf + v * kLanes) : Vec{};
+      transpose(x);
+      for (int64_t i = 0; i < kLanes; ++i) store(to + (v * kLanes + i) * ldt + r, x[i]);
+    }
+}
+
 #if defined(__AMX_BF16__)
 constexpr bool kHasTiles = true;
 constexpr int64_t kTile = 16;  // rows, and lanes of a row
@@ -82,24 +95,34 @@ class Tiles<true> {
   TileConfig before_;
 };
 
-// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K whole tiles.
+// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K whole tiles. Asks
+// on the way for what is read next: `lines` of 16 floats for every 16 terms.
 template <int V>
 SWINV2_INLINE void multiply_tiles(float* c, int64_t ldc, int64_t rows, const float* a, int64_t lda,
-                                  const float* b, int64_t ldb, int64_t K) {
+                                  const float* b, int64_t ldb, int64_t K, const float* next = nullptr,
+                                  int64_t lines = 0) {
+  static_assert(V <= 3, "sums in tiles 0 to 2, a in 3, b in 4 to 6");
   for (int64_t m = 0; m < rows; m += kTile) {
     zero_tile<0>();
     if (V > 1) zero_tile<1>();
+    if (V > 2) zero_tile<2>();
     for (int64_t k = 0; k < K; k += kTile) {
-      load_tile<2>(a + m * lda + k, lda);
-      load_tile<3>(b + k * ldb, ldb);
-      multiply_add_tile<0, 2, 3>();
+      for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
+      load_tile<3>(a + m * lda + k, lda);
+      load_tile<4>(b + k * ldb, ldb);
+      multiply_add_tile<0, 3, 4>();
       if (V > 1) {
-        load_tile<4>(b + k * ldb + kTile, ldb);
-        multiply_add_tile<1, 2, 4>();
+        load_tile<5>(b + k * ldb + kTile, ldb);
+        multiply_add_tile<1, 3, 5>();
+      }
+      if (V > 2) {
+        load_tile<6>(b + k * ldb + 2 * kTile, ldb);
+        multiply_add_tile<2, 3, 6>();
       }
     }
     store_tile<0>(c + m * ldc, ldc);
     if (V > 1) store_tile<1>(c + m * ldc + kTile, ldc);
+    if (V > 2) store_tile<2>(c + m * ldc + 2 * kTile, ldc);
   }
 }
 #else
@@ -108,7 +131,7 @@ constexpr int64_t kTile = 1;
 
 template <int V>
 SWINV2_INLINE void multiply_tiles(float*, int64_t, int64_t, const float*, int64_t, const float*, int64_t,
-                                  int64_t) {}
+                                  int64_t, const float* = nullptr, int64_t = 0) {}
 #endif
 
 }  // namespace SWINV2_ISA

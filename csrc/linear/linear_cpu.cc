@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Forward: the panels are of W^T, and outputs are written once, with bias and GELU. Where rows are few, a and W change
-// places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded; K below then counts pairs.
+// places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded; K below then counts pairs. With
+// AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
 #include "linear/linear_cpu.h"
 
 #include "cpu/gelu.h"
@@ -56,13 +57,13 @@ void forward_many(const Linear& op, const LinearForward& io) {
   const int64_t terms = terms_of<P>(op.in);
   rows_times_panels<P>(
       op.rows, terms, op.out,
-      [&](Desk& desk, float* panel, auto v, int64_t n, float* steps) {
+      [&](Desk<P>& desk, float* panel, auto v, int64_t n, float* steps) {
         constexpr int V = decltype(v)::value;
         const int64_t outputs = op.out - n < V * kLanes ? op.out - n : V * kLanes;
         const float* w = operand_weights<P>(op, io.weight, n, outputs, desk.spare, steps);
         pack_transposed<V>(panel, w, outputs, terms, 0);
       },
-      [&](Desk& desk, int64_t row, int64_t count) {
+      [&](Desk<P>& desk, int64_t row, int64_t count) {
         return operand_rows<P, S>(op, x, row, count, desk.packed, desk.spare, desk.row_steps);
       },
       [&](int64_t row, int64_t count, int64_t n, const float* tile, int64_t left) {
@@ -103,16 +104,17 @@ void forward_few(const Linear& op, const LinearForward& io) {
   constexpr int64_t kOutputs = 16;  // of a tile: a line of each row of out
   const int64_t in_l2 = 2 * kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
   const int64_t lines =
-      ceil_div(kRowBlock, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
+      ceil_div(kRows<P>, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
   const int64_t each = round_up(ceil_div(N, 4 * num_threads()), kOutputs);
   parallel_for(ceil_div(N, each), 1, [&](int64_t unit, int64_t) {
+    const Tiles<kTiled<P>> tiles(true);
     const int64_t n1 = (unit + 1) * each < N ? (unit + 1) * each : N;
     alignas(64) float tile[kOutputs * kWidth] = {};  // (outputs, rows)
     const Floats rounded(P::kPairs ? kOutputs * terms : 1);
     float steps[kOutputs];
     const auto tile_of = [&](const float* w, int64_t n, int64_t panel, int64_t ahead) {
-      for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRowBlock)
-        multiply<P>(tile + m * kWidth, n1 - n - m < kRowBlock ? n1 - n - m : kRowBlock,
+      for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRows<P>)
+        multiply<P>(tile + m * kWidth, n1 - n - m < kRows<P> ? n1 - n - m : kRows<P>,
                     vectors_of(rows_of(panel)), Broadcast{w + m * terms, terms, 1},
                     packed + panel * width * terms, terms, io.weight + (n + m + kOutputs + ahead * lines) * K,
                     P::kPairs ? 2 * lines : lines);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What forward and gradients share: the right operand lies in panels of kPanel vectors of columns that stay in L2 while
-// rows of the left one go by, kRowBlock at a time. A tile of kRowBlock x kPanel vectors is summed over all terms in
-// registers, so that the order of a sum depends on nothing else.
+// rows of the left one go by, kRows at a time. A tile of kRows x kPanel vectors is summed over all terms in registers, so
+// that the order of a sum depends on nothing else.
 #pragma once
 
 #include "cpu/rows.h"
@@ -19,7 +19,7 @@ constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
 struct ProductUnits {
   int64_t row_chunk, column_chunk, row_chunks, column_chunks;
 
-  ProductUnits(int64_t rows, int64_t terms, int64_t columns) {
+  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block) {
     const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
     int64_t fit = kPanelFloats / (terms * kWidth);
     if (fit < 1) fit = 1;
@@ -36,7 +36,7 @@ struct ProductUnits {
     }
     column_chunk = ceil_div(panels, column_chunks) * kWidth;
     column_chunks = ceil_div(columns, column_chunk);
-    row_chunk = round_up(ceil_div(rows, row_chunks), kRowBlock);
+    row_chunk = round_up(ceil_div(rows, row_chunks), row_block);
     row_chunks = ceil_div(rows, row_chunk);
   }
 };
@@ -87,21 +87,27 @@ SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, 
     for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
 }
 
+// `rows` rows of a, kRows or less. Tiles read kRows of them, and whatever the last hold is theirs alone.
 template <class P>
 void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K,
               const float* next = nullptr, int64_t lines = 0) {
   with_panel(vectors * kLanes, [&](auto columns) {
-    with_rows(rows, [&](auto block) {
-      constexpr int M = decltype(block)::value, V = decltype(columns)::value;
-      multiply_block<P, M, V>(tile, a, panel, K, next, lines);
-    });
+    constexpr int V = decltype(columns)::value;
+    if (kTiled<P> && K % kTile == 0)
+      return multiply_tiles<V>(tile, kWidth, kTile, a.a, a.row, panel, V * kLanes, K, next, lines);
+    for (int64_t m = 0; m < rows; m += kRowBlock)
+      with_rows(rows - m < kRowBlock ? rows - m : kRowBlock, [&](auto block) {
+        multiply_block<P, decltype(block)::value, V>(tile + m * kWidth, {a.a + m * a.row, a.row, a.col},
+                                                     panel, K, next, lines);
+      });
   });
 }
 
 // What a thread has for a unit: operands in the making, and steps (see round_row) where the products are of pairs.
+template <class P>
 struct Desk {
-  float *packed, *spare;  // (kRowBlock, terms), (kWidth, terms)
-  float row_steps[kRowBlock];
+  float *packed, *spare;  // (kRows, terms), (kWidth, terms)
+  float row_steps[kRows<P>];
   float* column_steps;  // (column_chunk)
 };
 
@@ -112,19 +118,20 @@ struct Desk {
 template <class P, class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
-  const ProductUnits units(rows, terms, columns);
+  const ProductUnits units(rows, terms, columns, kRows<P>);
   parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
+    const Tiles<kTiled<P>> tiles(true);
     const int64_t c0 = unit % units.column_chunks * units.column_chunk;
     const int64_t c1 = c0 + units.column_chunk < columns ? c0 + units.column_chunk : columns;
     const int64_t row0 = unit / units.column_chunks * units.row_chunk;
     const int64_t row1 = row0 + units.row_chunk < rows ? row0 + units.row_chunk : rows;
 
     const int64_t spare = P::kPairs ? kWidth * terms + units.column_chunk : 0;
-    float* panels = static_cast<float*>(
-        thread_scratch(((units.column_chunk + kRowBlock) * terms + spare) * sizeof(float)));
-    Desk desk;
+    float* panels =
+        static_cast<float*>(thread_scratch(((units.column_chunk + kRows<P>)*terms + spare) * sizeof(float)));
+    Desk<P> desk;
     desk.packed = panels + units.column_chunk * terms;
-    desk.spare = desk.packed + kRowBlock * terms;
+    desk.spare = desk.packed + kRows<P> * terms;
     desk.column_steps = desk.spare + kWidth * terms;
     for (int64_t c = 0; P::kPairs && c < units.column_chunk; ++c) desk.column_steps[c] = 1;
     for (int64_t c = c0; c < c1; c += kWidth)
@@ -133,15 +140,15 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t column
       });
     const bool columns_stepped = P::kPairs && any_step(desk.column_steps, c1 - c0);
 
-    for (int64_t row = row0; row < row1; row += kRowBlock) {
-      const int64_t count = row1 - row < kRowBlock ? row1 - row : kRowBlock;
+    for (int64_t row = row0; row < row1; row += kRows<P>) {
+      const int64_t count = row1 - row < kRows<P> ? row1 - row : kRows<P>;
       const float* a = fetch(desk, row, count);
-      const int64_t lines = a == desk.packed ? 0 : ceil_div(kRowBlock * kWidth, c1 - c0);
-      const float* next = a + kRowBlock * terms;
+      const int64_t lines = a == desk.packed ? 0 : ceil_div(kRows<P> * kWidth, c1 - c0);
+      const float* next = a + kRows<P> * terms;
       const bool stepped = P::kPairs && (columns_stepped || any_step(desk.row_steps, count));
       for (int64_t c = c0; c < c1; c += kWidth) {
         const int64_t vectors = vectors_of(c1 - c);
-        alignas(64) float tile[kRowBlock * kWidth];
+        alignas(64) float tile[kRows<P> * kWidth];
         multiply<P>(tile, count, vectors, Broadcast{a, terms, 1}, panels + (c - c0) * terms, terms, next,
                     lines);
         if (stepped) bring_back(tile, count, vectors, desk.row_steps, desk.column_steps + c - c0);
@@ -156,7 +163,7 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t column
 template <class T>
 SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count) {
   constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t m = kRowBlock; m < kRowBlock + count; ++m)
+  for (int64_t m = count; m < 2 * count; ++m)
     for (int64_t c = 0; c < kWidth; c += kLine) __builtin_prefetch(tile + m * N + c, 1);
 }
 

@@ -38,14 +38,14 @@ void input_gradient(const Linear& op, const LinearBackward& io) {
   of_dout.view = {1, op.rows, 0, 0, op.out, 1, op.out, 1, 0, 0};
   rows_times_panels<P>(
       op.rows, terms_of<P>(op.out), op.in,
-      [&](Desk&, float* panel, auto v, int64_t k, float* steps) {
+      [&](Desk<P>&, float* panel, auto v, int64_t k, float* steps) {
         constexpr int V = decltype(v)::value;
         if constexpr (P::kPairs)
           pack_pairs<V>(panel, steps, io.weight + k, op.in, op.out, op.in - k);
         else
           pack<V>(panel, io.weight + k, op.in, op.out, op.in - k);
       },
-      [&](Desk& desk, int64_t row, int64_t count) {
+      [&](Desk<P>& desk, int64_t row, int64_t count) {
         return operand_rows<P, T>(of_dout, dout, row, count, desk.packed, desk.spare, desk.row_steps);
       },
       [&](int64_t row, int64_t count, int64_t k, const float* tile, int64_t left) {
@@ -129,7 +129,7 @@ void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const L
 }
 
 // The same with pairs of rows.
-template <class T>
+template <class P, class T>
 void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op, const LinearBackward& io,
                                   int64_t n0, int64_t n1, int64_t row0, int64_t row1) {
   constexpr int V = 2;
@@ -140,7 +140,8 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
   float* packed = static_cast<float*>(thread_scratch(
       (blocks * kOutputs * (kTerms + 1) + kWidth * (kTerms + 1) + (direct ? 0 : kSumRows * K)) *
       sizeof(float)));
-  float* panel = packed + blocks * kOutputs * kTerms;  // packed (blocks, terms, kOutputs)
+  float* panel =
+      packed + blocks * kOutputs * kTerms;  // packed (blocks, terms, kOutputs), of tiles (outputs, terms)
   float *row_steps = panel + kWidth * kTerms, *column_steps = row_steps + blocks * kOutputs;
   float* copied = column_steps + kWidth;
   for (int64_t row = row0; row < row1; row += kSumRows) {
@@ -151,8 +152,11 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
         const Vec v = load_first(dout + r * N + n, count - n);
         store_first(dbias + n, load_first(dbias + n, count - n) + v, count - n);
       }
-    for (int64_t n = 0; n < count; n += kOutputs)
-      pack_pairs<V>(packed + n * terms, row_steps + n, dout + n, N, rows, count - n);
+    const bool tiled = kTiled<P> && terms % kTile == 0;
+    for (int64_t n = 0; n < count; n += kOutputs) {
+      pack_pairs<V>(tiled ? panel : packed + n * terms, row_steps + n, dout + n, N, rows, count - n);
+      if (tiled) turn_rows<V>(packed + n * terms, terms, panel, kOutputs, terms);
+    }
     if (!direct) load_rows<T>(copied, op, x, row, rows);
     const bool rows_stepped = any_step(row_steps, count);
     for (int64_t k = 0; k < K; k += kWidth) {
@@ -163,12 +167,13 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
                : pack_pairs<W>(panel, column_steps, copied + k, K, rows, left);
       });
       const bool stepped = rows_stepped || any_step(column_steps, left < kWidth ? left : kWidth);
-      for (int64_t n = 0; n < count; n += kRowBlock) {
-        const int64_t outputs = count - n < kRowBlock ? count - n : kRowBlock,
-                      block = n / kOutputs * kOutputs;
-        alignas(64) float tile[kRowBlock * kWidth];
-        multiply<Pairs>(tile, outputs, vectors, Broadcast{packed + block * terms + (n - block), 1, kOutputs},
-                        panel, terms);
+      for (int64_t n = 0; n < count; n += kRows<P>) {
+        const int64_t outputs = count - n < kRows<P> ? count - n : kRows<P>, block = n / kOutputs * kOutputs;
+        alignas(64) float tile[kRows<P> * kWidth];
+        multiply<P>(tile, outputs, vectors,
+                    tiled ? Broadcast{packed + n * terms, terms, 1}
+                          : Broadcast{packed + block * terms + (n - block), 1, kOutputs},
+                    panel, terms);
         if (stepped) bring_back(tile, outputs, vectors, row_steps + n, column_steps);
         add_tile(dweight + (n0 + n) * K + k, K, tile, outputs, left < kWidth ? left : kWidth);
       }
@@ -183,6 +188,7 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
   std::unique_ptr<float[]> partials;  // (row_chunks - 1, N * K + N): the first chunk sums in place
   if (units.row_chunks > 1) partials.reset(new float[(units.row_chunks - 1) * each]);
   parallel_for(units.row_chunks * units.output_chunks, 1, [&](int64_t unit, int64_t) {
+    const Tiles<kTiled<Products<T>>> tiles(true);
     const int64_t chunk = unit / units.output_chunks, n0 = unit % units.output_chunks * units.outputs;
     const int64_t n1 = n0 + units.outputs < op.out ? n0 + units.outputs : op.out;
     const int64_t row0 = chunk * units.rows;
@@ -191,8 +197,8 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
     float* dbias = (chunk ? dweight + size : io.dbias) + n0;
     __builtin_memset(dweight + n0 * op.in, 0, (n1 - n0) * op.in * sizeof(float));
     __builtin_memset(dbias, 0, (n1 - n0) * sizeof(float));
-    if constexpr (kHasPairs && std::is_same<T, BFloat16>::value)
-      add_weight_gradient_of_pairs<T>(dweight, dbias, op, io, n0, n1, row0, row1);
+    if constexpr (Products<T>::kPairs)
+      add_weight_gradient_of_pairs<Products<T>, T>(dweight, dbias, op, io, n0, n1, row0, row1);
     else
       add_weight_gradient<T>(dweight, dbias, op, io, n0, n1, row0, row1);
   });

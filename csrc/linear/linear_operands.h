@@ -7,14 +7,25 @@
 #include <type_traits>
 
 #include "cpu/pairs.h"
+#include "cpu/tile.h"
 #include "linear/linear.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
 
+// Pairs that are multiplied by tiles (cpu/tile.h) where they fill them.
+struct TiledPairs : Pairs {};
+template <class P>
+constexpr bool kTiled = std::is_same<P, TiledPairs>::value;
+
 // The products of operands stored as T.
 template <class T>
-using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value, Pairs, Singles>;
+using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value,
+                                    std::conditional_t<kHasTiles, TiledPairs, Pairs>, Singles>;
+
+// Rows of the left operand that are multiplied at a time.
+template <class P>
+constexpr int64_t kRows = kTiled<P> ? kTile : kRowBlock;
 
 // Rows of a as they lie in x, when they can be read there.
 template <class P, class S, class T>
@@ -58,7 +69,7 @@ inline void round_rows(float* pairs, float* steps, const float* rows, int64_t K,
 }
 
 // Rows `row` .. `row + count` of a as operands (count, terms): in x or in `packed`, with `spare` (count, K) on the way;
-// with pairs also their steps (see round_row).
+// with pairs also their steps (see round_row). What would leave a tile of x unfilled is in `packed`.
 template <class P, class S, class T>
 const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t count, float* packed,
                           float* spare, float* steps) {
@@ -69,7 +80,9 @@ const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t cou
     for (int64_t m = 0; usable && m < count; ++m) usable = usual_row(there + m * pairs, pairs);
     if (usable) {
       for (int64_t m = 0; m < count; ++m) steps[m] = 1;
-      return there;
+      if (count % kRows<P> == 0 || !kTiled<P>) return there;
+      __builtin_memcpy(packed, there, count * pairs * sizeof(float));
+      return packed;
     }
     const bool floats = std::is_same<T, float>::value && op.view.segments == 1;
     if (!floats) load_rows<T>(spare, op, x, row, count);

@@ -597,6 +597,10 @@ void linear_tests() {
       {View::kTokens, {3, 700}, 51, 0},
       {View::kTokens, {55, 90}, 150, 0},  // few rows, several panels of them
       {View::kTokens, {520, 9}, 460, 0},  // several chunks of outputs, and of sums over rows
+      {View::kTokens, {77, 64}, 96, 0},   // tiles: of the last rows a part,
+      {View::kTokens, {20, 64}, 100, 0},  // with few rows of the last outputs,
+      {View::kTokens, {160, 96}, 40, 0},  // and of two chunks of rows in a sum over them
+      {View::kMerging, {8, 4, 6, 16}, 72, 0},
       {View::kMerging, {2, 4, 6, 16}, 40, 0},
       {View::kMerging, {1, 2, 2, 5}, 7, 0},
       {View::kEmbedding, {2, 3, 16, 24}, 50, 4},

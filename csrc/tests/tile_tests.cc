@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // AMX: what the twin of its instructions enforces; what they compute, on the CPU or trapped; the product of tiles; window
-// attention beside libraries that have tiles of their own. native_tests has the parity of window attention.
+// attention beside libraries that have tiles of their own; where linear uses them. native_tests has the parity of both.
+#include <sys/mman.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -9,6 +11,7 @@
 #include <thread>
 
 #include "cpu/tile.h"
+#include "linear/linear_host.h"
 #include "tests/run.h"
 #include "tests/tile_twin.h"
 #include "window_attention/window_attention_host.h"
@@ -225,6 +228,61 @@ void company_tests() {
         "products: " << tile_twin::products() - before);
 }
 
+// 32 rows of 64 channels times a weight of 96 rows, each way: 2 x 6 tiles of out over 2 of channels, 2 x 4 of dx over 3 of
+// outputs, 6 x 4 of dweight over 1 of rows.
+void linear_tests() {
+  const Linear op = check_linear({32, 64}, DType::kBFloat16, {96, 64}, View::kTokens, 0, Gelu::kNone);
+  std::mt19937 generator(13);
+  const Stored x(op.dtype, normal(generator, 32 * 64, 1, op.dtype)),
+      dout(op.dtype, normal(generator, 32 * 96, 1, op.dtype));
+  const Array<float> weight = normal(generator, 96 * 64, 1), bias(96, 0.f);
+  Stored out(op.dtype, 32 * 96), dx(op.dtype, 32 * 64);
+  Array<float> dweight(96 * 64), dbias(96);
+  const LinearBackward back{x.data(), weight.data(), dout.data(), dx.data(), dweight.data(), dbias.data()};
+  const auto expect_24 = [](const char* what, const std::function<void()>& call) {
+    const int64_t before = tile_twin::products();
+    call();
+    const int64_t products = tile_twin::products() - before;
+    CHECK(__builtin_cpu_supports("amx-bf16") || products == 24, what << ": products: " << products);
+  };
+  expect_24("out", [&] { linear_forward(op, {x.data(), weight.data(), bias.data(), out.data()}); });
+  expect_24("dx", [&] { linear_input_gradient(op, back); });
+  expect_24("dweight", [&] { linear_weight_gradient(op, back); });
+}
+
+// `count` ones that end where readable memory does.
+class LastOnes {
+ public:
+  explicit LastOnes(size_t count) : size_((2 * count + 4095) / 4096 * 4096), count_(count) {
+    start_ = static_cast<char*>(
+        mmap(nullptr, size_ + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    CHECK(start_ != MAP_FAILED && mprotect(start_ + size_, 4096, PROT_NONE) == 0, "no memory");
+    std::fill_n(data(), count, uint16_t{0x3f80});
+  }
+  ~LastOnes() { munmap(start_, size_ + 4096); }
+  LastOnes(const LastOnes&) = delete;
+  LastOnes& operator=(const LastOnes&) = delete;
+  uint16_t* data() { return reinterpret_cast<uint16_t*>(start_ + size_) - count_; }
+
+ private:
+  size_t size_, count_;
+  char* start_;
+};
+
+// 20 rows leave a tile unfilled: what lies behind them is not read. A mistake ends the program.
+void last_rows_tests() {
+  const Linear op = check_linear({20, 64}, DType::kBFloat16, {32, 64}, View::kTokens, 0, Gelu::kNone);
+  LastOnes x(20 * 64), dout(20 * 32);
+  const Array<float> weight(32 * 64, 1.f), bias(32, 2.f);
+  Stored out(op.dtype, 20 * 32), dx(op.dtype, 20 * 64);
+  Array<float> dweight(32 * 64), dbias(32);
+  const LinearBackward back{x.data(), weight.data(), dout.data(), dx.data(), dweight.data(), dbias.data()};
+  linear_forward(op, {x.data(), weight.data(), bias.data(), out.data()});
+  linear_input_gradient(op, back);
+  linear_weight_gradient(op, back);
+  CHECK(out[20 * 32 - 1] == 66 && dx[20 * 64 - 1] == 32 && dweight[0] == 20, "ones times ones");
+}
+
 // Tiles are filled up: what a window of 64 keys left behind is not read for one of 8.
 void padding_tests() {
   const WindowAttention op =
@@ -255,8 +313,11 @@ void run() {
     for (int64_t K : {0, 16, 32}) {
       product_tests<1>(rows, K, generator);
       product_tests<2>(rows, K, generator);
+      product_tests<3>(rows, K, generator);
     }
   company_tests();
+  linear_tests();
+  last_rows_tests();
   padding_tests();
 }
 

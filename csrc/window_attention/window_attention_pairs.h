@@ -121,14 +121,7 @@ void multiply_values(const Layout& at, float* p, const float* values, int64_t co
   constexpr int64_t kPairs = kTileKeys / 2;
   alignas(64) float rows[V * kLanes * kPairs];  // p (queries, keys/2)
   const int64_t pairs = ceil_div(count, 2), padded = round_up(pairs, kTile);
-  for (int v = 0; v < V; ++v)
-    for (int64_t k = 0; k < padded; k += kLanes) {
-      Vec x[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i)
-        x[i] = k + i < pairs ? load(p + (k + i) * kBlock + v * kLanes) : Vec{};
-      transpose(x);
-      for (int64_t i = 0; i < kLanes; ++i) store(rows + (v * kLanes + i) * kPairs + k, x[i]);
-    }
+  turn_rows<V>(rows, kPairs, p, kBlock, pairs);
   multiply_tiles<2>(p, at.d(), V * kLanes, rows, kPairs, values, at.d(), padded);
 }
 
