@@ -3,8 +3,8 @@
 
 The formula, forward and backward, is in csrc/linear/linear.h, and as MindSpore operators in swinv2_kernels.reference.
 Arithmetic is float32 on the CPU whatever the storage; with AVX512_BF16 or AMX bfloat16 is multiplied by the weight
-rounded to bfloat16, and summed in float32. On Ascend a product of matrices is CANN's own: back end "ascend" runs the MindSpore
-operators of the reference.
+rounded to bfloat16, and summed in float32. On Ascend a product of matrices is CANN's own: back end "ascend" runs the
+MindSpore operators of the reference.
 """
 
 from functools import cache
