@@ -42,31 +42,30 @@ void set_isa(const std::string& name);  // "" returns to the default
   namespace amx_bf16 {      \
   __VA_ARGS__               \
   }
-#define SWINV2_DISPATCH_TO_EACH(amx, bf16, ...) \
-  const WithDenormals denormals;                \
-  switch (active_isa()) {                       \
-    case Isa::kAmxBf16:                         \
-      return amx::__VA_ARGS__;                  \
-    case Isa::kAvx512Bf16:                      \
-      return bf16::__VA_ARGS__;                 \
-    case Isa::kAvx512:                          \
-      return avx512::__VA_ARGS__;               \
-    case Isa::kAvx2:                            \
-      return avx2::__VA_ARGS__;                 \
-    case Isa::kBaseline:                        \
-      return baseline::__VA_ARGS__;             \
-  }                                             \
+#define SWINV2_DISPATCH_TO(amx, bf16, ...) \
+  const WithDenormals denormals;           \
+  switch (active_isa()) {                  \
+    case Isa::kAmxBf16:                    \
+      return amx::__VA_ARGS__;             \
+    case Isa::kAvx512Bf16:                 \
+      return bf16::__VA_ARGS__;            \
+    case Isa::kAvx512:                     \
+      return avx512::__VA_ARGS__;          \
+    case Isa::kAvx2:                       \
+      return avx2::__VA_ARGS__;            \
+    case Isa::kBaseline:                   \
+      return baseline::__VA_ARGS__;        \
+  }                                        \
   __builtin_unreachable()
 #else
 #define SWINV2_PER_ISA(...) \
   namespace baseline {      \
   __VA_ARGS__               \
   }
-#define SWINV2_DISPATCH_TO_EACH(amx, bf16, ...) \
-  const WithDenormals denormals;                \
+#define SWINV2_DISPATCH_TO(amx, bf16, ...) \
+  const WithDenormals denormals;           \
   return baseline::__VA_ARGS__
 #endif
-#define SWINV2_DISPATCH_TO(bf16, ...) SWINV2_DISPATCH_TO_EACH(bf16, bf16, __VA_ARGS__)
-#define SWINV2_DISPATCH(...) SWINV2_DISPATCH_TO(avx512, __VA_ARGS__)
+#define SWINV2_DISPATCH(...) SWINV2_DISPATCH_TO(avx512, avx512, __VA_ARGS__)
 
 }  // namespace swinv2

@@ -93,7 +93,7 @@ void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const flo
               const float* next = nullptr, int64_t lines = 0) {
   with_panel(vectors * kLanes, [&](auto columns) {
     constexpr int V = decltype(columns)::value;
-    if (kTiled<P> && K % kTile == 0)
+    if (by_tiles<P>(K))
       return multiply_tiles<V>(tile, kWidth, kTile, a.a, a.row, panel, V * kLanes, K, next, lines);
     for (int64_t m = 0; m < rows; m += kRowBlock)
       with_rows(rows - m < kRowBlock ? rows - m : kRowBlock, [&](auto block) {

@@ -140,8 +140,8 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
   float* packed = static_cast<float*>(thread_scratch(
       (blocks * kOutputs * (kTerms + 1) + kWidth * (kTerms + 1) + (direct ? 0 : kSumRows * K)) *
       sizeof(float)));
-  float* panel =
-      packed + blocks * kOutputs * kTerms;  // packed (blocks, terms, kOutputs), of tiles (outputs, terms)
+  // packed (blocks, terms, kOutputs); for tiles (outputs, terms)
+  float* panel = packed + blocks * kOutputs * kTerms;
   float *row_steps = panel + kWidth * kTerms, *column_steps = row_steps + blocks * kOutputs;
   float* copied = column_steps + kWidth;
   for (int64_t row = row0; row < row1; row += kSumRows) {
@@ -152,7 +152,7 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
         const Vec v = load_first(dout + r * N + n, count - n);
         store_first(dbias + n, load_first(dbias + n, count - n) + v, count - n);
       }
-    const bool tiled = kTiled<P> && terms % kTile == 0;
+    const bool tiled = by_tiles<P>(terms);
     for (int64_t n = 0; n < count; n += kOutputs) {
       pack_pairs<V>(tiled ? panel : packed + n * terms, row_steps + n, dout + n, N, rows, count - n);
       if (tiled) turn_rows<V>(packed + n * terms, terms, panel, kOutputs, terms);

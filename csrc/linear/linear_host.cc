@@ -88,15 +88,15 @@ Shape linear_x_shape(const Shape& out, const Shape& weight, View view, int64_t p
 }
 
 void linear_forward(const Linear& op, const LinearForward& io) {
-  SWINV2_DISPATCH_TO_EACH(amx_bf16, avx512_bf16, linear_forward(op, io));
+  SWINV2_DISPATCH_TO(amx_bf16, avx512_bf16, linear_forward(op, io));
 }
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH_TO_EACH(amx_bf16, avx512_bf16, linear_input_gradient(op, io));
+  SWINV2_DISPATCH_TO(amx_bf16, avx512_bf16, linear_input_gradient(op, io));
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {
-  SWINV2_DISPATCH_TO_EACH(amx_bf16, avx512_bf16, linear_weight_gradient(op, io));
+  SWINV2_DISPATCH_TO(amx_bf16, avx512_bf16, linear_weight_gradient(op, io));
 }
 
 }  // namespace swinv2

@@ -27,6 +27,12 @@ using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::valu
 template <class P>
 constexpr int64_t kRows = kTiled<P> ? kTile : kRowBlock;
 
+// Whether products of `terms` lanes go by tiles.
+template <class P>
+constexpr bool by_tiles(int64_t terms) {
+  return kTiled<P> && terms % kTile == 0;
+}
+
 // Rows of a as they lie in x, when they can be read there.
 template <class P, class S, class T>
 bool in_place(const Linear& op) {
@@ -80,7 +86,7 @@ const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t cou
     for (int64_t m = 0; usable && m < count; ++m) usable = usual_row(there + m * pairs, pairs);
     if (usable) {
       for (int64_t m = 0; m < count; ++m) steps[m] = 1;
-      if (count % kRows<P> == 0 || !kTiled<P>) return there;
+      if (count % kRows<P> == 0 || !by_tiles<P>(pairs)) return there;
       __builtin_memcpy(packed, there, count * pairs * sizeof(float));
       return packed;
     }

@@ -82,7 +82,7 @@ Shape stats_shape(const WindowAttention& op) {
 }
 
 void window_attention_forward(const WindowAttention& op, const WindowAttentionForward& io) {
-  SWINV2_DISPATCH_TO_EACH(amx_bf16, avx512_bf16, window_attention_forward(op, io));
+  SWINV2_DISPATCH_TO(amx_bf16, avx512_bf16, window_attention_forward(op, io));
 }
 
 void window_attention_backward(const WindowAttention& op, const WindowAttentionBackward& io) {
