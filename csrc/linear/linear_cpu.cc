@@ -82,10 +82,11 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const T* x = static_cast<const T*>(io.x);
   const int64_t K = op.in, N = op.out, terms = terms_of<P>(K);
   const int64_t vectors = ceil_div(op.rows, kLanes), panels = ceil_div(vectors, kPanel);
-  const int64_t width = ceil_div(vectors, panels) * kLanes, size = panels * width;
+  const int64_t size = vectors * kLanes;
+  const auto first_of = [&](int64_t panel) { return panel * vectors / panels * kLanes; };
   const auto rows_of = [&](int64_t panel) {
-    const int64_t left = op.rows - panel * width;
-    return left < width ? left : width;
+    const int64_t next = first_of(panel + 1);
+    return (next < op.rows ? next : op.rows) - first_of(panel);
   };
   const int64_t copied = P::kPairs ? terms + K + 1 : in_place<P, S, T>(op) ? 0 : K;
   float* packed = static_cast<float*>(thread_scratch(size * (terms + copied) * sizeof(float)));
@@ -93,7 +94,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
         *row_steps = spare + size * K;
   for (int64_t r = 0; P::kPairs && r < size; ++r) row_steps[r] = 1;
   parallel_for(panels, 1, [&](int64_t panel, int64_t) {
-    const int64_t row = panel * width, rows = rows_of(panel);
+    const int64_t row = first_of(panel), rows = rows_of(panel);
     const float* a =
         operand_rows<P, S>(op, x, row, rows, rows_there + row * terms, spare + row * K, row_steps + row);
     with_panel(rows,
@@ -102,21 +103,25 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const bool rows_stepped = P::kPairs && any_step(row_steps, op.rows);
 
   constexpr int64_t kOutputs = 16;  // of a tile: a line of each row of out
+  const int64_t width = ceil_div(vectors, panels) * kLanes;
   const int64_t in_l2 = 2 * kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
   const int64_t lines =
       ceil_div(kRows<P>, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
   const int64_t each = round_up(ceil_div(N, 4 * num_threads()), kOutputs);
-  parallel_for(ceil_div(N, each), 1, [&](int64_t unit, int64_t) {
+  parallel_ahead(ceil_div(N, each), [&](int64_t unit, int64_t after) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t n1 = (unit + 1) * each < N ? (unit + 1) * each : N;
     alignas(64) float tile[kOutputs * kWidth] = {};  // (outputs, rows)
     const Floats rounded(P::kPairs ? kOutputs * terms : 1);
     float steps[kOutputs];
     const auto tile_of = [&](const float* w, int64_t n, int64_t panel, int64_t ahead) {
+      const int64_t then = n + kOutputs < n1 ? n + kOutputs : after * each;
+      for (int64_t row = first_of(panel), end = row + rows_of(panel); row < end; ++row)
+        __builtin_prefetch(static_cast<S*>(io.out) + row * N + n, 1);
       for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRows<P>)
         multiply<P>(tile + m * kWidth, n1 - n - m < kRows<P> ? n1 - n - m : kRows<P>,
                     vectors_of(rows_of(panel)), Broadcast{w + m * terms, terms, 1},
-                    packed + panel * width * terms, terms, io.weight + (n + m + kOutputs + ahead * lines) * K,
+                    packed + first_of(panel) * terms, terms, io.weight + (then + m + ahead * lines) * K,
                     P::kPairs ? 2 * lines : lines);
     };
     const auto put = [&](int64_t n, int64_t row, int64_t rows) {
@@ -139,8 +144,9 @@ void forward_few(const Linear& op, const LinearForward& io) {
         const bool stepped = P::kPairs && (rows_stepped || any_step(steps, outputs));
         for (int64_t panel = first; panel < panels && panel < first + fit; ++panel) {
           tile_of(w, n, panel, panel - first);
-          if (stepped) bring_back(tile, outputs, width / kLanes, steps, row_steps + panel * width);
-          put(n, panel * width, rows_of(panel));
+          if (stepped)
+            bring_back(tile, outputs, vectors_of(rows_of(panel)), steps, row_steps + first_of(panel));
+          put(n, first_of(panel), rows_of(panel));
         }
       }
   });

@@ -87,9 +87,10 @@ SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, 
     for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
 }
 
-// `rows` rows of a, kRows or less. Tiles read kRows of them, and whatever the last hold is theirs alone.
+// `rows` rows of a, kRows or less. Tiles read kRows of them, and whatever the last hold is theirs alone. `a` by reference:
+// reading a copy that has just been written in parts can wait for all stores before it, among them those of results.
 template <class P>
-void multiply(float* tile, int64_t rows, int64_t vectors, Broadcast a, const float* panel, int64_t K,
+void multiply(float* tile, int64_t rows, int64_t vectors, const Broadcast& a, const float* panel, int64_t K,
               const float* next = nullptr, int64_t lines = 0) {
   with_panel(vectors * kLanes, [&](auto columns) {
     constexpr int V = decltype(columns)::value;
