@@ -76,11 +76,15 @@ template <class P, int M, int V>
 SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, int64_t K, const float* next,
                                   int64_t lines) {
   Vec acc[M][V] = {};
-  for (int64_t k = 0; k < K; k += 16) {
+  const auto add = [&](int64_t k, int64_t terms) {
+    multiply_add<M, V, P>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes, terms);
+  };
+  int64_t k = 0;
+  for (; k + 16 <= K; k += 16) {
     for (int64_t i = 0; i < lines; ++i, next += 16) __builtin_prefetch(next, 0, 2);  // into L2
-    multiply_add<M, V, P>(acc, {a.a + k * a.col, a.row, a.col}, panel + k * V * kLanes, V * kLanes,
-                          K - k < 16 ? K - k : 16);
+    for (int64_t i = 0; i < 16; i += 2) add(k + i, 2);  // a loop's own instructions delay the products
   }
+  add(k, K - k);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
