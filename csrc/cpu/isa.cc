@@ -98,6 +98,15 @@ const std::vector<Isa>& supported_isas() {
   return isas;
 }
 
+bool fetches_into_l2() {
+#if defined(SWINV2_X86)
+  static const bool intel = __builtin_cpu_is("intel");
+  return intel;
+#else
+  return false;
+#endif
+}
+
 std::vector<std::string> cpu_features() {
   std::vector<std::string> found;
 #if defined(SWINV2_X86)

@@ -23,6 +23,10 @@ std::vector<std::string> cpu_features();
 Isa active_isa();
 void set_isa(const std::string& name);  // "" returns to the default
 
+// Whether lines that are read later are better fetched into L2 than into L1: on Intel's CPUs every prefetch holds one of
+// L1's few fill buffers until its line is there.
+bool fetches_into_l2();
+
 // return call, in the namespace of the instruction set in force; with AMX that of `amx` and with AVX512_BF16 that of
 // `bf16`, which are avx512 for kernels that do not use them. SWINV2_PER_ISA repeats a declaration in each.
 #if defined(SWINV2_X86)

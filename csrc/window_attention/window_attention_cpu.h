@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
+#include "cpu/isa.h"
 #include "cpu/matmul.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
@@ -123,8 +124,12 @@ class Ahead {
     lines *= pace_;
     while (lines > 0 && (left_ > 0 || next_row())) {
       const int64_t n = lines < left_ ? lines : left_;
+      if (into_l2_)
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i);
+        for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i, 0, 2);
+      else
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < n; ++i) __builtin_prefetch(line_ + 64 * i);
       line_ += 64 * n;
       left_ -= n;
       lines -= n;
@@ -159,6 +164,7 @@ class Ahead {
   int count_ = 0, row_ = 0;
   const char* line_ = nullptr;
   int64_t left_ = 0, pace_ = 1;
+  const bool into_l2_ = fetches_into_l2();
 };
 
 // Calls f(Rows<V>) with the number of vectors, 1 or 2, that the elements left fill of a pair.
