@@ -37,7 +37,8 @@ SWINV2_INLINE void load_rows(Vec (&rows)[M][V], const float* p, int64_t stride) 
     for (int v = 0; v < V; ++v) rows[m][v] = load(p + m * stride + v * kLanes);
 }
 
-// What a lane of A and B holds, and what two of them add to a sum: here a float32 and the product. cpu/pairs.h has another.
+// What a lane of A and B holds, and what two of them add to a sum: here a float32 and the product. cpu/pairs.h has
+// another.
 struct Singles {
   static constexpr bool kPairs = false;
   SWINV2_INLINE Vec broadcast(const float* a) { return splat(*a); }

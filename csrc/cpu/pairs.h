@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pairs of bfloat16 for CPUs with AVX512_BF16: a lane holds two neighbours and one instruction adds both products, which
-// are exact, to its float32 sum. It takes denormals for zeros, among the operands as among the sums.
+// Pairs of bfloat16 for CPUs with AVX512_BF16: a lane holds two neighbours and one instruction adds both products,
+// which are exact, to its float32 sum. It takes denormals for zeros, among the operands as among the sums.
 #pragma once
 
 #include "cpu/matmul.h"
@@ -9,8 +9,8 @@
 namespace swinv2 {
 namespace SWINV2_ISA {
 
-// Rows of very small or very large elements are multiplied by a power of two, and their sums by the inverse: in two steps,
-// so that nothing overflows or vanishes on the way back that does not at the end.
+// Rows of very small or very large elements are multiplied by a power of two, and their sums by the inverse: in two
+// steps, so that nothing overflows or vanishes on the way back that does not at the end.
 constexpr float kSmallest = 0x1p-40f, kLargest = 0x1p50f, kStep = 0x1p40f;
 constexpr int16_t kSmallestBits = (127 - 40) << 7, kLargestBits = (127 + 50) << 7;  // as bfloat16
 
@@ -71,8 +71,8 @@ struct Pairs {
   SWINV2_INLINE Vec add(Vec sum, Vec a, Vec b) { return dot_pairs(sum, a, b); }
 };
 
-// pairs (ceil(K / 2)) = row (K) * factor, rounded to bfloat16; an odd last element is paired with zero. Returns whether the
-// largest of the rounded is within [kSmallest, kLargest].
+// pairs (ceil(K / 2)) = row (K) * factor, rounded to bfloat16; an odd last element is paired with zero. Returns
+// whether the largest of the rounded is within [kSmallest, kLargest].
 template <bool kScaled>
 SWINV2_INLINE bool round_scaled(float* pairs, const float* row, int64_t K, float factor) {
   VecI top{};
@@ -101,8 +101,8 @@ inline float round_row(float* pairs, const float* row, int64_t K) {
   return largest < kSmallest ? 1 / kStep : kStep;
 }
 
-// panel (ceil(rows / 2), V * kLanes) = pairs of rows of a matrix, rounded, columns treated as round_row treats rows; zero
-// beyond the last row and column. steps (V * kLanes)
+// panel (ceil(rows / 2), V * kLanes) = pairs of rows of a matrix, rounded, columns treated as round_row treats rows;
+// zero beyond the last row and column. steps (V * kLanes)
 template <int V, class T>
 void pack_pairs(float* panel, float* steps, const T* from, int64_t stride, int64_t rows, int64_t columns) {
   for (int v = 0; v < V; ++v) {

@@ -16,8 +16,8 @@ void set_num_threads(int n);
 // scheduler: a body must not depend on it. An exception of a body is thrown on, after the other pieces.
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body);
 
-// body(i, coming) over [0, n); `coming` is what the same thread takes after i, for it claims a piece ahead; n or more: none
-// yet, as for the last.
+// body(i, coming) over [0, n); `coming` is what the same thread takes after i, for it claims a piece ahead; n or
+// more: none yet, as for the last.
 void parallel_ahead(int64_t n, const std::function<void(int64_t i, int64_t coming)>& body);
 
 // This thread's scratch: 64-byte aligned, kept between calls, contents undefined. Window attention takes at most

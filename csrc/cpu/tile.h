@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products of bfloat16 matrices by AMX: tiles of 16 rows of 16 lanes, where a lane of an operand is a pair. Assembly, as
-// GCC's intrinsics do not say what memory they read and write, and take no template's constant.
+// Products of bfloat16 matrices by AMX: tiles of 16 rows of 16 lanes, where a lane of an operand is a pair. Assembly,
+// as GCC's intrinsics do not say what memory they read and write, and take no template's constant.
 #pragma once
 
 #include "cpu/simd.h"
@@ -95,8 +95,8 @@ class Tiles<true> {
   TileConfig before_;
 };
 
-// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K whole tiles. Asks
-// on the way for what is read next: `lines` of 16 floats for every 16 terms.
+// C (rows, V * kTile) = A (rows, K) * B (K, V * kTile): A and B pairs of bfloat16, C float32; rows and K whole tiles.
+// Asks on the way for what is read next: `lines` of 16 floats for every 16 terms.
 template <int V>
 SWINV2_INLINE void multiply_tiles(float* c, int64_t ldc, int64_t rows, const float* a, int64_t lda,
                                   const float* b, int64_t ldb, int64_t K, const float* next = nullptr,

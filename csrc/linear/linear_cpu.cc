@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forward: the panels are of W^T, and outputs are written once, with bias and GELU. Where rows are few, a and W change
-// places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded; K below then counts pairs. With
-// AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
+// Forward: the panels are of W^T, and outputs are written once, with bias and GELU. Where rows are few, a and W
+// change places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded; K below then counts
+// pairs. With AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
 #include "linear/linear_cpu.h"
 
 #include "cpu/gelu.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forward and gradients share: the right operand lies in panels of kPanel vectors of columns that stay in L2 while
-// rows of the left one go by, kRows at a time. A tile of kRows x kPanel vectors is summed over all terms in registers, so
-// that the order of a sum depends on nothing else.
+// What forward and gradients share: the right operand lies in panels of kPanel vectors of columns that stay in L2
+// while rows of the left one go by, kRows at a time. A tile of kRows x kPanel vectors is summed over all terms in
+// registers, so that the order of a sum depends on nothing else.
 #pragma once
 
 #include "cpu/rows.h"
@@ -91,8 +91,9 @@ SWINV2_INLINE void multiply_block(float* tile, Broadcast a, const float* panel, 
     for (int v = 0; v < V; ++v) store(tile + m * kWidth + v * kLanes, acc[m][v]);
 }
 
-// `rows` rows of a, kRows or less. Tiles read kRows of them, and whatever the last hold is theirs alone. `a` by reference:
-// reading a copy that has just been written in parts can wait for all stores before it, among them those of results.
+// `rows` rows of a, kRows or less. Tiles read kRows of them, and whatever the last hold is theirs alone. `a` by
+// reference: reading a copy that has just been written in parts can wait for all stores before it, among them those
+// of results.
 template <class P>
 void multiply(float* tile, int64_t rows, int64_t vectors, const Broadcast& a, const float* panel, int64_t K,
               const float* next = nullptr, int64_t lines = 0) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operands of linear's products on the CPU: rows of float32, or of pairs of bfloat16 (cpu/pairs.h) that take half the
-// lanes. Rows of a are pairs as they are stored, rows of W are rounded.
+// The operands of linear's products on the CPU: rows of float32, or of pairs of bfloat16 (cpu/pairs.h) that take half
+// the lanes. Rows of a are pairs as they are stored, rows of W are rounded.
 #pragma once
 
 #include <type_traits>

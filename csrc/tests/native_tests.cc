@@ -222,9 +222,9 @@ void isolation_tests() {
   });
 }
 
-// An image of 2 x 2 windows (w x w, shift w / 2): one whole, two halved, and one of four regions in which a key of another
-// region may count after all. There q is e and k is -e in the first region, but k is e in the others, so that a query at
-// home scores -scale at home and scale + mask away. The rest of the image is ordinary.
+// An image of 2 x 2 windows (w x w, shift w / 2): one whole, two halved, and one of four regions in which a key of
+// another region may count after all. There q is e and k is -e in the first region, but k is e in the others, so that
+// a query at home scores -scale at home and scale + mask away. The rest of the image is ordinary.
 struct HomeAndAway : AttentionProblem {
   std::vector<int64_t> home, away, elsewhere;  // tokens, the first two of the window of four regions
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AMX: what the twin of its instructions enforces; what they compute, on the CPU or trapped; the product of tiles; window
-// attention beside libraries that have tiles of their own; where linear uses them. native_tests has the parity of both.
+// AMX: what the twin of its instructions enforces; what they compute, on the CPU or trapped; the product of tiles;
+// window attention beside libraries that have tiles of their own; where linear uses them. native_tests has the parity
+// of both.
 #include <sys/mman.h>
 
 #include <atomic>
@@ -220,16 +221,16 @@ void company_tests() {
   forward(DType::kBFloat16, false);
   CHECK(tile_twin::products() == before, "tiles are used where they are not precise enough");
   forward(DType::kBFloat16, true);
-  // Of two heads, tiles of queries by keys for the scores, and by 2 of channels over pairs of keys for the values: three
-  // windows of 49 keys are whole, one has regions of 28 and 21, three of 28 queries with 21 keys and of 21, one four of
-  // at most 16.
+  // Of two heads, tiles of queries by keys for the scores, and by 2 of channels over pairs of keys for the values:
+  // three windows of 49 keys are whole, one has regions of 28 and 21, three of 28 queries with 21 keys and of 21, one
+  // four of at most 16.
   const int64_t whole = 4 * 4 + 4 * 2 * 2, half = 2 * 2 + 2 * 2, quarter = 1 + 2;
   CHECK(tile_twin::products() - before == 2 * (3 * whole + 2 * half + 3 * 2 * half + 4 * quarter),
         "products: " << tile_twin::products() - before);
 }
 
-// 32 rows of 64 channels times a weight of 96 rows, each way: 2 x 6 tiles of out over 2 of channels, 2 x 4 of dx over 3 of
-// outputs, 6 x 4 of dweight over 1 of rows.
+// 32 rows of 64 channels times a weight of 96 rows, each way: 2 x 6 tiles of out over 2 of channels, 2 x 4 of dx over
+// 3 of outputs, 6 x 4 of dweight over 1 of rows.
 void linear_tests() {
   const Linear op = check_linear({32, 64}, DType::kBFloat16, {96, 64}, View::kTokens, 0, Gelu::kNone);
   std::mt19937 generator(13);

@@ -223,8 +223,8 @@ bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) 
   return none_below;
 }
 
-// A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for them:
-// it is to be done again.
+// A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for
+// them: it is to be done again.
 template <bool kPairs, class T, class Layout>
 bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionForward& io,
                  float* stats, float least, Ahead& ahead) {

@@ -87,9 +87,9 @@ struct Squares {
 // of the backward, of 64. bfloat16 has half of both.
 constexpr int64_t kLines = ceil_div(20 * kRowBlock * kBlock, 8 * 32);
 
-// Brings the lines of the next window towards the core, a few beside each product: the gather of a window's rows is more
-// than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its share of the
-// tokens, for all heads of the group.
+// Brings the lines of the next window towards the core, a few beside each product: the gather of a window's rows is
+// more than the hardware's prefetchers follow, and a burst of prefetches stalls. Each head of a group fetches its
+// share of the tokens, for all heads of the group.
 class Ahead {
  public:
   template <class Layout>
@@ -380,8 +380,8 @@ struct Layout {
     return op.cosine ? (inverse < 1.f / kNormFloor ? dot : Vec{}) : Vec{};
   }
 
-  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each, up to a whole vector of them. Sums, roots and rows one
-  // after the other: within a vector of keys each would wait for the one before.
+  // rows (keys, d_pad) = factor * k^ (or k), and 1 / |k| of each, up to a whole vector of them. Sums, roots and rows
+  // one after the other: within a vector of keys each would wait for the one before.
   template <class T>
   void load_keys(float* rows, float* inverse, const KeyTile& tile, const T* k, float factor) const {
     const auto row = [&](int64_t j) { return k + tile.token[j] * channels; };

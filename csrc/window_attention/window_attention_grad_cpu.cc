@@ -296,9 +296,9 @@ void window_head(const Layout& at, Scratch& s, int64_t head, const WindowAttenti
   }
 }
 
-// Whether a head that leaves something out would hardly pass in the end: without a whole window of tokens, none of them
-// padding, some entries of the bias table have no pairs at home; and where attention is sharp they are as small as what is
-// left out.
+// Whether a head that leaves something out would hardly pass in the end: without a whole window of tokens, none of
+// them padding, some entries of the bias table have no pairs at home; and where attention is sharp they are as small
+// as what is left out.
 bool in_vain(const WindowAttention& op, float scale) {
   constexpr float kSharp = 40;
   const WindowGeometry& g = op.geometry;
@@ -306,8 +306,8 @@ bool in_vain(const WindowAttention& op, float scale) {
          std::fabs(scale) > kSharp;
 }
 
-// A head of a window by its regions: true where (2) holds, and then all is added to `to`, and to `left_out` the most that
-// is left out of an entry of its table.
+// A head of a window by its regions: true where (2) holds, and then all is added to `to`, and to `left_out` the most
+// that is left out of an entry of its table.
 template <class T, int D>
 bool by_regions(const Layout<D>& at, const Regions<D>& regions, Scratch& s, int64_t head, float away,
                 const WindowAttentionBackward& io, const float* stats, const Sums& to, double* left_out,

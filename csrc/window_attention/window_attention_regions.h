@@ -2,30 +2,30 @@
 //
 // Windows that a shift has put together of up to four regions. The mask adds mask_value, -100, between them: a key of
 // another region has a weight of about e^-100, nothing beside those of its own. Such a window is attended region by
-// region, each a smaller window without a mask: where the shift is half a window, half the products or, in the corner, a
-// quarter.
+// region, each a smaller window without a mask: where the shift is half a window, half the products or, in the
+// corner, a quarter.
 //
 // Whether that changes anything is checked for every window and head; where it might, the mask is added as it says.
 // In cosine attention s_ij <= scale + bias, so that lse_i bounds what a p between regions can be:
 //
 //   p_ij = exp(s_ij - lse_i) <= A = exp(scale + max bias + mask_value - min lse)
 //
-// Let V be the largest factor between the sizes of two v_jc of one channel in the window, and O, Q, K those of do, q, k.
-// A sum over the window loses at most N terms, which must be less than float32's rounding, 2^-24, of the sizes of those
-// that remain. In the forward these are, in all, at least 1/V of any v_jc:
+// Let V be the largest factor between the sizes of two v_jc of one channel in the window, and O, Q, K those of do, q,
+// k. A sum over the window loses at most N terms, which must be less than float32's rounding, 2^-24, of the sizes of
+// those that remain. In the forward these are, in all, at least 1/V of any v_jc:
 //
 //   (1)  o_ic:  N A V <= 2^-26 / N, with A <= 2^-46 / N^2 and V <= 2^20
 //
-// In gradients the p that remain can be small too: of P = min_j max_i p_ij, i and j of one region. And the difference in
-// ds_ij = p_ij (do_i . v_j - D_i) may leave no more than its rounding, 2^-24 p_ij sum_c |do_ic v_jc|. Q^2 and K^2 are the
-// factors of q^ and k^, as norms differ too:
+// In gradients the p that remain can be small too: of P = min_j max_i p_ij, i and j of one region. And the difference
+// in ds_ij = p_ij (do_i . v_j - D_i) may leave no more than its rounding, 2^-24 p_ij sum_c |do_ic v_jc|. Q^2 and K^2
+// are the factors of q^ and k^, as norms differ too:
 //
 //   (2)  dv_jc, dq_ic, dk_jc, dscale:  N A O V max(Q, K)^2 <= 2^-28 P / N
 //
-// A token alone in its region has no such rounding, ds_ii = 0: its window has the mask. So has one with a NaN or Inf, which
-// reaches all tokens through it. An entry of the bias table may have no pairs in any region, or only such as have no
-// gradient. So what a head loses of an entry is added up, at most 2 N A d max |do| max |v| a window, and where that is more
-// than 2^-20 of one, the head is done again with the mask.
+// A token alone in its region has no such rounding, ds_ii = 0: its window has the mask. So has one with a NaN or Inf,
+// which reaches all tokens through it. An entry of the bias table may have no pairs in any region, or only such as
+// have no gradient. So what a head loses of an entry is added up, at most 2 N A d max |do| max |v| a window, and
+// where that is more than 2^-20 of one, the head is done again with the mask.
 #pragma once
 
 #include <cmath>
@@ -142,8 +142,8 @@ struct Windows {
   }
 };
 
-// In log2 units: the most that a score between regions can be, and what lse is hardly below. NaN where the table holds NaN
-// or Inf.
+// In log2 units: the most that a score between regions can be, and what lse is hardly below. NaN where the table
+// holds NaN or Inf.
 struct Scores {
   float away, lse;
 };
@@ -177,9 +177,9 @@ inline float least_of(const float* lse, int64_t count) {
   return least;
 }
 
-// Of the numbers of a window: log2 of the largest factor between two of a channel, and the largest size. Inf where one is
-// not finite. x is the first row's. The bits of positive floats are in their order, and 2^23 apart for a factor of 2; 0 and
-// subnormals are taken to be any factor from the rest.
+// Of the numbers of a window: log2 of the largest factor between two of a channel, and the largest size. Inf where
+// one is not finite. x is the first row's. The bits of positive floats are in their order, and 2^23 apart for a
+// factor of 2; 0 and subnormals are taken to be any factor from the rest.
 struct Spread {
   float bits, largest;
 };
