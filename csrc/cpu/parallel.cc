@@ -29,7 +29,9 @@ namespace swinv2 {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kSpins = 1000;  // looks before a thread sleeps: some 30 us, as operators of a graph lie apart
+// Looks before a thread sleeps: some 0.1 ms, as operators of a graph lie apart; and where a loop is on its last pieces,
+// which end, or are followed by the next loop, sooner than a sleeper would be up.
+constexpr int kSpins = 3000, kLongSpins = 10000;
 
 std::atomic<int> requested{0};
 
@@ -63,6 +65,13 @@ void pause() {
 #endif
 }
 
+// The pool's mutex is held for a moment: a thread that slept for it would wake when the loop is half done.
+std::unique_lock<std::mutex> lock_soon(std::mutex& mutex) {
+  for (int i = 0; i < kSpins; ++i, pause())
+    if (mutex.try_lock()) return {mutex, std::adopt_lock};
+  return std::unique_lock<std::mutex>(mutex);
+}
+
 // A loop that is being shared out; it lives on its caller's stack.
 struct Loop {
   const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
@@ -94,22 +103,24 @@ class Pool {
  public:
   void run(Loop& loop) {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto lock = lock_soon(mutex_);
       grow(loop.wanted);
       loops_.push_back(&loop);
-      posted_.fetch_add(1, std::memory_order_relaxed);
       move_off(sched_getcpu());
     }
+    unfinished_.fetch_add(1, std::memory_order_relaxed);
+    posted_.fetch_add(1, std::memory_order_relaxed);  // those who look for work take the mutex next
     wake_.notify_all();
     loop.work();
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto lock = lock_soon(mutex_);
       loops_.erase(std::find(loops_.begin(), loops_.end(), &loop));
     }
-    for (int i = 0; i < kSpins; ++i, pause())
-      if (loop.helpers.load(std::memory_order_acquire) == 0) return;
+    for (int i = 0; i < kLongSpins; ++i, pause())
+      if (loop.helpers.load(std::memory_order_acquire) == 0) return finished();
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [&] { return loop.helpers.load(std::memory_order_acquire) == 0; });
+    finished();
   }
 
  private:
@@ -147,8 +158,9 @@ class Pool {
     const WithDenormals denormals;
     unsigned seen = 0;
     for (;;) {
-      for (int i = 0; i < kSpins && posted_.load(std::memory_order_relaxed) == seen; ++i) pause();
-      std::unique_lock<std::mutex> lock(mutex_);
+      for (int i = kLongSpins; i > 0 && posted_.load(std::memory_order_relaxed) == seen; --i, pause())
+        if (i > kSpins && unfinished_.load(std::memory_order_relaxed) == 0) i = kSpins;
+      auto lock = lock_soon(mutex_);
       Loop* loop = nullptr;
       wake_.wait(lock, [&] {
         seen = posted_.load(std::memory_order_relaxed);
@@ -157,13 +169,15 @@ class Pool {
       self.cpu = -1;
       lock.unlock();
       loop->work();
-      lock.lock();
+      lock = lock_soon(mutex_);
       self.cpu = sched_getcpu();
       loop->helpers.fetch_sub(1, std::memory_order_release);  // the last touch: its caller may now return
       lock.unlock();
       done_.notify_all();
     }
   }
+
+  void finished() { unfinished_.fetch_sub(1, std::memory_order_relaxed); }
 
   Loop* join() {
     for (Loop* loop : loops_)
@@ -180,6 +194,7 @@ class Pool {
   std::vector<Loop*> loops_;
   std::deque<Sleeper> sleepers_;
   std::atomic<unsigned> posted_{0};  // loops so far
+  std::atomic<int> unfinished_{0};   // of them
 };
 
 // Never destroyed: its threads outlive main. A forked child has none of them and starts a pool of its own.
