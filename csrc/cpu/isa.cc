@@ -100,8 +100,8 @@ const std::vector<Isa>& supported_isas() {
 
 bool fetches_into_l2() {
 #if defined(SWINV2_X86)
-  static const bool intel = __builtin_cpu_is("intel");
-  return intel;
+  static const bool into_l2 = __builtin_cpu_is("intel") || sysconf(_SC_LEVEL1_DCACHE_SIZE) < (48 << 10);
+  return into_l2;
 #else
   return false;
 #endif

@@ -72,21 +72,52 @@ std::unique_lock<std::mutex> lock_soon(std::mutex& mutex) {
   return std::unique_lock<std::mutex>(mutex);
 }
 
-// A loop that is being shared out; it lives on its caller's stack.
+// Pieces in a row, which one thread takes in turn.
+struct alignas(64) Stretch {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
+// A loop that is being shared out; it lives on its caller's stack. Each thread begins in a stretch of its own: what two
+// write at a time lies far apart, whose cores would otherwise fetch lines from each other, and what a thread wrote in one
+// loop it finds in its cache in the next. A thread that has no more helps the others.
 struct Loop {
   const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
   int64_t pieces;
-  int64_t claimed;  // pieces below it are claimed while their thread is on the one before
-  int wanted;       // threads that may still join; guarded by the pool's mutex
-  std::atomic<int64_t> next{0};
+  bool ahead;  // a thread claims a piece while it is on the one before
+  int wanted;  // threads that may still join; guarded by the pool's mutex
+  std::vector<Stretch> stretches;
   std::atomic<int> helpers{0};
 
-  void work() {
-    const auto take = [&] { return next.fetch_add(1, std::memory_order_relaxed); };
+  Loop(const std::function<void(int64_t, int64_t)>& piece, int64_t pieces, bool ahead, int threads)
+      : piece(piece), pieces(pieces), ahead(ahead), wanted(threads - 1), stretches(std::max(threads, 1)) {
+    const int64_t n = stretches.size();
+    for (int64_t t = 0; t < n; ++t) {
+      stretches[t].next = pieces * t / n;
+      stretches[t].end = pieces * (t + 1) / n;
+    }
+  }
+
+  void work(size_t first) {
+    const size_t n = stretches.size();
+    for (size_t t = 0; t < n; ++t) work(stretches[(first + t) % n]);
+  }
+
+  void work(Stretch& stretch) {
+    const auto take = [&] {
+      const int64_t i = stretch.next.fetch_add(1, std::memory_order_relaxed);
+      return i < stretch.end ? i : pieces;
+    };
     for (int64_t i = take(), coming; i < pieces; i = coming < pieces ? coming : take()) {
-      coming = next.load(std::memory_order_relaxed) < claimed ? take() : pieces;
+      // The last is left to whoever is free.
+      coming = ahead && stretch.next.load(std::memory_order_relaxed) < stretch.end - 1 ? take() : pieces;
       piece(i, coming);
     }
+  }
+
+  bool any_left() const {
+    return std::any_of(stretches.begin(), stretches.end(),
+                       [](const Stretch& s) { return s.next.load(std::memory_order_relaxed) < s.end; });
   }
 };
 
@@ -94,7 +125,8 @@ struct Loop {
 struct Sleeper {
   pthread_t thread;
   cpu_set_t allowed;
-  int cpu = -1;  // where it worked last; -1: at work
+  int cpu = -1;       // where it worked last; -1: at work
+  size_t number = 0;  // from 1 on
 };
 
 // Not OpenMP: its idle threads spin for milliseconds on the cores that MindSpore's own threads, which share
@@ -111,7 +143,7 @@ class Pool {
     unfinished_.fetch_add(1, std::memory_order_relaxed);
     posted_.fetch_add(1, std::memory_order_relaxed);  // those who look for work take the mutex next
     wake_.notify_all();
-    loop.work();
+    loop.work(0);
     {
       const auto lock = lock_soon(mutex_);
       loops_.erase(std::find(loops_.begin(), loops_.end(), &loop));
@@ -127,6 +159,7 @@ class Pool {
   void grow(int threads) {
     while (static_cast<int>(sleepers_.size()) < threads) {
       Sleeper& added = sleepers_.emplace_back();
+      added.number = sleepers_.size();
       try {
         std::thread thread([this, &added] { help(added); });
         added.thread = thread.native_handle();
@@ -168,7 +201,7 @@ class Pool {
       });
       self.cpu = -1;
       lock.unlock();
-      loop->work();
+      loop->work(self.number);
       lock = lock_soon(mutex_);
       self.cpu = sched_getcpu();
       loop->helpers.fetch_sub(1, std::memory_order_release);  // the last touch: its caller may now return
@@ -181,7 +214,7 @@ class Pool {
 
   Loop* join() {
     for (Loop* loop : loops_)
-      if (loop->wanted > 0 && loop->next.load(std::memory_order_relaxed) < loop->pieces) {
+      if (loop->wanted > 0 && loop->any_left()) {
         --loop->wanted;
         loop->helpers.fetch_add(1, std::memory_order_relaxed);
         return loop;
@@ -240,12 +273,11 @@ void share_out(int64_t pieces, bool ahead, const std::function<void(int64_t, int
     }
   };
   const int threads = static_cast<int>(std::min<int64_t>(num_threads(), pieces));
-  const int64_t claimed = ahead ? pieces - threads : 0;  // the last are left to whoever is free
-  Loop loop{piece, pieces, claimed, threads - 1};
+  Loop loop(piece, pieces, ahead, threads);
   if (loop.wanted > 0)
     pool().run(loop);
   else
-    loop.work();
+    loop.work(0);
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -260,21 +292,40 @@ void parallel_ahead(int64_t n, const std::function<void(int64_t, int64_t)>& body
   share_out(n, true, body);
 }
 
-void* thread_scratch(size_t bytes) {
-  thread_local std::unique_ptr<void, Free> buffer;
-  thread_local size_t capacity = 0;
-  if (bytes > capacity) {
-    const size_t rounded = (bytes + 4095) / 4096 * 4096;
-    void* p = std::aligned_alloc(4096, rounded);
-    if (!p) throw std::bad_alloc();
-    buffer.reset(p);
-    capacity = rounded;
-  }
+namespace {
+
+class Buffer {
+ public:
+  void* room(size_t bytes) {
+    if (bytes > capacity_) {
+      const size_t rounded = (bytes + 4095) / 4096 * 4096;
+      void* p = std::aligned_alloc(4096, rounded);
+      if (!p) throw std::bad_alloc();
+      buffer_.reset(p);
+      capacity_ = rounded;
+    }
 #if defined(__SANITIZE_ADDRESS__)  // a step beyond what was asked for shows
-  ASAN_UNPOISON_MEMORY_REGION(buffer.get(), bytes);
-  ASAN_POISON_MEMORY_REGION(static_cast<char*>(buffer.get()) + bytes, capacity - bytes);
+    ASAN_UNPOISON_MEMORY_REGION(buffer_.get(), bytes);
+    ASAN_POISON_MEMORY_REGION(static_cast<char*>(buffer_.get()) + bytes, capacity_ - bytes);
 #endif
-  return buffer.get();
+    return buffer_.get();
+  }
+
+ private:
+  std::unique_ptr<void, Free> buffer_;
+  size_t capacity_ = 0;
+};
+
+}  // namespace
+
+void* thread_scratch(size_t bytes) {
+  thread_local Buffer buffer;
+  return buffer.room(bytes);
+}
+
+void* shared_scratch(size_t bytes) {
+  thread_local Buffer buffer;
+  return buffer.room(bytes);
 }
 
 }  // namespace swinv2

@@ -25,4 +25,7 @@ void parallel_ahead(int64_t n, const std::function<void(int64_t i, int64_t comin
 constexpr size_t kScratchLimit = size_t{1} << 20;
 void* thread_scratch(size_t bytes);
 
+// Another, for what the threads of this thread's loop share.
+void* shared_scratch(size_t bytes);
+
 }  // namespace swinv2

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -718,6 +720,19 @@ void parallel_tests() {
         for (int64_t i = begin; i < end; ++i) ++seen[i];
       });
       CHECK(std::count(seen.begin(), seen.end(), 1) == n, "parallel_for over " << n << " on " << threads);
+
+      std::mutex mutex;
+      std::map<std::thread::id, int64_t> announced;
+      bool kept = true;
+      parallel_ahead(n, [&](int64_t i, int64_t coming) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        const auto& [thread, next] = *announced.try_emplace(std::this_thread::get_id(), n).first;
+        kept &= next >= n || next == i;
+        announced[thread] = coming;
+        ++seen[i];
+      });
+      CHECK(std::count(seen.begin(), seen.end(), 2) == n, "parallel_ahead over " << n << " on " << threads);
+      CHECK(kept, "a thread takes another piece than it claimed, of " << n << " on " << threads);
     }
     bool thrown = false;
     try {
@@ -729,6 +744,20 @@ void parallel_tests() {
     }
     CHECK(thrown, "an exception of a body is lost on " << threads << " threads");
   });
+}
+
+// A helper begins in a stretch of its own, far from what the caller is on.
+void stretch_tests() {
+  set_num_threads(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int64_t> first{-1};
+  parallel_for(8, 1, [&](int64_t begin, int64_t) {
+    int64_t none = -1;
+    if (std::this_thread::get_id() != caller) first.compare_exchange_strong(none, begin);
+    for (int i = 0; first < 0 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  set_num_threads(0);
+  CHECK(first == 4, "the helper of 8 pieces began with " << first);
 }
 
 // A thread that would wake where its caller runs is moved to the other cores; a new one is taken to be there.
@@ -757,6 +786,7 @@ int main(int count, char** arguments) {
   std::string isas;
   for (Isa isa : supported_isas()) isas += std::string(" ") + isa_name(isa);
   parallel_tests();
+  stretch_tests();
   placement_tests();
   error_tests();
   attention_tests();
