@@ -76,6 +76,7 @@ std::unique_lock<std::mutex> lock_soon(std::mutex& mutex) {
 struct alignas(64) Stretch {
   std::atomic<int64_t> next;
   int64_t end;
+  bool taken;  // by the thread that begins there; guarded by the pool's mutex
 };
 
 // A loop that is being shared out; it lives on its caller's stack. Each thread begins in a stretch of its own: what two
@@ -95,7 +96,16 @@ struct Loop {
     for (int64_t t = 0; t < n; ++t) {
       stretches[t].next = pieces * t / n;
       stretches[t].end = pieces * (t + 1) / n;
+      stretches[t].taken = t == 0;  // by the caller
     }
+  }
+
+  // Where a thread begins: in the same place from loop to loop if it can.
+  size_t take_stretch(size_t preferred) {
+    if (preferred >= stretches.size() || stretches[preferred].taken)
+      for (preferred = 0; stretches[preferred].taken;) ++preferred;
+    stretches[preferred].taken = true;
+    return preferred;
   }
 
   void work(size_t first) {
@@ -199,9 +209,10 @@ class Pool {
         seen = posted_.load(std::memory_order_relaxed);
         return (loop = join()) != nullptr;
       });
+      const size_t first = loop->take_stretch(self.number);
       self.cpu = -1;
       lock.unlock();
-      loop->work(self.number);
+      loop->work(first);
       lock = lock_soon(mutex_);
       self.cpu = sched_getcpu();
       loop->helpers.fetch_sub(1, std::memory_order_release);  // the last touch: its caller may now return
