@@ -5,15 +5,11 @@
 // pairs. With AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
 #include "linear/linear_cpu.h"
 
-#include "cpu/gelu.h"
+#include "linear/linear_terms.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
 namespace {
-
-struct Identity {
-  SWINV2_INLINE Vec value(Vec z) { return z; }
-};
 
 // panel (K, V * kLanes) = rows first .. of a matrix (rows, K), transposed; zeros beyond its last row.
 template <int V>
@@ -33,22 +29,6 @@ void pack_transposed(float* panel, const float* matrix, int64_t rows, int64_t K,
       for (int64_t i = 0; i < kLanes; ++i)
         if (i < left) store(panel + (k + i) * (V * kLanes) + v * kLanes, r[i]);
     }
-}
-
-// Whether packing rows of a costs less than packing W.
-bool few_rows(const Linear& op) {
-  return op.rows <= 256 && 2 * op.rows <= op.out;
-}
-
-// out (count, N) from column n on = g(tile + bias), V vectors a row; `left`: see over_channels.
-template <class G, int V, class T, class Left>
-SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* tile,
-                               int64_t stride, int64_t count, Left left) {
-  Vec b[V];
-  for (int v = 0; v < V; ++v) b[v] = load_first(bias + n + v * kLanes, left);
-  for (int64_t m = 0; m < count; ++m)
-    for (int v = 0; v < V; ++v)
-      store_first(out + m * N + n + v * kLanes, G::value(load(tile + m * stride + v * kLanes) + b[v]), left);
 }
 
 template <class P, class S, class T, class G>
@@ -124,19 +104,6 @@ void forward_few(const Linear& op, const LinearForward& io) {
                     packed + first_of(panel) * terms, terms, io.weight + (then + m + ahead * lines) * K,
                     P::kPairs ? 2 * lines : lines);
     };
-    const auto put = [&](int64_t n, int64_t row, int64_t rows) {
-      for (int64_t r = 0; r < rows; r += kLanes)
-        for (int64_t m = 0; m < kOutputs && n + m < n1; m += kLanes) {
-          Vec block[kLanes];
-          for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * kWidth + r);
-          transpose(block);
-          over_channels(n1 - n - m < kLanes ? n1 - n - m : kLanes, [&](int64_t, auto left) {
-            put_outputs<G, 1>(static_cast<S*>(io.out) + (row + r) * N, N, io.bias, n + m,
-                              reinterpret_cast<const float*>(block), kLanes,
-                              rows - r < kLanes ? rows - r : kLanes, left);
-          });
-        }
-    };
     for (int64_t first = 0; first < panels; first += fit)
       for (int64_t n = unit * each; n < n1; n += kOutputs) {
         const int64_t outputs = n1 - n < kOutputs ? n1 - n : kOutputs;
@@ -146,29 +113,11 @@ void forward_few(const Linear& op, const LinearForward& io) {
           tile_of(w, n, panel, panel - first);
           if (stepped)
             bring_back(tile, outputs, vectors_of(rows_of(panel)), steps, row_steps + first_of(panel));
-          put(n, first_of(panel), rows_of(panel));
+          put_turned<G>(static_cast<S*>(io.out) + first_of(panel) * N, N, io.bias, n, tile, kWidth, outputs,
+                        rows_of(panel));
         }
       }
   });
-}
-
-// x in T, out in S.
-template <class S, class T, class G>
-void forward(const Linear& op, const LinearForward& io) {
-  using P = Products<S>;
-  few_rows(op) ? forward_few<P, S, T, G>(op, io) : forward_many<P, S, T, G>(op, io);
-}
-
-template <class S, class T>
-void forward(const Linear& op, const LinearForward& io) {
-  switch (op.gelu) {
-    case Gelu::kNone:
-      return forward<S, T, Identity>(op, io);
-    case Gelu::kExact:
-      return forward<S, T, Exact>(op, io);
-    case Gelu::kTanh:
-      return forward<S, T, Tanh>(op, io);
-  }
 }
 
 }  // namespace
@@ -176,7 +125,15 @@ void forward(const Linear& op, const LinearForward& io) {
 void linear_forward(const Linear& op, const LinearForward& io) {
   with_storage(op.dtype, [&](auto out) {
     using S = decltype(out);
-    op.x_dtype == op.dtype ? forward<S, S>(op, io) : forward<S, float>(op, io);
+    using P = Products<S>;
+    if constexpr (kByTerms<S>)
+      linear_forward_by_terms(op, io);
+    else
+      with_input<S>(op, [&](auto x, auto g) {
+        using T = decltype(x);
+        using G = decltype(g);
+        few_rows(op) ? forward_few<P, S, T, G>(op, io) : forward_many<P, S, T, G>(op, io);
+      });
   });
 }
 

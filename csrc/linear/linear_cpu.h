@@ -5,6 +5,7 @@
 // registers, so that the order of a sum depends on nothing else.
 #pragma once
 
+#include "cpu/gelu.h"
 #include "cpu/rows.h"
 #include "linear/linear_operands.h"
 
@@ -15,13 +16,13 @@ constexpr int kPanel = 3;
 constexpr int64_t kWidth = kPanel * kLanes;
 constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
 
-// A product with `terms` lanes in units of row_chunk rows by column_chunk columns, a few for each thread.
+// A product in units of row_chunk rows by column_chunk columns, a few for each thread: whole blocks of rows, and whole
+// panels of `width` columns, of which `fit` have room.
 struct ProductUnits {
   int64_t row_chunk, column_chunk, row_chunks, column_chunks;
 
-  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block) {
-    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
-    int64_t fit = kPanelFloats / (terms * kWidth);
+  ProductUnits(int64_t rows, int64_t row_block, int64_t columns, int64_t width, int64_t fit) {
+    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, width);
     if (fit < 1) fit = 1;
     column_chunks = ceil_div(panels, fit);
     row_chunks = ceil_div(rows, 1024);
@@ -34,19 +35,19 @@ struct ProductUnits {
       const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
       row_chunks = wanted < most ? wanted : most;
     }
-    column_chunk = ceil_div(panels, column_chunks) * kWidth;
+    column_chunk = ceil_div(panels, column_chunks) * width;
     column_chunks = ceil_div(columns, column_chunk);
     row_chunk = round_up(ceil_div(rows, row_chunks), row_block);
     row_chunks = ceil_div(rows, row_chunk);
   }
 };
 
-// The sums of a tile (rows, kWidth) whose rows and columns have steps.
+// The sums of a tile (rows, width) whose rows and columns have steps.
 inline void bring_back(float* tile, int64_t rows, int64_t vectors, const float* row_steps,
-                       const float* column_steps) {
+                       const float* column_steps, int64_t width = kWidth) {
   for (int64_t m = 0; m < rows; ++m)
     for (int64_t v = 0; v < vectors; ++v) {
-      float* p = tile + m * kWidth + v * kLanes;
+      float* p = tile + m * width + v * kLanes;
       const Vec step = load(column_steps + v * kLanes) * row_steps[m];
       store(p, load(p) * step * step);
     }
@@ -124,7 +125,7 @@ struct Desk {
 template <class P, class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
-  const ProductUnits units(rows, terms, columns, kRows<P>);
+  const ProductUnits units(rows, kRows<P>, columns, kWidth, kPanelFloats / (terms * kWidth));
   parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t c0 = unit % units.column_chunks * units.column_chunk;
@@ -167,10 +168,103 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t column
 
 // Asks for the tile below this one of a matrix (rows, N), which is written next.
 template <class T>
-SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count) {
+SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count, int64_t width = kWidth) {
   constexpr int64_t kLine = 64 / sizeof(T);
   for (int64_t m = count; m < 2 * count; ++m)
-    for (int64_t c = 0; c < kWidth; c += kLine) __builtin_prefetch(tile + m * N + c, 1);
+    for (int64_t c = 0; c < width; c += kLine) __builtin_prefetch(tile + m * N + c, 1);
+}
+
+// ---- of gradients ----
+
+// dout as an operand: rows of op.out channels.
+inline Linear rows_of_dout(const Linear& op) {
+  Linear of_dout = op;
+  of_dout.in = op.out;
+  of_dout.view = {1, op.rows, 0, 0, op.out, 1, op.out, 1, 0, 0};
+  return of_dout;
+}
+
+// dweight (outputs, columns) += tile (outputs, width).
+inline void add_tile(float* dweight, int64_t K, const float* tile, int64_t outputs, int64_t columns,
+                     int64_t width = kWidth) {
+  for (int64_t m = 0; m < outputs; ++m)
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      float* p = dweight + m * K + c;
+      store_first(p, load_first(p, columns - c) + load(tile + m * width + c), columns - c);
+    }
+}
+
+// sums (count) += rows of x, `stride` apart.
+template <class T>
+void add_rows(float* sums, const T* x, int64_t stride, int64_t rows, int64_t count) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t n = 0; n < count; n += kLanes) {
+      const Vec v = load_first(x + r * stride + n, count - n);
+      store_first(sums + n, load_first(sums + n, count - n) + v, count - n);
+    }
+}
+
+// ---- of the forward ----
+
+struct Identity {
+  SWINV2_INLINE Vec value(Vec z) { return z; }
+};
+
+// Calls f with a value of x's type, and one of G = g, for an output in S.
+template <class S, class F>
+SWINV2_INLINE void with_input(const Linear& op, F&& f) {
+  const auto with_gelu = [&](auto x) {
+    switch (op.gelu) {
+      case Gelu::kNone:
+        return f(x, Identity{});
+      case Gelu::kExact:
+        return f(x, Exact{});
+      case Gelu::kTanh:
+        return f(x, Tanh{});
+    }
+  };
+  op.x_dtype == op.dtype ? with_gelu(S{}) : with_gelu(float{});
+}
+
+// Whether packing rows of a costs less than packing W.
+inline bool few_rows(const Linear& op) {
+  return op.rows <= 256 && 2 * op.rows <= op.out;
+}
+
+// out (count, N) from column n on = g(tile + bias), V vectors a row; `left`: see over_channels.
+template <class G, int V, class T, class Left>
+SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* tile,
+                               int64_t stride, int64_t count, Left left) {
+  Vec b[V];
+  for (int v = 0; v < V; ++v) b[v] = load_first(bias + n + v * kLanes, left);
+  for (int64_t m = 0; m < count; ++m)
+    for (int v = 0; v < V; ++v)
+      store_first(out + m * N + n + v * kLanes, G::value(load(tile + m * stride + v * kLanes) + b[v]), left);
+}
+
+// f(c, r, rows) over a tile^T (columns, rows), `stride` floats from column to column, by vectors of both: rows[i] are the
+// columns from c on of row r + i.
+template <class F>
+SWINV2_INLINE void each_turned(const float* tile, int64_t stride, int64_t columns, int64_t rows, F&& f) {
+  for (int64_t r = 0; r < rows; r += kLanes)
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      Vec block[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (c + i) * stride + r);
+      transpose(block);
+      f(c, r, block);
+    }
+}
+
+// put_outputs from a tile^T (outputs, rows).
+template <class G, class T>
+void put_turned(T* out, int64_t N, const float* bias, int64_t n, const float* tile, int64_t stride,
+                int64_t outputs, int64_t rows) {
+  each_turned(tile, stride, outputs, rows, [&](int64_t m, int64_t r, const Vec(&block)[kLanes]) {
+    over_channels(outputs - m < kLanes ? outputs - m : kLanes, [&](int64_t, auto left) {
+      put_outputs<G, 1>(out + r * N, N, bias, n + m, reinterpret_cast<const float*>(block), kLanes,
+                        rows - r < kLanes ? rows - r : kLanes, left);
+    });
+  });
 }
 
 }  // namespace SWINV2_ISA

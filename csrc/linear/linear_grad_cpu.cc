@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "linear/linear_cpu.h"
+#include "linear/linear_terms.h"
 
 namespace swinv2 {
 namespace SWINV2_ISA {
@@ -19,23 +20,10 @@ void pack(float* panel, const float* from, int64_t stride, int64_t rows, int64_t
             v * kLanes < columns ? load_first(from + r * stride + v * kLanes, columns - v * kLanes) : Vec{});
 }
 
-// The first `count` columns from c on of row `row` of da, into dx.
-template <class T>
-SWINV2_INLINE void store_in_row(T* dx, const Linear& op, int64_t row, int64_t c, Vec v, int64_t count) {
-  const PatchView& view = op.view;
-  T* to = dx + view.base(row);
-  if (view.segments == 1) return store_first(to + c, v, count);
-  if (view.length % kLanes == 0) return store(to + view.offset(c / view.length) + c % view.length, v);
-  for (int64_t i = 0; i < kLanes && i < count; ++i)
-    to[view.offset((c + i) / view.length) + (c + i) % view.length] = from_float<T>(v[i]);
-}
-
 template <class P, class T>
 void input_gradient(const Linear& op, const LinearBackward& io) {
   const T* dout = static_cast<const T*>(io.dout);
-  Linear of_dout = op;  // whose rows are tokens
-  of_dout.in = op.out;
-  of_dout.view = {1, op.rows, 0, 0, op.out, 1, op.out, 1, 0, 0};
+  const Linear of_dout = rows_of_dout(op);
   rows_times_panels<P>(
       op.rows, terms_of<P>(op.out), op.in,
       [&](Desk<P>&, float* panel, auto v, int64_t k, float* steps) {
@@ -74,15 +62,6 @@ struct WeightUnits {
 };
 
 constexpr int64_t kSumRows = 128;  // rows of a and do that are packed at a time
-
-// dweight (outputs, V * kLanes) += tile, its first `columns`.
-void add_tile(float* dweight, int64_t K, const float* tile, int64_t outputs, int64_t columns) {
-  for (int64_t m = 0; m < outputs; ++m)
-    for (int64_t c = 0; c < columns; c += kLanes) {
-      float* p = dweight + m * K + c;
-      store_first(p, load_first(p, columns - c) + load(tile + m * kWidth + c), columns - c);
-    }
-}
 
 // (N, K) += do^T a over the rows [row0, row1), outputs [n0, n1); dbias (n1 - n0) += do's sums.
 template <class T>
@@ -147,11 +126,7 @@ void add_weight_gradient_of_pairs(float* dweight, float* dbias, const Linear& op
   for (int64_t row = row0; row < row1; row += kSumRows) {
     const int64_t rows = row1 - row < kSumRows ? row1 - row : kSumRows, terms = ceil_div(rows, 2);
     const T* dout = static_cast<const T*>(io.dout) + row * N + n0;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t n = 0; n < count; n += kLanes) {
-        const Vec v = load_first(dout + r * N + n, count - n);
-        store_first(dbias + n, load_first(dbias + n, count - n) + v, count - n);
-      }
+    add_rows(dbias, dout, N, rows, count);
     const bool tiled = by_tiles<P>(terms);
     for (int64_t n = 0; n < count; n += kOutputs) {
       pack_pairs<V>(tiled ? panel : packed + n * terms, row_steps + n, dout + n, N, rows, count - n);
@@ -188,7 +163,7 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
   std::unique_ptr<float[]> partials;  // (row_chunks - 1, N * K + N): the first chunk sums in place
   if (units.row_chunks > 1) partials.reset(new float[(units.row_chunks - 1) * each]);
   parallel_for(units.row_chunks * units.output_chunks, 1, [&](int64_t unit, int64_t) {
-    const Tiles<kTiled<Products<T>>> tiles(true);
+    const Tiles<kHasTiles> tiles(true);
     const int64_t chunk = unit / units.output_chunks, n0 = unit % units.output_chunks * units.outputs;
     const int64_t n1 = n0 + units.outputs < op.out ? n0 + units.outputs : op.out;
     const int64_t row0 = chunk * units.rows;
@@ -197,7 +172,9 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
     float* dbias = (chunk ? dweight + size : io.dbias) + n0;
     __builtin_memset(dweight + n0 * op.in, 0, (n1 - n0) * op.in * sizeof(float));
     __builtin_memset(dbias, 0, (n1 - n0) * sizeof(float));
-    if constexpr (Products<T>::kPairs)
+    if constexpr (kByTerms<T>)
+      add_weight_gradient_by_terms(dweight, dbias, op, io, n0, n1, row0, row1);
+    else if constexpr (Products<T>::kPairs)
       add_weight_gradient_of_pairs<Products<T>, T>(dweight, dbias, op, io, n0, n1, row0, row1);
     else
       add_weight_gradient<T>(dweight, dbias, op, io, n0, n1, row0, row1);
@@ -218,7 +195,13 @@ void weight_gradient(const Linear& op, const LinearBackward& io) {
 }  // namespace
 
 void linear_input_gradient(const Linear& op, const LinearBackward& io) {
-  with_storage(op.dtype, [&](auto x) { input_gradient<Products<decltype(x)>, decltype(x)>(op, io); });
+  with_storage(op.dtype, [&](auto x) {
+    using T = decltype(x);
+    if constexpr (kByTerms<T>)
+      linear_input_gradient_by_terms(op, io);
+    else
+      input_gradient<Products<T>, T>(op, io);
+  });
 }
 
 void linear_weight_gradient(const Linear& op, const LinearBackward& io) {

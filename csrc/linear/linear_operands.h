@@ -23,6 +23,10 @@ template <class T>
 using Products = std::conditional_t<kHasPairs && std::is_same<T, BFloat16>::value,
                                     std::conditional_t<kHasTiles, TiledPairs, Pairs>, Singles>;
 
+// Whether operands stored as T are split into terms instead (linear_terms.h).
+template <class T>
+constexpr bool kByTerms = kHasTiles && !std::is_same<T, BFloat16>::value;
+
 // Rows of the left operand that are multiplied at a time.
 template <class P>
 constexpr int64_t kRows = kTiled<P> ? kTile : kRowBlock;
@@ -62,6 +66,17 @@ void load_rows(float* a, const Linear& op, const T* x, int64_t row, int64_t coun
       }
     }
   }
+}
+
+// The first `count` columns from c on of row `row` of da, into dx.
+template <class T>
+SWINV2_INLINE void store_in_row(T* dx, const Linear& op, int64_t row, int64_t c, Vec v, int64_t count) {
+  const PatchView& view = op.view;
+  T* to = dx + view.base(row);
+  if (view.segments == 1) return store_first(to + c, v, count);
+  if (view.length % kLanes == 0) return store(to + view.offset(c / view.length) + c % view.length, v);
+  for (int64_t i = 0; i < kLanes && i < count; ++i)
+    to[view.offset((c + i) / view.length) + (c + i) % view.length] = from_float<T>(v[i]);
 }
 
 // Lanes that hold a row of K elements.
