@@ -114,13 +114,15 @@ struct Loop {
   }
 
   void work(Stretch& stretch) {
-    const auto take = [&] {
+    // One of the pieces below `end`, or none.
+    const auto take = [&](int64_t end) {
+      if (stretch.next.load(std::memory_order_relaxed) >= end) return pieces;
       const int64_t i = stretch.next.fetch_add(1, std::memory_order_relaxed);
       return i < stretch.end ? i : pieces;
     };
-    for (int64_t i = take(), coming; i < pieces; i = coming < pieces ? coming : take()) {
-      // The last is left to whoever is free.
-      coming = ahead && stretch.next.load(std::memory_order_relaxed) < stretch.end - 1 ? take() : pieces;
+    for (int64_t i = take(stretch.end), coming; i < pieces;
+         i = coming < pieces ? coming : take(stretch.end)) {
+      coming = ahead ? take(stretch.end - 1) : pieces;  // the last is left to whoever is free
       piece(i, coming);
     }
   }

@@ -19,10 +19,9 @@ namespace SWINV2_ISA {
 constexpr int kTerms = 3;
 constexpr int32_t kUpperHalf = int32_t(0xffff0000);
 
-// The bfloat16 nearest to each lane, or the one towards zero.
-template <bool kNearest>
+// The bfloat16 nearest to each lane.
 SWINV2_INLINE Vec leading_term(Vec x) {
-  return (Vec)(((VecI)x + (kNearest ? 0x8000 : 0)) & kUpperHalf);
+  return (Vec)(((VecI)x + 0x8000) & kUpperHalf);
 }
 SWINV2_INLINE Vec pair_up(Vec low, Vec high) {
   return (Vec)(((VecI)low >> 16 & 0xffff) | ((VecI)high & kUpperHalf));
@@ -30,38 +29,21 @@ SWINV2_INLINE Vec pair_up(Vec low, Vec high) {
 
 // terms[t] = pairs of the t-th terms of low and high, whose neighbours in bfloat16 are finite. What a term of a denormal
 // loses is below 2^-126.
-template <bool kNearest>
 SWINV2_INLINE void split(Vec low, Vec high, Vec (&terms)[kTerms]) {
 #pragma GCC unroll 2
   for (int t = 0; t < kTerms - 1; ++t) {
-    const Vec a = leading_term<kNearest>(low), b = leading_term<kNearest>(high);
+    const Vec a = leading_term(low), b = leading_term(high);
     terms[t] = pair_up(a, b);
     low -= a;
     high -= b;
   }
   terms[kTerms - 1] = pair_up(low, high);
 }
-template <bool kNearest>
 SWINV2_INLINE void store_split(float* to, int64_t plane, Vec low, Vec high) {
   Vec terms[kTerms];
-  split<kNearest>(low, high, terms);
+  split(low, high, terms);
 #pragma GCC unroll 3
   for (int t = 0; t < kTerms; ++t) store(to + t * plane, terms[t]);
-}
-
-// Tile C += A B of three terms each, those of A in tiles A to A + 2, B's planes in memory; uses tiles B and B + 1. The
-// smallest products come first.
-template <int C, int A, int B>
-SWINV2_INLINE void multiply_add_terms(const float* b, int64_t ldb, int64_t plane) {
-  load_tile<B>(b + 2 * plane, ldb);
-  multiply_add_tile<C, A, B>();
-  load_tile<B + 1>(b + plane, ldb);
-  multiply_add_tile<C, A + 1, B + 1>();
-  load_tile<B>(b, ldb);
-  multiply_add_tile<C, A + 2, B>();
-  multiply_add_tile<C, A, B + 1>();
-  multiply_add_tile<C, A + 1, B>();
-  multiply_add_tile<C, A, B>();
 }
 
 // ---- products of 32 rows by 32 columns ----
@@ -174,7 +156,7 @@ class LeftRows {
     if (row_ >= count_) return;
     const Vec low = load_terms(rows_, k_, K_), high = load_terms(rows_, k_ + kTile, K_);
     largest_ = vmax(largest_, vmax(magnitude(low), magnitude(high)));
-    store_split<true>(to_, kTermPlane, low, high);
+    store_split(to_, kTermPlane, low, high);
     to_ += kTermBlock;
     k_ += kSquare;
     if (k_ >= K_) leave();
@@ -200,8 +182,8 @@ class LeftRows {
     const float step = step_of(splat(max_lanes(largest_)))[0], by = 1 / step;
     steps_[row_] = step;
     for (enter(); k_ < K_ && step != 1; k_ += kSquare, to_ += kTermBlock)
-      store_split<true>(to_, kTermPlane, load_terms(rows_, k_, K_) * by * by,
-                        load_terms(rows_, k_ + kTile, K_) * by * by);
+      store_split(to_, kTermPlane, load_terms(rows_, k_, K_) * by * by,
+                  load_terms(rows_, k_ + kTile, K_) * by * by);
   }
 
   float *left_ = nullptr, *steps_ = nullptr, *to_ = nullptr;
@@ -232,7 +214,7 @@ inline void split_rows_as_columns(float* to, float* steps, const float* rows, in
             for (int64_t c = 0; c < kTile; ++c) {
               largest = vmax(largest, vmax(magnitude(low[c]), magnitude(high[c])));
               if (scaled) low[c] = low[c] * by * by, high[c] = high[c] * by * by;
-              store_split<true>(block + c * kTile, kTermPlane, low[c], high[c]);
+              store_split(block + c * kTile, kTermPlane, low[c], high[c]);
             }
           }
           return largest;
@@ -263,8 +245,7 @@ void split_columns(float* to, float* steps, const T* matrix, int64_t stride, int
               transpose(low);
               transpose(high);
             }
-            for (int64_t c = 0; c < kTile; ++c)
-              store_split<true>(block + c * kTile, kTermPlane, low[c], high[c]);
+            for (int64_t c = 0; c < kTile; ++c) store_split(block + c * kTile, kTermPlane, low[c], high[c]);
           }
           return largest;
         }));

@@ -66,7 +66,7 @@ void bring_square_back(float* tile, const float* row_steps, const float* column_
 
 // How often the left is split for a right of so many columns: once for each share of them that has room.
 int64_t shares(int64_t columns, int64_t K) {
-  return ceil_div(columns * operand_floats(K), kSquare * kRightFloats);
+  return ceil_div(ceil_div(columns, kSquare) * operand_floats(K), kRightFloats);
 }
 
 // (rows, K) times (K, columns), or with kTurned the transpose of such a product, a share of the columns after the other,
@@ -86,25 +86,32 @@ void rows_times_panels(int64_t rows, int64_t K, int64_t columns, int64_t copied,
   each = round_up(each, kSquare);
   for (int64_t c0 = 0; c0 < columns; c0 += share * kSquare) {
     const int64_t width = at_most(columns - c0, share * kSquare);
-    constexpr int64_t kPacked = 2 * kSquare;  // columns: of W's rows four lines
-    parallel_for(width, kPacked, [&](int64_t begin, int64_t stop) {
+    const int64_t packed =  // columns at a time
+        at_most(2 * kSquare, round_up(ceil_div(width, 2 * num_threads()), kTile));
+    parallel_for(width, packed, [&](int64_t begin, int64_t stop) {
       for (int64_t c = begin; c < stop; c += kTile)
         pack(half_of(right + c / kSquare * floats, c / kTile % 2), column_steps + c, c0 + c,
              at_most(stop - c, kTile));
     });
-    parallel_for(ceil_div(rows, each), 1, [&](int64_t unit, int64_t) {
+    // Where there are more threads than that, each has a part of the panels.
+    const int64_t chunks = ceil_div(rows, each), here = ceil_div(width, kSquare),
+                  parts = at_most(here, ceil_div(num_threads(), chunks));
+    parallel_for(chunks * parts, 1, [&](int64_t unit, int64_t) {
+      const int64_t begin = here * (unit % parts) / parts * kSquare,
+                    stop = at_most(here * (unit % parts + 1) / parts * kSquare, width);
       const Tiles<true> tiles(true);
       float* left = static_cast<float*>(thread_scratch((2 * floats + copied) * sizeof(float)));
       float *coming = left + floats, *copy = coming + floats;
       float steps[2][kSquare], *row_steps = steps[0], *coming_steps = steps[1];
-      const int64_t first = unit * each, end = at_most(first + each, rows);
+      const int64_t first = unit / parts * each, end = at_most(first + each, rows);
       load(left, row_steps, first, at_most(end - first, kSquare), copy).finish();
       for (int64_t row = first; row < end; row += kSquare) {
         const int64_t count = at_most(end - row, kSquare), then = row + kSquare;
         LeftRows split;
         if (then < end) split = load(coming, coming_steps, then, at_most(end - then, kSquare), copy);
-        const int64_t pieces = ceil_div(kSquare * kSquare, 6 * width);  // each time: 1 where 6 panels or more
-        for (int64_t c = 0; c < width; c += kSquare) {
+        const int64_t pieces =
+            ceil_div(kSquare * kSquare, 6 * (stop - begin));  // each time: 1 where 6 panels or more
+        for (int64_t c = begin; c < stop; c += kSquare) {
           const int64_t there = at_most(width - c, kSquare);
           alignas(64) float tile[kSquare * kSquare];
           multiply_square<kTurned>(tile, left, right + c / kSquare * floats, K, [&]() SWINV2_INLINE_LAMBDA {

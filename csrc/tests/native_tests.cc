@@ -603,18 +603,22 @@ void linear_tests() {
       {View::kTokens, {20, 64}, 100, 0},  // with few rows of the last outputs,
       {View::kTokens, {160, 96}, 40, 0},  // and of two chunks of rows in a sum over them
       {View::kTokens, {540, 70}, 77, 0},  // float32 by tiles in dx too, a stranger to their size in all ways;
-      {View::kTokens, {110, 2000}, 120, 0},  // the right operand in two shares
+      {View::kTokens, {110, 2000}, 120, 0},  // the right operand in two shares,
+      {View::kTokens, {70, 1200}, 200, 0},   // and where that is a^T
       {View::kMerging, {8, 4, 6, 16}, 72, 0},
       {View::kMerging, {2, 4, 6, 16}, 40, 0},
       {View::kMerging, {1, 2, 2, 5}, 7, 0},
+      {View::kMerging, {8, 16, 16, 5}, 33, 0},  // tiles in dx, in parts of vectors
       {View::kEmbedding, {2, 3, 16, 24}, 50, 4},
       {View::kEmbedding, {1, 2, 6, 4}, 5, 2},
       {View::kEmbedding, {1, 1, 32, 16}, 9, 16},
+      {View::kEmbedding, {4, 2, 36, 48}, 21, 3},
+      {View::kEmbedding, {4, 3, 48, 48}, 20, 4},
   };
   for (const auto& c : cases)
     for (DType dtype : kDTypes)
       for (Gelu g : {Gelu::kNone, Gelu::kExact, Gelu::kTanh}) {
-        if (g != Gelu::kNone && (c.view != View::kTokens || c.x.back() > 1000)) continue;
+        if (g != Gelu::kNone && (c.view != View::kTokens || product_of(c.x) * c.outputs > 10000000)) continue;
         const int64_t K = c.view == View::kTokens    ? c.x.back()
                           : c.view == View::kMerging ? 4 * c.x[3]
                                                      : c.x[1] * c.patch * c.patch;
@@ -649,44 +653,55 @@ void linear_tests() {
       }
 }
 
-// A factor times 2^e gives 2^e times the same bits, whatever must be done lest products vanish or overflow.
+// Rows or columns of a factor times powers of two give those of a result times the same, to the bit, whatever must be
+// done lest products vanish or overflow.
 void scaled_linear_tests() {
   std::mt19937 generator(7);
+  enum { kX, kWeight, kDout };
+  enum { kOut, kDx, kDweight };
+  const struct {
+    int factor;
+    bool by_columns;
+    int result;
+    bool of_columns;
+  } scalings[] = {{kX, false, kOut, false},   {kX, true, kDweight, true}, {kWeight, false, kOut, true},
+                  {kWeight, true, kDx, true}, {kDout, false, kDx, false}, {kDout, true, kDweight, false}};
   for (int64_t rows : {40, 540})
     for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-      const int64_t K = 70, N = 77;
+      const int64_t K = 70, N = 77, widths[] = {K, K, N}, result_widths[] = {N, K, K};
       const Linear op = check_linear({rows, K}, dtype, {N, K}, View::kTokens, 0, Gelu::kNone);
       const Array<float> factors[] = {normal(generator, rows * K, 1, dtype), normal(generator, N * K, 1),
                                       normal(generator, rows * N, 1, dtype)};
       const Array<float> bias(N, 0.f);
-      const auto results = [&](int scaled, int exponent) {  // out, dx, dweight of x, weight, dout
+      const auto exponent = [](int64_t i, int64_t width, bool columns) {
+        return 100 * int((columns ? i % width : i / width) % 3 - 1);
+      };
+      const auto results = [&](int scaled, bool by_columns) {
         Array<float> of[3];
-        for (int i = 0; i < 3; ++i)
-          for (float value : factors[i]) of[i].push_back(i == scaled ? std::ldexp(value, exponent) : value);
-        const Stored x(dtype, of[0]), dout(dtype, of[2]);
+        for (int f = 0; f < 3; ++f)
+          for (int64_t i = 0; i < int64_t(factors[f].size()); ++i)
+            of[f].push_back(std::ldexp(factors[f][i], f == scaled ? exponent(i, widths[f], by_columns) : 0));
+        const Stored x(dtype, of[kX]), dout(dtype, of[kDout]);
         Stored out(dtype, rows * N), dx(dtype, rows * K);
         Array<float> dweight(N * K), dbias(N);
-        linear_forward(op, {x.data(), of[1].data(), bias.data(), out.data()});
-        const LinearBackward io{x.data(), of[1].data(), dout.data(), dx.data(), dweight.data(), dbias.data()};
+        linear_forward(op, {x.data(), of[kWeight].data(), bias.data(), out.data()});
+        const LinearBackward io{x.data(),  of[kWeight].data(), dout.data(),
+                                dx.data(), dweight.data(),     dbias.data()};
         linear_input_gradient(op, io);
         linear_weight_gradient(op, io);
         return std::vector<Stored>{out, dx, Stored(DType::kFloat32, dweight)};
       };
       with_isas([&] {
-        const std::vector<Stored> plain = results(0, 0);
-        for (int scaled = 0; scaled < 3; ++scaled)
-          for (int exponent : {100, -100}) {
-            const std::vector<Stored> got = results(scaled, exponent);
-            const bool has[] = {scaled != 2, scaled != 0, scaled != 1};
-            for (int r = 0; r < 3; ++r) {
-              bool same = true;
-              for (int64_t i = 0; i < plain[r].size; ++i)
-                same &= got[r][i] == std::ldexp(plain[r][i], has[r] ? exponent : 0);
-              CHECK(same, "result " << r << " of linear (" << dtype_name(dtype) << ", "
-                                    << isa_name(active_isa()) << ") with factor " << scaled << " times 2^"
-                                    << exponent);
-            }
-          }
+        const std::vector<Stored> plain = results(-1, false);
+        for (const auto& scaling : scalings) {
+          const int r = scaling.result;
+          const Stored got = results(scaling.factor, scaling.by_columns)[r];
+          bool same = true;
+          for (int64_t i = 0; i < got.size; ++i)
+            same &= got[i] == std::ldexp(plain[r][i], exponent(i, result_widths[r], scaling.of_columns));
+          CHECK(same, "result " << r << " of linear (" << dtype_name(dtype) << ", " << isa_name(active_isa())
+                                << ") with factor " << scaling.factor << " scaled");
+        }
       });
     }
 }
@@ -771,7 +786,7 @@ void parallel_tests() {
       parallel_ahead(n, [&](int64_t i, int64_t coming) {
         const std::lock_guard<std::mutex> lock(mutex);
         const auto& [thread, next] = *announced.try_emplace(std::this_thread::get_id(), n).first;
-        kept &= next >= n || next == i;
+        kept &= (next >= n || next == i) && (threads > 1 || coming == i + 1 || i >= n - 2);
         announced[thread] = coming;
         ++seen[i];
       });
