@@ -168,12 +168,13 @@ def test_same_bits_for_any_number_of_threads(isa, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    "view, shape, patch, few",
-    [("tokens", (300, 40), 0, 8), ("tokens", (600, 520), 0, 9), ("embedding", (9, 3, 24, 24), 4, 3)],
+    "view, shape, patch",
+    [("tokens", (300, 40), 0), ("tokens", (600, 520), 0), ("embedding", (9, 3, 24, 24), 4)],
 )
 @pytest.mark.parametrize("isa", _native.isas())
-def test_a_row_is_the_same_among_few(isa, view, shape, patch, few, dtype):
+def test_a_row_is_the_same_among_few(isa, view, shape, patch, dtype):
     _native.set_isa(isa)
+    few = 8 if (isa, dtype) == ("amx_bf16", "float32") else 3  # fewer do not go by tiles
     x, weight, bias, _ = Case(view, shape, 230, patch).inputs(dtype)
     x[1] *= np.float32(2.0**-100)
     x, how = stored_as(x, dtype), {"view": view, "patch_size": patch}

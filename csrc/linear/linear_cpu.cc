@@ -31,6 +31,11 @@ void pack_transposed(float* panel, const float* matrix, int64_t rows, int64_t K,
     }
 }
 
+// Whether packing rows of a costs less than packing W.
+bool few_rows(const Linear& op) {
+  return op.rows <= 256 && 2 * op.rows <= op.out;
+}
+
 template <class P, class S, class T, class G>
 void forward_many(const Linear& op, const LinearForward& io) {
   const T* x = static_cast<const T*>(io.x);

@@ -16,13 +16,13 @@ constexpr int kPanel = 3;
 constexpr int64_t kWidth = kPanel * kLanes;
 constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
 
-// A product in units of row_chunk rows by column_chunk columns, a few for each thread: whole blocks of rows, and whole
-// panels of `width` columns, of which `fit` have room.
+// A product with `terms` lanes in units of row_chunk rows by column_chunk columns, a few for each thread.
 struct ProductUnits {
   int64_t row_chunk, column_chunk, row_chunks, column_chunks;
 
-  ProductUnits(int64_t rows, int64_t row_block, int64_t columns, int64_t width, int64_t fit) {
-    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, width);
+  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block) {
+    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
+    int64_t fit = kPanelFloats / (terms * kWidth);
     if (fit < 1) fit = 1;
     column_chunks = ceil_div(panels, fit);
     row_chunks = ceil_div(rows, 1024);
@@ -35,7 +35,7 @@ struct ProductUnits {
       const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
       row_chunks = wanted < most ? wanted : most;
     }
-    column_chunk = ceil_div(panels, column_chunks) * width;
+    column_chunk = ceil_div(panels, column_chunks) * kWidth;
     column_chunks = ceil_div(columns, column_chunk);
     row_chunk = round_up(ceil_div(rows, row_chunks), row_block);
     row_chunks = ceil_div(rows, row_chunk);
@@ -125,7 +125,7 @@ struct Desk {
 template <class P, class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
-  const ProductUnits units(rows, kRows<P>, columns, kWidth, kPanelFloats / (terms * kWidth));
+  const ProductUnits units(rows, terms, columns, kRows<P>);
   parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t c0 = unit % units.column_chunks * units.column_chunk;
@@ -175,6 +175,8 @@ SWINV2_INLINE void expect_below(T* tile, int64_t N, int64_t count, int64_t width
 }
 
 // ---- of gradients ----
+
+constexpr int64_t kSumRows = 128;  // rows of a and do that are packed at a time
 
 // dout as an operand: rows of op.out channels.
 inline Linear rows_of_dout(const Linear& op) {
@@ -226,11 +228,6 @@ SWINV2_INLINE void with_input(const Linear& op, F&& f) {
   op.x_dtype == op.dtype ? with_gelu(S{}) : with_gelu(float{});
 }
 
-// Whether packing rows of a costs less than packing W.
-inline bool few_rows(const Linear& op) {
-  return op.rows <= 256 && 2 * op.rows <= op.out;
-}
-
 // out (count, N) from column n on = g(tile + bias), V vectors a row; `left`: see over_channels.
 template <class G, int V, class T, class Left>
 SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, const float* tile,
@@ -242,29 +239,20 @@ SWINV2_INLINE void put_outputs(T* out, int64_t N, const float* bias, int64_t n, 
       store_first(out + m * N + n + v * kLanes, G::value(load(tile + m * stride + v * kLanes) + b[v]), left);
 }
 
-// f(c, r, rows) over a tile^T (columns, rows), `stride` floats from column to column, by vectors of both: rows[i] are the
-// columns from c on of row r + i.
-template <class F>
-SWINV2_INLINE void each_turned(const float* tile, int64_t stride, int64_t columns, int64_t rows, F&& f) {
-  for (int64_t r = 0; r < rows; r += kLanes)
-    for (int64_t c = 0; c < columns; c += kLanes) {
-      Vec block[kLanes];
-      for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (c + i) * stride + r);
-      transpose(block);
-      f(c, r, block);
-    }
-}
-
-// put_outputs from a tile^T (outputs, rows).
+// put_outputs from a tile^T (outputs, rows), `stride` floats from output to output.
 template <class G, class T>
 void put_turned(T* out, int64_t N, const float* bias, int64_t n, const float* tile, int64_t stride,
                 int64_t outputs, int64_t rows) {
-  each_turned(tile, stride, outputs, rows, [&](int64_t m, int64_t r, const Vec(&block)[kLanes]) {
-    over_channels(outputs - m < kLanes ? outputs - m : kLanes, [&](int64_t, auto left) {
-      put_outputs<G, 1>(out + r * N, N, bias, n + m, reinterpret_cast<const float*>(block), kLanes,
-                        rows - r < kLanes ? rows - r : kLanes, left);
-    });
-  });
+  for (int64_t r = 0; r < rows; r += kLanes)
+    for (int64_t m = 0; m < outputs; m += kLanes) {
+      Vec block[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) block[i] = load(tile + (m + i) * stride + r);
+      transpose(block);
+      over_channels(outputs - m < kLanes ? outputs - m : kLanes, [&](int64_t, auto left) {
+        put_outputs<G, 1>(out + r * N, N, bias, n + m, reinterpret_cast<const float*>(block), kLanes,
+                          rows - r < kLanes ? rows - r : kLanes, left);
+      });
+    }
 }
 
 }  // namespace SWINV2_ISA

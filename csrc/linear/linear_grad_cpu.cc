@@ -61,8 +61,6 @@ struct WeightUnits {
   }
 };
 
-constexpr int64_t kSumRows = 128;  // rows of a and do that are packed at a time
-
 // (N, K) += do^T a over the rows [row0, row1), outputs [n0, n1); dbias (n1 - n0) += do's sums.
 template <class T>
 void add_weight_gradient(float* dweight, float* dbias, const Linear& op, const LinearBackward& io, int64_t n0,

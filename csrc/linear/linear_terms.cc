@@ -50,11 +50,14 @@ class FloatRows {
   const T* x_;
 };
 
-// An operand by its halves: pack(half, steps, c, count) for up to 16 rows or columns from c on.
+// Columns (or for the left rows) [begin, stop) of operands of 32 each, `floats` apart, by halves: pack(half, steps, c,
+// count) for up to 16 of a matrix from c0 + begin on.
 template <class Pack>
-void pack_halves(float* operand, float* steps, int64_t c0, int64_t count, Pack&& pack) {
-  for (int64_t c = 0; c < count; c += kTile)
-    pack(half_of(operand, c / kTile), steps + c, c0 + c, at_most(count - c, kTile));
+void pack_halves(float* operands, int64_t floats, float* steps, int64_t c0, int64_t begin, int64_t stop,
+                 Pack&& pack) {
+  for (int64_t c = begin; c < stop; c += kTile)
+    pack(half_of(operands + c / kSquare * floats, c / kTile % 2), steps + c, c0 + c,
+         at_most(stop - c, kTile));
 }
 
 // The sums of a tile (32, 32) of up to 32 rows and columns, brought back from their steps.
@@ -89,9 +92,7 @@ void rows_times_panels(int64_t rows, int64_t K, int64_t columns, int64_t copied,
     const int64_t packed =  // columns at a time
         at_most(2 * kSquare, round_up(ceil_div(width, 2 * num_threads()), kTile));
     parallel_for(width, packed, [&](int64_t begin, int64_t stop) {
-      for (int64_t c = begin; c < stop; c += kTile)
-        pack(half_of(right + c / kSquare * floats, c / kTile % 2), column_steps + c, c0 + c,
-             at_most(stop - c, kTile));
+      pack_halves(right, floats, column_steps, c0, begin, stop, pack);
     });
     // Where there are more threads than that, each has a part of the panels.
     const int64_t chunks = ceil_div(rows, each), here = ceil_div(width, kSquare),
@@ -210,7 +211,6 @@ void linear_input_gradient_by_terms(const Linear& op, const LinearBackward& io) 
 
 void add_weight_gradient_by_terms(float* dweight, float* dbias, const Linear& op, const LinearBackward& io,
                                   int64_t n0, int64_t n1, int64_t row0, int64_t row1) {
-  constexpr int64_t kSumRows = 128;  // that are multiplied at a time
   const int64_t K = op.in, N = op.out, blocks = ceil_div(n1 - n0, kSquare), floats = operand_floats(kSumRows);
   const auto add = [&](auto of) {
     using T = decltype(of);
@@ -223,16 +223,14 @@ void add_weight_gradient_by_terms(float* dweight, float* dbias, const Linear& op
       const int64_t rows = at_most(row1 - row, kSumRows);
       const T* dout = static_cast<const T*>(io.dout) + row * N;
       add_rows(dbias, dout + n0, N, rows, n1 - n0);
-      for (int64_t b = 0; b < blocks; ++b)
-        pack_halves(left + b * floats, row_steps + b * kSquare, n0 + b * kSquare,
-                    at_most(n1 - n0 - b * kSquare, kSquare),
-                    [&](float* half, float* steps, int64_t n, int64_t count) {
-                      split_columns<true>(half, steps, dout + n, N, count, rows);
-                    });
+      pack_halves(left, floats, row_steps, n0, 0, n1 - n0,
+                  [&](float* half, float* steps, int64_t n, int64_t count) {
+                    split_columns<true>(half, steps, dout + n, N, count, rows);
+                  });
       const float* x = a(row, rows, copies);
       for (int64_t k = 0; k < K; k += kSquare) {
         const int64_t columns = at_most(K - k, kSquare);
-        pack_halves(right, column_steps, k, columns,
+        pack_halves(right, floats, column_steps, k, 0, columns,
                     [&](float* half, float* steps, int64_t first, int64_t count) {
                       split_columns<false>(half, steps, x + first, K, count, rows);
                     });
