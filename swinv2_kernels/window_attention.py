@@ -123,27 +123,27 @@ def _attend(qkv, bias_table, logit_scale, options):
             shift_size,
             valid_size,
         )
-    if scale is None:
-        factor = _exponential(ops.minimum(logit_scale.reshape(-1), LOGIT_SCALE_MAX))
-    else:
-        factor = ops.full((bias_table.shape[0],), scale, dtype=ms.float32)
+    if scale is not None:
+        logit_scale = ops.full((bias_table.shape[0],), scale, dtype=ms.float32)
     if backend == "reference":
         return reference.window_attention(
             qkv,
             bias_table,
-            factor,
+            _factor(logit_scale) if scale is None else logit_scale,
             window_size=window_size,
             shift_size=shift_size,
             valid_size=valid_size,
             mask_value=mask_value,
             cosine=scale is None,
         )
-    return _operator(shift_size, valid_size, mask_value, scale is None, backend)(qkv, bias_table, factor)[0]
+    operator = _operator(shift_size, valid_size, mask_value, scale is None, backend)
+    return operator(qkv, bias_table, logit_scale)[0]
 
 
-def _exponential(x):
+def _factor(logit_scale):
+    logit_scale = ops.minimum(logit_scale.reshape(-1), LOGIT_SCALE_MAX)
     # MindSpore's float32 exp on the CPU is wrong by up to 3e-6, which a scale of 100 turns into 3e-4 on a logit.
-    return ops.exp(x.astype(ms.float64)).astype(ms.float32) if _on_cpu() else ops.exp(x)
+    return ops.exp(logit_scale.astype(ms.float64)).astype(ms.float32) if _on_cpu() else ops.exp(logit_scale)
 
 
 @constexpr
@@ -170,14 +170,14 @@ def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
     }
     if backend in FORWARD_ONLY:
 
-        def bprop(qkv, bias_table, scale, out, dout):
+        def bprop(qkv, bias_table, logit_scale, out, dout):
             return _no_gradient(backend)
 
     else:
         gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
 
-        def bprop(qkv, bias_table, scale, out, dout):
-            return gradient(qkv, bias_table, scale, out[0], out[1], dout[0])
+        def bprop(qkv, bias_table, logit_scale, out, dout):
+            return gradient(qkv, bias_table, logit_scale, out[0], out[1], dout[0])
 
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
 

@@ -172,6 +172,36 @@ def test_logit_scale_of_the_checkpoint_shape(given, want):
     assert gradients[2].shape == (3, 1, 1)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logit_scale_is_clamped(given, backend):
+    raw = np.array([4.0, 4.7, 80.0], np.float32)  # ln 100 = 4.605
+    inputs = given["qkv"], given["bias_table"]
+    out, *gradients = forward_backward(
+        Operator(backend=backend, **SHAPE.how), given["dout"], *inputs, Tensor(raw)
+    )
+    expected = Expected(
+        "float32",
+        *(numpy(x) for x in inputs),
+        oracle.effective_scale(raw),
+        numpy(given["dout"]),
+        **SHAPE.how,
+    )
+    expected.check(out=out, dqkv=gradients[0], dbias_table=gradients[1])
+    assert gradients[2][0] != 0
+    np.testing.assert_array_equal(gradients[2][1:], 0)
+
+
+def test_logit_scale_at_the_limit_and_nan(given):
+    at = [np.float32(np.log(100)), np.float32(np.nan), 1.0]
+    inputs = given["qkv"], given["bias_table"], Tensor(np.array(at, np.float32))
+    out, *gradients = forward_backward(Operator(**SHAPE.how), given["dout"], *inputs)
+    heads = out.reshape(*out.shape[:3], 3, -1)
+    assert np.isnan(heads[..., 1, :]).all() and np.isfinite(heads[..., ::2, :]).all()
+    assert (
+        gradients[2][0] != 0 and np.isnan(gradients[2][1]) and np.isfinite(gradients[2][2])
+    )  # torch.clamp's
+
+
 def test_mindir_round_trip(given, want, tmp_path):
     inputs = given["qkv"], given["bias_table"], given["logit_scale"]
     ms.export(Operator(**SHAPE.how), *inputs, file_name=str(tmp_path / "op"), file_format="MINDIR")

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Entry points for MindSpore's ops.Custom(func_type="aot"):
-//   SwinV2WindowAttention      (qkv, bias_table, scale) -> (out, stats)
+//   SwinV2WindowAttention      (qkv, bias_table, logit_scale) -> (out, stats)
 //   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
-//   SwinV2WindowAttentionGrad  (qkv, bias_table, scale, out, stats, dout) -> (dqkv, dbias_table, dscale)
+//   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
+//                              -> (dqkv, dbias_table, dlogit_scale)
+// logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; in dot-product mode it is the scale.
 #include "core/aot.h"
 
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "core/check.h"
 #include "window_attention/window_attention_host.h"
@@ -29,10 +33,50 @@ WindowAttentionOptions options(aot::Extra* extra) {
           extra->GetAttrBool("cosine")};
 }
 
+// (heads,) for a logit_scale (heads, 1, 1).
+Shape scale_shape(const aot::Arguments& a) {
+  const Shape shape = a.shape(2);
+  return shape.size() == 3 && shape[1] == 1 && shape[2] == 1 ? Shape{shape[0]} : shape;
+}
+
+WindowAttention check_shapes(const aot::Arguments& a, DType dtype, aot::Extra* extra) {
+  return check_window_attention(a.shape(0), dtype, a.shape(1), scale_shape(a), options(extra));
+}
+
 WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
   a.expect(1, "bias_table", DType::kFloat32);
-  a.expect(2, "scale", DType::kFloat32);
-  return check_window_attention(a.shape(0), a.dtype(0, "qkv"), a.shape(1), a.shape(2), options(extra));
+  a.expect(2, "logit_scale", DType::kFloat32);
+  return check_shapes(a, a.dtype(0, "qkv"), extra);
+}
+
+constexpr float kLogitScaleMax = 4.605170186f;  // ln 100
+
+// scale of each head, rounded once: an error in it is one in every logit. NaN stays NaN.
+std::vector<float> scale_of(const WindowAttention& op, const float* logit_scale) {
+  std::vector<float> scale(logit_scale, logit_scale + op.num_heads);
+  for (float& s : scale)
+    if (op.cosine)
+      s = static_cast<float>(std::exp(static_cast<double>(s > kLogitScaleMax ? kLogitScaleMax : s)));
+  return scale;
+}
+
+// dlogit_scale from dscale, in its place.
+void through_scale(const WindowAttention& op, const float* logit_scale, const std::vector<float>& scale,
+                   float* gradient) {
+  for (int64_t h = 0; op.cosine && h < op.num_heads; ++h)
+    gradient[h] = logit_scale[h] > kLogitScaleMax ? 0.f : gradient[h] * scale[h];
+}
+
+using Forward = void (*)(const WindowAttention&, const WindowAttentionForward&);
+
+int run_forward(Forward forward, int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    const std::vector<float> scale = scale_of(op, a.f32(2));
+    forward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4)});
+  });
 }
 
 #if defined(SWINV2_TWIN)
@@ -41,15 +85,14 @@ WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
 std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), int* ndims,
                                                  int64_t** shapes, aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
-  if (a.known(0) && a.known(1) && a.known(2))
-    check_chip(check_window_attention(a.shape(0), DType::kFloat16, a.shape(1), a.shape(2), options(extra)));
+  if (a.known(0) && a.known(1) && a.known(2)) check_chip(check_shapes(a, DType::kFloat16, extra));
   return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::vector<aot::TypeId> types) {
   if (!supported)
     fail("qkv: expected ", std::strcmp(chip, "ascend910") ? "float16 or bfloat16" : "float16", " on ", chip,
-         "; cast qkv to float16 (bias_table and scale stay float32)");
+         "; cast qkv to float16 (bias_table and logit_scale stay float32)");
   return {types[0], aot::kFloat32};
 }
 
@@ -68,8 +111,7 @@ std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, in
                                                                   aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
   if (a.known(0) && a.known(1) && a.known(2)) {
-    const WindowAttention op =
-        check_window_attention(a.shape(0), DType::kFloat32, a.shape(1), a.shape(2), options(extra));
+    const WindowAttention op = check_shapes(a, DType::kFloat32, extra);
     return {out_shape(op), stats_shape(op)};
   }
   const Shape qkv = a.shape(0), table = a.shape(1);
@@ -85,11 +127,7 @@ std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId>
 
 int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes, void*,
                           void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    window_attention_forward(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
-  });
+  return run_forward(window_attention_forward, count, data, ndims, shapes, dtypes, extra);
 }
 
 #if defined(SWINV2_TWIN)
@@ -105,11 +143,7 @@ std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::
 
 int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
                                  void*, void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    window_attention_forward_twin_910(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
-  });
+  return run_forward(window_attention_forward_twin_910, count, data, ndims, shapes, dtypes, extra);
 }
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910BInferShape(int* ndims, int64_t** shapes,
@@ -123,11 +157,7 @@ std::vector<aot::TypeId> SwinV2WindowAttentionTwin910BInferType(std::vector<aot:
 
 int SwinV2WindowAttentionTwin910B(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
                                   void*, void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    window_attention_forward_twin_910b(op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4)});
-  });
+  return run_forward(window_attention_forward_twin_910b, count, data, ndims, shapes, dtypes, extra);
 }
 
 #endif  // SWINV2_TWIN
@@ -151,8 +181,10 @@ int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shap
     a.expect(3, "out", op.dtype, out_shape(op));
     a.expect(4, "stats", DType::kFloat32, stats_shape(op));
     a.expect(5, "dout", op.dtype, out_shape(op));
-    window_attention_backward(
-        op, {a.data[0], a.f32(1), a.f32(2), a.data[3], a.f32(4), a.data[5], a.data[6], a.f32(7), a.f32(8)});
+    const std::vector<float> scale = scale_of(op, a.f32(2));
+    window_attention_backward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4), a.data[5],
+                                   a.data[6], a.f32(7), a.f32(8)});
+    through_scale(op, a.f32(2), scale, a.f32(8));
   });
 }
 

@@ -9,6 +9,7 @@
 // core/window_geometry.h:
 //
 //   q^_i = q_i / max(|q_i|, 1e-12), k^_j likewise                 (dot-product mode, V1: q^ = q, k^ = k)
+//   scale = exp(min(logit_scale, ln 100))                         (V1: the factor itself, head_dim^-0.5)
 //   s_ij = scale * q^_i . k^_j + bias_table[h_i - h_j + Wh-1, w_i - w_j + Ww-1] + mask_ij
 //   mask_ij = mask_value where the regions of i and j differ (shifted windows), -Inf where j is padding, else 0
 //             (on the CPU pairs whose p is lost in rounding are left out: window_attention_regions.h)
@@ -20,7 +21,7 @@
 //   dv_j  = sum_i p_ij do_i                      D_i = do_i . o_i
 //   ds_ij = p_ij (do_i . v_j - D_i)
 //   dbias_table[a, b] = sum of ds_ij over windows and the pairs that read entry (a, b)
-//   dscale = sum_ij ds_ij q^_i . k^_j
+//   dscale = sum_ij ds_ij q^_i . k^_j            dlogit_scale = scale dscale, 0 where logit_scale > ln 100
 //   dq^_i = scale sum_j ds_ij k^_j               dk^_j = scale sum_i ds_ij q^_i
 //   dq_i  = (dq^_i - q^_i (q^_i . dq^_i)) / |q_i|, or dq^_i / 1e-12 where |q_i| is below it; dk_j likewise
 //
