@@ -92,15 +92,16 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const int64_t in_l2 = 2 * kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
   const int64_t lines =
       ceil_div(kRows<P>, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
-  const int64_t each = round_up(ceil_div(N, 4 * num_threads()), kOutputs);
-  parallel_ahead(ceil_div(N, each), [&](int64_t unit, int64_t after) {
+  const int64_t most = ceil_div(N, kOutputs), units = 4 * num_threads() < most ? 4 * num_threads() : most;
+  parallel_ahead(units, [&](int64_t unit, int64_t after) {
     const Tiles<kTiled<P>> tiles(true);
-    const int64_t n1 = (unit + 1) * each < N ? (unit + 1) * each : N;
+    const int64_t n0 = share_of(unit, units, N, kOutputs), n1 = share_of(unit + 1, units, N, kOutputs),
+                  coming = share_of(after, units, N, kOutputs);
     alignas(64) float tile[kOutputs * kWidth] = {};  // (outputs, rows)
     const Floats rounded(P::kPairs ? kOutputs * terms : 1);
     float steps[kOutputs];
     const auto tile_of = [&](const float* w, int64_t n, int64_t panel, int64_t ahead) {
-      const int64_t then = n + kOutputs < n1 ? n + kOutputs : after * each;
+      const int64_t then = n + kOutputs < n1 ? n + kOutputs : coming;
       for (int64_t row = first_of(panel), end = row + rows_of(panel); row < end; ++row)
         __builtin_prefetch(static_cast<S*>(io.out) + row * N + n, 1);
       for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRows<P>)
@@ -110,7 +111,7 @@ void forward_few(const Linear& op, const LinearForward& io) {
                     P::kPairs ? 2 * lines : lines);
     };
     for (int64_t first = 0; first < panels; first += fit)
-      for (int64_t n = unit * each; n < n1; n += kOutputs) {
+      for (int64_t n = n0; n < n1; n += kOutputs) {
         const int64_t outputs = n1 - n < kOutputs ? n1 - n : kOutputs;
         const float* w = operand_weights<P>(op, io.weight, n, outputs, rounded + 0, steps);
         const bool stepped = P::kPairs && (rows_stepped || any_step(steps, outputs));

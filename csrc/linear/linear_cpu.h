@@ -16,11 +16,18 @@ constexpr int kPanel = 3;
 constexpr int64_t kWidth = kPanel * kLanes;
 constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
 
-// A product with `terms` lanes in units of row_chunk rows by column_chunk columns, a few for each thread.
-struct ProductUnits {
-  int64_t row_chunk, column_chunk, row_chunks, column_chunks;
+// Where share `i` of `count` equal ones begins in `size` elements, in whole blocks.
+inline int64_t share_of(int64_t i, int64_t count, int64_t size, int64_t block) {
+  const int64_t first = ceil_div(size, block) * i / count * block;
+  return first < size ? first : size;
+}
 
-  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block) {
+// A product with `terms` lanes in units of rows by columns, a few for each thread and all as large.
+struct ProductUnits {
+  int64_t rows, columns, row_block, row_chunks, column_chunks;
+
+  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block)
+      : rows(rows), columns(columns), row_block(row_block) {
     const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
     int64_t fit = kPanelFloats / (terms * kWidth);
     if (fit < 1) fit = 1;
@@ -35,11 +42,14 @@ struct ProductUnits {
       const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
       row_chunks = wanted < most ? wanted : most;
     }
-    column_chunk = ceil_div(panels, column_chunks) * kWidth;
-    column_chunks = ceil_div(columns, column_chunk);
-    row_chunk = round_up(ceil_div(rows, row_chunks), row_block);
-    row_chunks = ceil_div(rows, row_chunk);
+    // As many for each thread, where they are few.
+    while (units() % num_threads() && units() < 2 * target && column_chunks < panels) ++column_chunks;
   }
+
+  int64_t units() const { return row_chunks * column_chunks; }
+  int64_t first_row(int64_t chunk) const { return share_of(chunk, row_chunks, rows, row_block); }
+  int64_t first_column(int64_t chunk) const { return share_of(chunk, column_chunks, columns, kWidth); }
+  int64_t most_columns() const { return ceil_div(ceil_div(columns, kWidth), column_chunks) * kWidth; }
 };
 
 // The sums of a tile (rows, width) whose rows and columns have steps.
@@ -115,7 +125,7 @@ template <class P>
 struct Desk {
   float *packed, *spare;  // (kRows, terms), (kWidth, terms)
   float row_steps[kRows<P>];
-  float* column_steps;  // (column_chunk)
+  float* column_steps;  // (columns)
 };
 
 // (rows, terms) times (terms, columns), both loaded by the caller:
@@ -126,21 +136,20 @@ template <class P, class Pack, class Fetch, class Put>
 SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t columns, Pack&& pack_panel,
                                      Fetch&& fetch, Put&& put) {
   const ProductUnits units(rows, terms, columns, kRows<P>);
-  parallel_for(units.row_chunks * units.column_chunks, 1, [&](int64_t unit, int64_t) {
+  const int64_t most = units.most_columns();
+  parallel_for(units.units(), 1, [&](int64_t unit, int64_t) {
     const Tiles<kTiled<P>> tiles(true);
-    const int64_t c0 = unit % units.column_chunks * units.column_chunk;
-    const int64_t c1 = c0 + units.column_chunk < columns ? c0 + units.column_chunk : columns;
-    const int64_t row0 = unit / units.column_chunks * units.row_chunk;
-    const int64_t row1 = row0 + units.row_chunk < rows ? row0 + units.row_chunk : rows;
+    const int64_t row_chunk = unit / units.column_chunks, column_chunk = unit % units.column_chunks;
+    const int64_t c0 = units.first_column(column_chunk), c1 = units.first_column(column_chunk + 1);
+    const int64_t row0 = units.first_row(row_chunk), row1 = units.first_row(row_chunk + 1);
 
-    const int64_t spare = P::kPairs ? kWidth * terms + units.column_chunk : 0;
-    float* panels =
-        static_cast<float*>(thread_scratch(((units.column_chunk + kRows<P>)*terms + spare) * sizeof(float)));
+    const int64_t spare = P::kPairs ? kWidth * terms + most : 0;
+    float* panels = static_cast<float*>(thread_scratch(((most + kRows<P>)*terms + spare) * sizeof(float)));
     Desk<P> desk;
-    desk.packed = panels + units.column_chunk * terms;
+    desk.packed = panels + most * terms;
     desk.spare = desk.packed + kRows<P> * terms;
     desk.column_steps = desk.spare + kWidth * terms;
-    for (int64_t c = 0; P::kPairs && c < units.column_chunk; ++c) desk.column_steps[c] = 1;
+    for (int64_t c = 0; P::kPairs && c < most; ++c) desk.column_steps[c] = 1;
     for (int64_t c = c0; c < c1; c += kWidth)
       with_panel(c1 - c, [&](auto v) {
         pack_panel(desk, panels + (c - c0) * terms, v, c, desk.column_steps + c - c0);
