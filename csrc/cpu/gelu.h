@@ -9,40 +9,39 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 
 struct Exact {
-  // Phi(-a) = exp(-a^2/2) t P(t), t = 1 / (1 + 0.35 a), a >= 0: P of degree 8 fits erfcx to 3e-8 relative
-  // error, so the tail keeps its digits where 1 + erf cancels. `bell` is exp(-z^2/2).
-  SWINV2_INLINE Vec Phi(Vec z, Vec& bell) {
-    const Vec a = z < 0.f ? -z : z;
-    bell = exp2(z * z * -0.72134752f);  // log2(e) / 2
-    const Vec t = 1.f / (1.f + 0.35f * a);
-    Vec p = splat(-2.914586628e-2f);
-    p = p * t + splat(1.439714155e-1f);
-    p = p * t + splat(-2.557137308e-1f);
-    p = p * t + splat(1.591736297e-1f);
-    p = p * t + splat(-2.310951549e-2f);
-    p = p * t + splat(1.055078876e-1f);
-    p = p * t + splat(1.198328925e-1f);
-    p = p * t + splat(1.398618669e-1f);
-    p = p * t + splat(1.396214044e-1f);
-    p = p * t * bell;
-    return z < 0.f ? p : 1.f - p;
+  // Phi(a) = bell N(a) / D(a), a = -|z|, bell = exp(-z^2/2). N/D fits Phi(a) exp(a^2/2) to 5e-8 (1 + |a|^3/10) relative
+  // error, about that of the exponential, so that the tail keeps its digits where 1 + erf cancels. It is 0 from -14 on.
+  struct Tail {
+    Vec a, bell, phi;
+  };
+  SWINV2_INLINE Tail tail(Vec z) {
+    const Vec a = vmax((Vec)((VecI)z | INT32_MIN), splat(-14.f));
+    const Vec bell = exp2(z * z * -0.72134752f);  // log2(e) / 2
+    Vec n = splat(-1.390446633e-2f), d = splat(3.486861736e-2f);
+    n = n * a + splat(1.058901576e-1f);
+    n = n * a + splat(-3.376132966e-1f);
+    n = n * a + splat(4.999999746e-1f);
+    d = d * a + splat(-2.649610769e-1f);
+    d = d * a + splat(8.871821335e-1f);
+    d = d * a + splat(-1.473107986f);
+    d = d * a + splat(1.f);
+    return {a, bell, n * bell / d};
   }
   SWINV2_INLINE Vec value(Vec z) {
-    Vec bell;
-    return z * Phi(z, bell);
+    const Tail t = tail(z);
+    return vmax(z, Vec{}) + t.a * t.phi;
   }
   SWINV2_INLINE Vec slope(Vec z) {
-    Vec bell;
-    const Vec phi = Phi(z, bell);
-    return phi + z * bell * 0.3989422804f;  // 1 / sqrt(2 pi)
+    const Tail t = tail(z);
+    return (z < 0.f ? t.phi : 1.f - t.phi) + z * t.bell * 0.3989422804f;  // 1 / sqrt(2 pi)
   }
 };
 
 struct Tanh {
   static constexpr float kRoot = 0.7978845608f, kCube = 0.044715f;  // sqrt(2 / pi)
+  static constexpr float kFirst = -2.885390082f * kRoot;            // -2 log2(e)
   SWINV2_INLINE Vec sigmoid(Vec z) {
-    const Vec u = kRoot * (z + kCube * z * z * z);
-    const Vec x = u * -2.885390082f;  // -2 log2(e)
+    const Vec x = z * (z * z * (kFirst * kCube) + kFirst);  // -2 u log2(e)
     return x > 126.f ? Vec{} : 1.f / (1.f + exp2(x));
   }
   SWINV2_INLINE Vec value(Vec z) { return z * sigmoid(z); }
