@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SIMD vocabulary: every float16 and bfloat16 there is, partial vectors, exp2 and log2. One program an
+// The SIMD vocabulary: every float16 and bfloat16 there is, partial vectors, exp2, log2 and GELU. One program an
 // instruction set, so that no inline function of one is linked into another.
 #include <algorithm>
 #include <cmath>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/gelu.h"
 #include "cpu/isa.h"
 #include "cpu/simd.h"
 #include "tests/check.h"
@@ -147,6 +148,24 @@ void exponentials() {
   CHECK(std::isnan(log2(splat(NAN))[0]), "log2(NaN)");
 }
 
+// Relative errors, so that the tail counts: there half an ulp of z^2 is as many in the exponential.
+template <class G>
+void gelus(const char* name, bool tanh, double least, double most) {
+  for (double x = least; x < most; x += 0.0007) {
+    const float z = float(x);
+    double slope;
+    const double exact = formula::gelu(double(z), tanh, slope), allowed = 4e-7 + 1e-7 * x * x;
+    const double got = G::value(splat(z))[0], got_slope = G::slope(splat(z))[kLanes - 1];
+    CHECK(std::fabs(got - exact) <= allowed * std::fabs(exact),
+          name << " of " << x << " is " << got << ", exactly " << exact);
+    CHECK(std::fabs(got_slope - slope) <= 3e-7 + allowed * std::fabs(slope),
+          name << "' of " << x << " is " << got_slope << ", exactly " << slope);
+  }
+  CHECK(G::value(splat(INFINITY))[0] == INFINITY, name << " of Inf");
+  CHECK(std::isnan(G::value(splat(NAN))[0]), name << " of NaN");
+  CHECK(G::value(splat(-1e30f))[0] == 0, name << " of -1e30");
+}
+
 void run() {
   conversions<Half>(DType::kFloat16, 5);
   conversions<BFloat16>(DType::kBFloat16, 8);
@@ -158,6 +177,8 @@ void run() {
   columns();
   maxima();
   exponentials();
+  gelus<Exact>("gelu", false, -13, 40);
+  gelus<Tanh>("gelu by tanh", true, -4, 40);
 }
 
 }  // namespace
