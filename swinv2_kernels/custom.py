@@ -7,7 +7,7 @@ from mindspore import ops
 
 from swinv2_kernels.backend import library_path
 
-# The same operator on the CPU and, from an op package, on Ascend; the twins run the Ascend kernel on the host.
+# On Ascend the name will be that of an op package's; the twins run its kernel on the host.
 SYMBOL_SUFFIX = {"cpu": "", "ascend": "", "twin-910": "Twin910", "twin-910b": "Twin910B"}
 
 

@@ -14,6 +14,7 @@ from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 NORM_EPS = 1e-12
+LOGIT_SCALE_MAX = math.log(100.0)
 
 
 def window_attention(
@@ -27,7 +28,7 @@ def window_attention(
     Args:
         qkv: (B, H, W, 3*heads*head_dim), channels [q|k|v][head][dim]; H and W multiples of the window.
         bias_table: (heads, 2*Wh-1, 2*Ww-1) float32; bias[h, i, j] = table[h, y_i-y_j+Wh-1, x_i-x_j+Ww-1].
-        scale: (heads,) float32, the factor itself.
+        scale: (heads,) float32; in cosine attention see `scale_of`.
         window_size, shift_size: (Wh, Ww), (Sh, Sw).
         valid_size: (Hv, Wv), the part of (H, W) that is image; the rest is never read and comes out zero.
         mask_value: added where query and key lie in different regions of the shifted image.
@@ -73,6 +74,14 @@ def window_attention(
     if padded:
         out = ops.select(_inside(height, width, valid_size), out, ops.zeros_like(out))
     return out.astype(qkv.dtype)
+
+
+def scale_of(logit_scale):
+    """exp(min(logit_scale, ln 100)), (heads,): the scale of cosine attention. NaN stays; ops.minimum would lose it."""
+    raw = logit_scale.reshape(-1)
+    raw = ops.select(raw > LOGIT_SCALE_MAX, ops.full_like(raw, LOGIT_SCALE_MAX), raw)
+    # MindSpore's float32 exp on the CPU is wrong by up to 3e-6, which a scale of 100 turns into 3e-4 on a logit.
+    return ops.exp(raw.astype(ms.float64)).astype(ms.float32) if _on_cpu() else ops.exp(raw)
 
 
 def residual_layer_norm(x, y, gamma, beta, epsilon=1e-5, keep=None):

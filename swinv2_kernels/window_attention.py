@@ -20,7 +20,6 @@ from swinv2_kernels.custom import custom_operator
 
 Size = Union[int, tuple[int, int]]
 
-LOGIT_SCALE_MAX = math.log(100.0)
 NO_VALID_SIZE = (-1, -1)
 FORWARD_ONLY = TWINS
 
@@ -129,7 +128,7 @@ def _attend(qkv, bias_table, logit_scale, options):
         return reference.window_attention(
             qkv,
             bias_table,
-            _factor(logit_scale) if scale is None else logit_scale,
+            reference.scale_of(logit_scale) if scale is None else logit_scale,
             window_size=window_size,
             shift_size=shift_size,
             valid_size=valid_size,
@@ -138,17 +137,6 @@ def _attend(qkv, bias_table, logit_scale, options):
         )
     operator = _operator(shift_size, valid_size, mask_value, scale is None, backend)
     return operator(qkv, bias_table, logit_scale)[0]
-
-
-def _factor(logit_scale):
-    logit_scale = ops.minimum(logit_scale.reshape(-1), LOGIT_SCALE_MAX)
-    # MindSpore's float32 exp on the CPU is wrong by up to 3e-6, which a scale of 100 turns into 3e-4 on a logit.
-    return ops.exp(logit_scale.astype(ms.float64)).astype(ms.float32) if _on_cpu() else ops.exp(logit_scale)
-
-
-@constexpr
-def _on_cpu():
-    return device_target() == "CPU"
 
 
 # ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
@@ -166,7 +154,7 @@ def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
         "shift_size": list(shift_size),
         "valid_size": list(valid_size),
         "mask_value": mask_value,
-        "cosine": cosine,
+        "logit_scale": cosine,
     }
     if backend in FORWARD_ONLY:
 

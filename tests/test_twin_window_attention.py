@@ -421,7 +421,7 @@ def test_operator_in_mindspore(kernel):
         shift_size=list(case.shift_size),
         valid_size=[-1, -1],
         mask_value=case.mask_value,
-        cosine=case.cosine,
+        logit_scale=case.cosine,
     )
     out, stats = operator(Tensor(qkv), Tensor(table), Tensor(case.inputs()["logit_scale"]))
     want = run(case, kernel)

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn, ops
 from oracle import Expected
 
 import swinv2_kernels as sk
+from swinv2_kernels.custom import custom_operator
 
 BACKENDS = ("cpu", "reference")
 
@@ -191,15 +192,34 @@ def test_logit_scale_is_clamped(given, backend):
     np.testing.assert_array_equal(gradients[2][1:], 0)
 
 
-def test_logit_scale_at_the_limit_and_nan(given):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logit_scale_at_the_limit_and_nan(given, backend):
     at = [np.float32(np.log(100)), np.float32(np.nan), 1.0]
     inputs = given["qkv"], given["bias_table"], Tensor(np.array(at, np.float32))
-    out, *gradients = forward_backward(Operator(**SHAPE.how), given["dout"], *inputs)
+    out, *gradients = forward_backward(Operator(backend=backend, **SHAPE.how), given["dout"], *inputs)
     heads = out.reshape(*out.shape[:3], 3, -1)
     assert np.isnan(heads[..., 1, :]).all() and np.isfinite(heads[..., ::2, :]).all()
-    assert (
-        gradients[2][0] != 0 and np.isnan(gradients[2][1]) and np.isfinite(gradients[2][2])
-    )  # torch.clamp's
+    assert gradients[2][0] != 0 and np.isnan(gradients[2][1]) and np.isfinite(gradients[2][2])
+
+
+def test_logit_scale_with_a_dynamic_shape(given):
+    operator = Operator(**SHAPE.how)
+    table, channels = given["bias_table"], given["qkv"].shape[3]
+    for shape in ((3, 2), (3, 1), (1, 3)):
+        raw = Tensor(np.zeros(shape, np.float32))
+        operator.set_inputs(Tensor(shape=[None, None, None, channels], dtype=ms.float32), table, raw)
+        with pytest.raises(
+            (ValueError, RuntimeError), match=r"logit_scale: expected shape \(3,\) or \(3, 1, 1\)"
+        ):
+            operator(given["qkv"], table, raw).asnumpy()
+
+
+def test_a_graph_of_an_older_version(given):
+    """Its operator took exp(min(logit_scale, ln 100)), and has no attribute of that name."""
+    how = {"shift_size": [4, 4], "valid_size": [-1, -1], "mask_value": -100.0, "cosine": True}
+    operator = custom_operator("SwinV2WindowAttention", "cpu", 2, **how)
+    with pytest.raises((ValueError, RuntimeError), match="older swinv2_kernels; export it again"):
+        operator(given["qkv"], given["bias_table"], given["logit_scale"])[0].asnumpy()
 
 
 def test_mindir_round_trip(given, want, tmp_path):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What tilings ask of an Ascend chip. Sources: the platform tables of the toolkits (docs/ascend_kernel.md).
+// What tilings ask of an Ascend chip. Sources: the platform tables of the CANN toolkits.
 #pragma once
 
 #include <cstdint>

@@ -9,8 +9,9 @@ namespace swinv2 {
 namespace SWINV2_ISA {
 
 struct Exact {
-  // Phi(a) = bell N(a) / D(a), a = -|z|, bell = exp(-z^2/2). N/D fits Phi(a) exp(a^2/2) to 5e-8 (1 + |a|^3/10) relative
-  // error, about that of the exponential, so that the tail keeps its digits where 1 + erf cancels. It is 0 from -14 on.
+  // Phi(a) = bell N(a) / D(a), a = -|z|, bell = exp(-z^2/2). N/D fits Phi(a) exp(a^2/2) to 6e-8 (1 + |a|^3/10) relative
+  // error, about that of the exponential, so that the tail keeps its digits where 1 + erf cancels. Below -13.2 exp2
+  // makes bell 0, so N and D stop at -14.
   struct Tail {
     Vec a, bell, phi;
   };
@@ -39,13 +40,14 @@ struct Exact {
 
 struct Tanh {
   static constexpr float kRoot = 0.7978845608f, kCube = 0.044715f;  // sqrt(2 / pi)
-  static constexpr float kFirst = -2.885390082f * kRoot;            // -2 log2(e)
+  static constexpr float kFirst = -2.885390082f * kRoot;            // -2 log2(e) sqrt(2 / pi)
   SWINV2_INLINE Vec sigmoid(Vec z) {
-    const Vec x = z * (z * z * (kFirst * kCube) + kFirst);  // -2 u log2(e)
+    const Vec x = z * (z * z * (kFirst * kCube) + kFirst);  // e^-2u = 2^x
     return x > 126.f ? Vec{} : 1.f / (1.f + exp2(x));
   }
   SWINV2_INLINE Vec value(Vec z) { return z * sigmoid(z); }
   SWINV2_INLINE Vec slope(Vec z) {
+    z = -vmax(splat(-16.f), -vmax(splat(-16.f), z));  // beyond it is 0 or 1, and z^2 might be Inf; NaN stays
     const Vec s = sigmoid(z);
     return s + 2.f * z * s * (1.f - s) * kRoot * (1.f + 3.f * kCube * z * z);
   }

@@ -23,8 +23,8 @@ std::vector<std::string> cpu_features();
 Isa active_isa();
 void set_isa(const std::string& name);  // "" returns to the default
 
-// Whether lines that are read later are better fetched into L2 than into L1: where L1 has 32 KB, which what is worked on
-// fills, and on Intel's CPUs, where every prefetch holds one of L1's few fill buffers until its line is there.
+// Whether lines that are read later are better fetched into L2 than into L1: where L1 has 32 KB, which what is worked
+// on fills, and on Intel's CPUs, where every prefetch holds one of L1's few fill buffers until its line is there.
 bool fetches_into_l2();
 
 // return call, in the namespace of the instruction set in force; with AMX that of `amx` and with AVX512_BF16 that of

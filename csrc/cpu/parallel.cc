@@ -80,8 +80,8 @@ struct alignas(64) Stretch {
 };
 
 // A loop that is being shared out; it lives on its caller's stack. Each thread begins in a stretch of its own: what two
-// write at a time lies far apart, whose cores would otherwise fetch lines from each other, and what a thread wrote in one
-// loop it finds in its cache in the next. A thread that has no more helps the others.
+// write at a time lies far apart, whose cores would otherwise fetch lines from each other, and what a thread wrote in
+// one loop it finds in its cache in the next. A thread that has no more helps the others.
 struct Loop {
   const std::function<void(int64_t, int64_t)>& piece;  // throws nothing
   int64_t pieces;

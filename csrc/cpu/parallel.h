@@ -21,7 +21,8 @@ void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t beg
 void parallel_ahead(int64_t n, const std::function<void(int64_t i, int64_t coming)>& body);
 
 // This thread's scratch: 64-byte aligned, kept between calls, contents undefined. Window attention takes at most
-// kScratchLimit, linear one panel of weights, twice 256 rows, or with AMX twice 32 rows in three terms, if that is more.
+// kScratchLimit, linear one panel of weights, twice 256 rows, or with AMX twice 32 rows in three terms, if that is
+// more.
 constexpr size_t kScratchLimit = size_t{1} << 20;
 void* thread_scratch(size_t bytes);
 

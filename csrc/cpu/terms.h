@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Float32 products by AMX, which knows bfloat16 only. A float32 is the sum of three bfloat16, its terms, eight of its 24
-// bits each; the split is exact. Of the nine products of two such sums six are taken, each exact and added up in
+// Float32 products by AMX, which knows bfloat16 only. A float32 is the sum of three bfloat16, its terms, eight of its
+// 24 bits each; the split is exact. Of the nine products of two such sums six are taken, each exact and added up in
 // float32. The three left out are together below 2^-23 of the whole and of no sign: less than what rounding every
 // product to float32 would cost. An operand has a plane of pairs for each term. Which two neighbours of a sum share a
 // pair is free, as long as both operands agree: here they stand 16 apart, so that vectors are paired lane by lane.
@@ -27,8 +27,8 @@ SWINV2_INLINE Vec pair_up(Vec low, Vec high) {
   return (Vec)(((VecI)low >> 16 & 0xffff) | ((VecI)high & kUpperHalf));
 }
 
-// terms[t] = pairs of the t-th terms of low and high, whose neighbours in bfloat16 are finite. What a term of a denormal
-// loses is below 2^-126.
+// terms[t] = pairs of the t-th terms of low and high, whose neighbours in bfloat16 are finite. What a term of a
+// denormal loses is below 2^-126.
 SWINV2_INLINE void split(Vec low, Vec high, Vec (&terms)[kTerms]) {
 #pragma GCC unroll 2
   for (int t = 0; t < kTerms - 1; ++t) {
@@ -48,8 +48,8 @@ SWINV2_INLINE void store_split(float* to, int64_t plane, Vec low, Vec high) {
 
 // ---- products of 32 rows by 32 columns ----
 //
-// Of 32 terms of a sum at a time an operand has [term][half][16][16]: three planes of two tiles. A tile of the left is 16
-// rows of pairs k, k + 16; of the right 16 such pairs of rows, 16 columns wide.
+// Of 32 terms of a sum at a time an operand has [term][half][16][16]: three planes of two tiles. A tile of the left is
+// 16 rows of pairs k, k + 16; of the right 16 such pairs of rows, 16 columns wide.
 
 constexpr int64_t kSquare = 2 * kTile, kTileFloats = kTile * kTile, kTermPlane = 2 * kTileFloats,
                   kTermBlock = kTerms * kTermPlane;
@@ -62,9 +62,9 @@ constexpr float* half_of(float* operand, int64_t half) {
   return operand + half * kTileFloats;
 }
 
-// c (32, 32) = left right. Every four products side() is called, for work that vectors do meanwhile: in small pieces, as
-// what waits for tiles to be multiplied fills the core's window of instructions. kTurned, for c^T = right^T left^T, takes
-// the products in the order that adds up the same bits.
+// c (32, 32) = left right. Every four products side() is called, for work that vectors do meanwhile: in small pieces,
+// as what waits for tiles to be multiplied fills the core's window of instructions. kTurned, for c^T = right^T left^T,
+// takes the products in the order that adds up the same bits.
 template <bool kTurned, class Side>
 SWINV2_INLINE void multiply_square(float* c, const float* left, const float* right, int64_t K, Side&& side) {
   const auto at = [](const float* block, int term, int half) {
@@ -142,8 +142,8 @@ SWINV2_INLINE Vec load_terms(const float* x, int64_t k, int64_t count) {
   return k < count ? load_first(x + k, count - k) : Vec{};
 }
 
-// Splits up to 32 rows (count, K) into the left operand, 32 terms at each step, and finds their steps. What is beyond the
-// rows is of no consequence.
+// Splits up to 32 rows (count, K) into the left operand, 32 terms at each step, and finds their steps. What is beyond
+// the rows is of no consequence.
 class LeftRows {
  public:
   LeftRows() = default;

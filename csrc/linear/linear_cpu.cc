@@ -92,7 +92,8 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const int64_t in_l2 = 2 * kPanelFloats / (width * terms), fit = in_l2 < 1 ? 1 : in_l2;
   const int64_t lines =
       ceil_div(kRows<P>, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
-  const int64_t most = ceil_div(N, kOutputs), units = 4 * num_threads() < most ? 4 * num_threads() : most;
+  const int64_t wanted = 4 * num_threads(), most = ceil_div(N, kOutputs),
+                units = wanted < most ? wanted : most;
   parallel_ahead(units, [&](int64_t unit, int64_t after) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t n0 = share_of(unit, units, N, kOutputs), n1 = share_of(unit + 1, units, N, kOutputs),

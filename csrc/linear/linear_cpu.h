@@ -16,19 +16,20 @@ constexpr int kPanel = 3;
 constexpr int64_t kWidth = kPanel * kLanes;
 constexpr int64_t kPanelFloats = 96 << 10;  // 384 KB of panels a thread
 
-// Where share `i` of `count` equal ones begins in `size` elements, in whole blocks.
+// Where share `i` of `count` begins, of `size` elements in whole blocks; `size` for those after the last. Shares differ
+// by a block at most.
 inline int64_t share_of(int64_t i, int64_t count, int64_t size, int64_t block) {
   const int64_t first = ceil_div(size, block) * i / count * block;
   return first < size ? first : size;
 }
 
-// A product with `terms` lanes in units of rows by columns, a few for each thread and all as large.
+// A product (rows, terms) times (terms, columns) in units, chunks of rows by chunks of columns: a few for each thread.
 struct ProductUnits {
   int64_t rows, columns, row_block, row_chunks, column_chunks;
 
-  ProductUnits(int64_t rows, int64_t terms, int64_t columns, int64_t row_block)
-      : rows(rows), columns(columns), row_block(row_block) {
-    const int64_t target = 4 * num_threads(), panels = ceil_div(columns, kWidth);
+  ProductUnits(int64_t rows_, int64_t terms, int64_t columns_, int64_t row_block_)
+      : rows(rows_), columns(columns_), row_block(row_block_) {
+    const int64_t threads = num_threads(), target = 4 * threads, panels = ceil_div(columns, kWidth);
     int64_t fit = kPanelFloats / (terms * kWidth);
     if (fit < 1) fit = 1;
     column_chunks = ceil_div(panels, fit);
@@ -42,11 +43,15 @@ struct ProductUnits {
       const int64_t wanted = ceil_div(target, column_chunks), most = ceil_div(rows, 128);
       row_chunks = wanted < most ? wanted : most;
     }
-    // As many for each thread, where they are few.
-    while (units() % num_threads() && units() < 2 * target && column_chunks < panels) ++column_chunks;
+    // As many for each thread, if a few more chunks of columns make it so.
+    for (int64_t n = column_chunks; n <= panels && row_chunks * n <= 2 * target; ++n)
+      if (row_chunks * n % threads == 0) {
+        column_chunks = n;
+        break;
+      }
   }
 
-  int64_t units() const { return row_chunks * column_chunks; }
+  int64_t count() const { return row_chunks * column_chunks; }
   int64_t first_row(int64_t chunk) const { return share_of(chunk, row_chunks, rows, row_block); }
   int64_t first_column(int64_t chunk) const { return share_of(chunk, column_chunks, columns, kWidth); }
   int64_t most_columns() const { return ceil_div(ceil_div(columns, kWidth), column_chunks) * kWidth; }
@@ -125,7 +130,7 @@ template <class P>
 struct Desk {
   float *packed, *spare;  // (kRows, terms), (kWidth, terms)
   float row_steps[kRows<P>];
-  float* column_steps;  // (columns)
+  float* column_steps;  // one a column of the unit
 };
 
 // (rows, terms) times (terms, columns), both loaded by the caller:
@@ -137,7 +142,7 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t column
                                      Fetch&& fetch, Put&& put) {
   const ProductUnits units(rows, terms, columns, kRows<P>);
   const int64_t most = units.most_columns();
-  parallel_for(units.units(), 1, [&](int64_t unit, int64_t) {
+  parallel_for(units.count(), 1, [&](int64_t unit, int64_t) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t row_chunk = unit / units.column_chunks, column_chunk = unit % units.column_chunks;
     const int64_t c0 = units.first_column(column_chunk), c1 = units.first_column(column_chunk + 1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// With AMX float32 is multiplied in three terms (cpu/terms.h), 32 rows by 32 columns at a time, and so is float16, whose
-// rows are made float32 first. The right operand lies in L2 in panels of 32 columns while rows of the left go by. Where
-// rows of a are few, W is the left and a^T the right.
+// With AMX float32 is multiplied in three terms (cpu/terms.h), 32 rows by 32 columns at a time, and so is float16,
+// whose rows are made float32 first. The right operand lies in L2 in panels of 32 columns while rows of the left go by.
+// Where rows of a are few, W is the left and a^T the right.
 #include "linear/linear_terms.h"
 
 #include <utility>
@@ -20,8 +20,8 @@ namespace {
 
 constexpr int64_t kRightFloats = 320 << 10;  // 1.25 MB: CPUs with AMX have an L2 of 2 MB a core
 constexpr int64_t kUnitRows = 192;  // of the left: the first 32 are split while nothing is multiplied
-// Where tiles are not worth their operands, avx512 has it: few rows, for which W is read rather than multiplied, and sums
-// so long that two blocks of 32 rows leave no room in L2.
+// Where tiles are not worth their operands, avx512 has it: few rows, for which W is read rather than multiplied, and
+// sums so long that two blocks of 32 rows leave no room in L2.
 constexpr int64_t kFewest = 8, kFewestOfGradient = 512, kLongest = 2048;
 
 int64_t at_most(int64_t count, int64_t most) {
@@ -72,10 +72,10 @@ int64_t shares(int64_t columns, int64_t K) {
   return ceil_div(ceil_div(columns, kSquare) * operand_floats(K), kRightFloats);
 }
 
-// (rows, K) times (K, columns), or with kTurned the transpose of such a product, a share of the columns after the other,
-// which all threads pack and then use:
+// (rows, K) times (K, columns), or with kTurned the transpose of such a product, a share of the columns after the
+// other, which all threads pack and then use:
 //   pack(half, steps, c, count)          up to 16 columns of the right from c on
-//   load(left, steps, row, count, copy)  -> what splits up to 32 rows of the left, with `copied` floats for copies of them
+//   load(left, steps, row, count, copy)  -> what splits up to 32 rows of the left; copy is room for `copied` floats
 //   put(row, count, c, tile, left)       takes a tile (count, 32) of the result, its first `left` columns
 template <bool kTurned, class Pack, class Load, class Put>
 void rows_times_panels(int64_t rows, int64_t K, int64_t columns, int64_t copied, Pack&& pack, Load&& load,

@@ -174,8 +174,9 @@ void register_twin(py::module_ m) {
       R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
 
 As _native.window_attention_forward, by the kernel for `soc` ("ascend910", "ascend910b") on the twin; qkv is float16, on
-the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's
-sum. report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
+the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared
+library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's sum.
+report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
   m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(),
         shift, valid, mask, cosine, soc, cores,
         "The tiling of a float16 problem as a dict, with the bytes of each memory, the traffic and the work "

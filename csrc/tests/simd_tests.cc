@@ -163,7 +163,9 @@ void gelus(const char* name, bool tanh, double least, double most) {
   }
   CHECK(G::value(splat(INFINITY))[0] == INFINITY, name << " of Inf");
   CHECK(std::isnan(G::value(splat(NAN))[0]), name << " of NaN");
-  CHECK(G::value(splat(-1e30f))[0] == 0, name << " of -1e30");
+  CHECK(G::value(splat(-1e30f))[0] == 0 && G::slope(splat(-1e30f))[0] == 0, name << " of -1e30");
+  CHECK(G::slope(splat(1e30f))[0] == 1, name << "' of 1e30");
+  CHECK(std::isnan(G::slope(splat(NAN))[0]), name << "' of NaN");
 }
 
 void run() {

@@ -5,7 +5,8 @@
 //   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
 //                              -> (dqkv, dbias_table, dlogit_scale)
-// logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; in dot-product mode it is the scale.
+// logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; without the attribute of its name it is the
+// scale, of dot products.
 #include "core/aot.h"
 
 #include <cmath>
@@ -23,6 +24,8 @@ namespace swinv2 {
 namespace {
 
 WindowAttentionOptions options(aot::Extra* extra) {
+  if (!extra->HasAttr("logit_scale"))  // it took the scale once, and would take that for a logit_scale now
+    fail("graph: it has a SwinV2WindowAttention of an older swinv2_kernels; export it again");
   const std::vector<int64_t> shift = extra->GetAttrIntVec("shift_size"),
                              valid = extra->GetAttrIntVec("valid_size");
   return {shift[0],
@@ -30,17 +33,21 @@ WindowAttentionOptions options(aot::Extra* extra) {
           valid[0],
           valid[1],
           extra->GetAttrFloat("mask_value"),
-          extra->GetAttrBool("cosine")};
-}
-
-// (heads,) for a logit_scale (heads, 1, 1).
-Shape scale_shape(const aot::Arguments& a) {
-  const Shape shape = a.shape(2);
-  return shape.size() == 3 && shape[1] == 1 && shape[2] == 1 ? Shape{shape[0]} : shape;
+          extra->GetAttrBool("logit_scale")};
 }
 
 WindowAttention check_shapes(const aot::Arguments& a, DType dtype, aot::Extra* extra) {
-  return check_window_attention(a.shape(0), dtype, a.shape(1), scale_shape(a), options(extra));
+  const WindowAttentionOptions how = options(extra);
+  const Shape table = a.shape(1);
+  Shape scale = a.shape(2);
+  if (how.cosine && table.size() == 3) {
+    const Shape one_a_head{table[0]};
+    if (scale == Shape{table[0], 1, 1}) scale = one_a_head;
+    if (scale != one_a_head)
+      fail("logit_scale: expected shape (", table[0], ",) or (", table[0], ", 1, 1), one a head, got ",
+           text(scale));
+  }
+  return check_window_attention(a.shape(0), dtype, table, scale, how);
 }
 
 WindowAttention check(const aot::Arguments& a, aot::Extra* extra) {
@@ -54,16 +61,17 @@ constexpr float kLogitScaleMax = 4.605170186f;  // ln 100
 // scale of each head, rounded once: an error in it is one in every logit. NaN stays NaN.
 std::vector<float> scale_of(const WindowAttention& op, const float* logit_scale) {
   std::vector<float> scale(logit_scale, logit_scale + op.num_heads);
+  if (!op.cosine) return scale;
   for (float& s : scale)
-    if (op.cosine)
-      s = static_cast<float>(std::exp(static_cast<double>(s > kLogitScaleMax ? kLogitScaleMax : s)));
+    s = static_cast<float>(std::exp(static_cast<double>(s > kLogitScaleMax ? kLogitScaleMax : s)));
   return scale;
 }
 
 // dlogit_scale from dscale, in its place.
 void through_scale(const WindowAttention& op, const float* logit_scale, const std::vector<float>& scale,
                    float* gradient) {
-  for (int64_t h = 0; op.cosine && h < op.num_heads; ++h)
+  if (!op.cosine) return;
+  for (int64_t h = 0; h < op.num_heads; ++h)
     gradient[h] = logit_scale[h] > kLogitScaleMax ? 0.f : gradient[h] * scale[h];
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operator as CANN knows it on ascend910 and ascend910b: prototype, shapes and tiling. Built into an op
-// package with CANN 8.1, not by this project's CMake. prepared_bias is prepare_bias of the table for the chip
-// (tiling_host.h); window_size cannot be read off it and is an attribute here.
+// The operator as CANN knows it on ascend910 and ascend910b: prototype, shapes and tiling. Built into an op package
+// with CANN 8.1, not by this project's CMake. prepared_bias is prepare_bias of the table for the chip (tiling_host.h);
+// window_size cannot be read off it and is an attribute here. scale is exp(min(logit_scale, ln 100)): what depends on
+// parameters alone comes prepared.
 #include <cstring>
 
 #include "core/error.h"
