@@ -29,7 +29,8 @@ _forced: ContextVar[Optional[str]] = ContextVar("swinv2_kernels_backend", defaul
 def use_backend(name: str) -> Iterator[None]:
     """Operators called, and Cells built, inside the `with` block run on back end `name`, one of `BACKENDS`.
 
-    A Cell keeps the back end it was built with; a `ms.jit` function keeps the one it was compiled with.
+    A Cell keeps the back end it was built with; a `ms.jit` function keeps the one it was compiled with. Threads started
+    inside the block do not inherit it.
 
     Raises:
         ValueError: `name` is not a back end.

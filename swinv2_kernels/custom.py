@@ -17,7 +17,16 @@ def custom_operator(
     """The AOT operator `name` for `backend`, with `attributes` set at construction.
 
     Build it after the device is set: `ops.Custom` reads the target in its constructor.
+
+    Raises:
+        ValueError: SWINV2_KERNELS_ISA or SWINV2_KERNELS_NUM_THREADS asks for what cannot be.
     """
+    from swinv2_kernels import _native  # type: ignore[attr-defined]
+
+    (
+        _native.isa(),
+        _native.num_threads(),
+    )  # a bad variable of the environment shows here, in a kernel its text is lost
     symbol = name + SYMBOL_SUFFIX[backend]
     operator = ops.Custom(f"{library_path()}:{symbol}", None, None, "aot", bprop=bprop)
     operator.add_prim_attr("reg_op_name", symbol)

@@ -109,12 +109,20 @@ def layer_norm(y, gamma, beta, epsilon=1e-5):
 
 def linear(x, weight, bias=None, gelu=None):
     """g(x W^T + b), x (..., K), weight (N, K) and bias (N,) float32, computed in x's dtype; g as in `bias_gelu`."""
-    weight = weight.astype(x.dtype)
     if gelu is None:
-        return ops.dense(x, weight, None if bias is None else bias.astype(x.dtype))
+        return _dense(x, weight, bias)
     if bias is None:
         bias = ops.zeros((weight.shape[0],), ms.float32)
-    return bias_gelu(ops.dense(x, weight), bias, gelu)
+    return bias_gelu(_dense(x, weight), bias, gelu)
+
+
+def _dense(x, weight, bias=None):
+    weight, bias = weight.astype(x.dtype), None if bias is None else bias.astype(x.dtype)
+    if x.dtype != ms.bfloat16 or not _on_cpu():
+        return ops.dense(x, weight, bias)
+    # MindSpore has no bfloat16 products on the CPU.
+    bias = None if bias is None else bias.astype(ms.float32)
+    return ops.dense(x.astype(ms.float32), weight.astype(ms.float32), bias).astype(ms.bfloat16)
 
 
 def patch_merging(x, weight, bias=None):

@@ -6,6 +6,7 @@ swinv2_kernels.reference.residual_layer_norm.
 """
 
 from functools import cache
+from numbers import Real
 from typing import Optional
 
 import mindspore as ms
@@ -115,8 +116,8 @@ def layer_norm(
 
 @constexpr
 def _checked_epsilon(epsilon):
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
-        raise TypeError(f"epsilon: expected a float, got {epsilon!r}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
+        raise TypeError(f"epsilon: expected a float, got {epsilon!r} of type {type(epsilon).__name__}")
     if not np.float32(epsilon) > 0:
         raise ValueError(f"epsilon: expected a number > 0 in float32, got {epsilon!r}")
     return float(epsilon)

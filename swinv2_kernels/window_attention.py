@@ -7,9 +7,11 @@ swinv2_kernels.reference.window_attention.
 
 import math
 from functools import cache
+from numbers import Integral, Real
 from typing import Optional, Union
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
@@ -40,8 +42,8 @@ def window_attention(
 
     Cosine attention (V2, arXiv 2111.09883 section 3.2) when `logit_scale` is given, dot-product attention (V1) when
     `scale` is. Formula: csrc/window_attention/window_attention.h. Works in PyNative, `ms.jit` and graph mode, with
-    static and dynamic batch, and is differentiable in its three tensors. Deterministic: bitwise the same from run to
-    run and for any number of threads.
+    static and dynamic batch, and is differentiable in its three tensors, once. Deterministic: bitwise the same from run
+    to run and for any number of threads.
 
     Args:
         qkv: (B, H, W, 3*heads*head_dim), channels [q|k|v][head][dim]; float32, float16 or bfloat16. Arithmetic is
@@ -62,7 +64,8 @@ def window_attention(
 
     Raises:
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
-        RuntimeError: the back end cannot run here.
+        RuntimeError: the back end cannot run here, or not windows of this size (on the CPU a thread has 1 MB of scratch:
+            64 x 64 tokens of head_dim 64 are too many), or, where qkv's shape is dynamic, it does not fit.
     """
     options = _options(
         window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve_in_graph(backend)
@@ -135,7 +138,7 @@ def _attend(qkv, bias_table, logit_scale, options):
             mask_value=mask_value,
             cosine=scale is None,
         )
-    operator = _operator(shift_size, valid_size, mask_value, scale is None, backend)
+    operator = _operator(window_size, shift_size, valid_size, mask_value, scale is None, backend)
     return operator(qkv, bias_table, logit_scale)[0]
 
 
@@ -143,14 +146,17 @@ def _attend(qkv, bias_table, logit_scale, options):
 
 
 @constexpr
-def _operator(shift_size, valid_size, mask_value, cosine, backend):
+def _operator(window_size, shift_size, valid_size, mask_value, cosine, backend):
     valid_size = NO_VALID_SIZE if valid_size is None else tuple(valid_size)
-    return _build(tuple(shift_size), valid_size, mask_value, cosine, backend, device_target())
+    return _build(
+        tuple(window_size), tuple(shift_size), valid_size, mask_value, cosine, backend, device_target()
+    )
 
 
 @cache
-def _build(shift_size, valid_size, mask_value, cosine, backend, _device):
+def _build(window_size, shift_size, valid_size, mask_value, cosine, backend, _device):
     attributes = {
+        "window_size": list(window_size),
         "shift_size": list(shift_size),
         "valid_size": list(valid_size),
         "mask_value": mask_value,
@@ -182,9 +188,20 @@ def _no_gradient(backend):
 
 def _pair(value: Size, name: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, Integral) and not isinstance(v, bool) for v in pair):
         raise TypeError(f"{name}: expected an int or a pair of ints (height, width), got {value!r}")
-    return pair
+    return int(pair[0]), int(pair[1])
+
+
+def _number(value: float, name: str) -> float:
+    """As float32 holds it, infinite beyond its range."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a float, got {value!r} of type {type(value).__name__}")
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
+    except OverflowError:  # an int beyond float64
+        return math.inf if value > 0 else -math.inf
 
 
 def _checked_options(window_size, shift_size, valid_size, scale, mask_value, cosine, backend):
@@ -207,16 +224,13 @@ def _checked_options(window_size, shift_size, valid_size, scale, mask_value, cos
             "logit_scale: expected a tensor (cosine attention), or a float scale (dot-product attention), got neither"
         )
     if scale is not None:
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-            raise TypeError(f"scale: expected a float, got {scale!r}")
+        given, scale = scale, _number(scale, "scale")
         if not math.isfinite(scale):
-            raise ValueError(f"scale: expected a finite float, got {scale!r}")
-        scale = float(scale)
-    if isinstance(mask_value, bool) or not isinstance(mask_value, (int, float)):
-        raise TypeError(f"mask_value: expected a float, got {mask_value!r}")
+            raise ValueError(f"scale: expected a number that is finite in float32, got {given!r}")
+    given, mask_value = mask_value, _number(mask_value, "mask_value")
     if not mask_value <= 0:
-        raise ValueError(f"mask_value: expected a number <= 0 or -inf, got {mask_value!r}")
-    return window_size, shift_size, valid_size, scale, float(mask_value), backend
+        raise ValueError(f"mask_value: expected a number <= 0 or -inf, got {given!r}")
+    return window_size, shift_size, valid_size, scale, mask_value, backend
 
 
 @constexpr

@@ -135,6 +135,17 @@ def test_native_rounds_float32_on_loading(isa, case, dtype):
     np.testing.assert_array_equal(out, before)
 
 
+@pytest.mark.parametrize("gelu", [None, "none"])
+def test_reference_in_bfloat16(gelu):
+    """MindSpore has no bfloat16 products on the CPU: the reference makes them from float32 ones."""
+    x, weight, bias, _ = Case("tokens", (50, 24), 70).inputs("bfloat16")
+    x, weight, bias = Tensor(x).astype(ms.bfloat16), Tensor(weight), Tensor(bias)
+    want, got = (
+        sk.linear(x, weight, bias, gelu, backend=b).astype(ms.float32).asnumpy() for b in ("cpu", "reference")
+    )
+    np.testing.assert_allclose(got, want, rtol=2.0**-6, atol=2.0**-7 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("form", ["none", "tanh"])
 @pytest.mark.parametrize("isa", _native.isas())
 def test_native_gelu(isa, form):

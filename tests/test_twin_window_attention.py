@@ -418,6 +418,7 @@ def test_operator_in_mindspore(kernel):
         "SwinV2WindowAttention",
         kernel.soc.replace("ascend", "twin-"),
         2,
+        window_size=list(case.window_size),
         shift_size=list(case.shift_size),
         valid_size=[-1, -1],
         mask_value=case.mask_value,

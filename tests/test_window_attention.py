@@ -214,6 +214,44 @@ def test_logit_scale_with_a_dynamic_shape(given):
             operator(given["qkv"], table, raw).asnumpy()
 
 
+@pytest.mark.parametrize("window", [7, (4, 8)])
+def test_window_of_another_table_with_a_dynamic_shape(given, window):
+    """What the table says of the window must be what was asked for: qkv alone fits many."""
+    operator = Operator(window_size=window)
+    inputs = given["qkv"], given["bias_table"], given["logit_scale"]
+    operator.set_inputs(Tensor(shape=[None, *given["qkv"].shape[1:]], dtype=ms.float32), *inputs[1:])
+    with pytest.raises((ValueError, RuntimeError), match=r"bias_table: expected shape .* for window_size"):
+        operator(*inputs).asnumpy()
+
+
+@pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
+def test_under_to_float(given, mode):
+    """MindSpore casts an operator's inputs behind Python's checks; the text comes through all the same."""
+    before = ms.get_context("mode")
+    try:
+        ms.set_context(mode=mode)
+        operator = Operator(**SHAPE.how).to_float(ms.float16)
+        with pytest.raises(
+            (TypeError, ValueError, RuntimeError), match="bias_table: expected float32.* got [Ff]loat16"
+        ):
+            operator(given["qkv"], given["bias_table"], given["logit_scale"]).asnumpy()
+    finally:
+        ms.set_context(mode=before)
+
+
+@pytest.mark.parametrize("name, value", [("NUM_THREADS", "abc"), ("NUM_THREADS", "-1"), ("ISA", "sse9")])
+def test_a_bad_environment(monkeypatch, name, value):
+    monkeypatch.setenv(f"SWINV2_KERNELS_{name}", value)
+    with pytest.raises(ValueError, match=f"SWINV2_KERNELS_{name}: expected .* got '{value}'"):
+        custom_operator("SwinV2BiasGelu", "cpu", 1, tanh=False)
+
+
+def test_numbers_of_numpy(given, want):
+    how = {"window_size": np.int64(8), "shift_size": (np.int32(4), 4), "mask_value": np.float32(-100)}
+    out = Operator(**how)(given["qkv"], given["bias_table"], given["logit_scale"])
+    np.testing.assert_array_equal(out.asnumpy(), want[0])
+
+
 def test_a_graph_of_an_older_version(given):
     """Its operator took exp(min(logit_scale, ln 100)), and has no attribute of that name."""
     how = {"shift_size": [4, 4], "valid_size": [-1, -1], "mask_value": -100.0, "cosine": True}
@@ -336,9 +374,21 @@ BAD = {
         {"logit_scale": None},
         {"scale": np.inf},
         ValueError,
-        "scale: expected a finite float, got inf",
+        "scale: expected a number that is finite in float32, got inf",
     ),
     "scale-type": ({"logit_scale": None}, {"scale": "1"}, TypeError, "scale: expected a float, got '1'"),
+    "scale-range": (
+        {"logit_scale": None},
+        {"scale": 1e39},
+        ValueError,
+        "scale: .* finite in float32, got 1e",
+    ),
+    "scale-int": (
+        {"logit_scale": None},
+        {"scale": 10**400},
+        ValueError,
+        "scale: .* finite in float32, got 1000",
+    ),
     "window": ({}, {"window_size": 0}, ValueError, r"window_size: expected at least 1 .* got \(0, 0\)"),
     "window-type": ({}, {"window_size": 8.0}, TypeError, "window_size: expected an int or a pair of ints"),
     "window-length": ({}, {"window_size": (8, 8, 8)}, TypeError, "window_size: expected an int or a pair"),

@@ -26,6 +26,7 @@ Shape SwinV2BiasGeluInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) 
 }
 
 aot::TypeId SwinV2BiasGeluInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  aot::expect_types(types, {"x"}, {"bias"});
   return types[0];
 }
 

@@ -26,5 +26,26 @@ void Arguments::expect(int i, const char* name, DType expected,
   fail(name, ": expected shape ", text(expected_shape), ", got ", text(shape(i)));
 }
 
+void expect_types(const std::vector<TypeId>& types, std::initializer_list<const char*> storage,
+                  std::initializer_list<const char*> float32) {
+  const auto text_of = [](TypeId type) -> std::string {
+    return type == kFloat32    ? "float32"
+           : type == kFloat16  ? "float16"
+           : type == kBFloat16 ? "bfloat16"
+                               : "MindSpore's type " + std::to_string(type);
+  };
+  size_t i = 0;
+  for (const char* name : storage) {
+    const TypeId type = types[i++];
+    if (type != kFloat32 && type != kFloat16 && type != kBFloat16)
+      fail(name, ": expected float32, float16 or bfloat16, got ", text_of(type));
+  }
+  for (const char* name : float32)
+    if (const TypeId type = types[i++]; type != kFloat32)
+      fail(name, ": expected float32, got ", text_of(type),
+           "; cast it, and keep MindSpore's to_float and amp, which cast all inputs of an operator, off this "
+           "cell");
+}
+
 }  // namespace aot
 }  // namespace swinv2

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,11 @@ struct Arguments {
   void expect(int i, const char* name, DType dtype) const;
   void expect(int i, const char* name, DType dtype, const std::vector<int64_t>& shape) const;
 };
+
+// What an InferType checks, for its text reaches the user, a kernel's does not; and MindSpore casts inputs behind Python's
+// checks, under to_float and amp. `storage` names the first arguments, of any of the three types, `float32` those after.
+void expect_types(const std::vector<TypeId>& types, std::initializer_list<const char*> storage,
+                  std::initializer_list<const char*> float32);
 
 // MindSpore sees only the code; the text is kept for swinv2_kernels._native.last_error().
 template <class F>

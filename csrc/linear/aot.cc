@@ -58,6 +58,7 @@ Shape SwinV2LinearInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
 
 aot::TypeId SwinV2LinearInferType(std::vector<aot::TypeId> types, aot::Extra* extra) {
   constexpr aot::TypeId kTypes[] = {aot::kFloat32, aot::kFloat16, aot::kBFloat16};
+  aot::expect_types(types, {"x"}, {"weight", "bias"});
   const Attributes how(extra);
   return how.dtype < 0 ? types[0] : kTypes[how.dtype];
 }

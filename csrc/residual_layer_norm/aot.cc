@@ -35,6 +35,7 @@ std::vector<Shape> SwinV2ResidualLayerNormInferShape(int* ndims, int64_t** shape
 }
 
 std::vector<aot::TypeId> SwinV2ResidualLayerNormInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  aot::expect_types(types, {"x", "y"}, {"gamma", "beta", "keep"});
   return {types[0], aot::kFloat32};
 }
 
@@ -85,7 +86,8 @@ std::vector<Shape> SwinV2LayerNormInferShape(int* ndims, int64_t** shapes, aot::
   return {a.shape(0), ndims[0] > 0 ? stats_shape(a.shape(0)) : a.shape(0)};
 }
 
-std::vector<aot::TypeId> SwinV2LayerNormInferType(std::vector<aot::TypeId>, aot::Extra*) {
+std::vector<aot::TypeId> SwinV2LayerNormInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  aot::expect_types(types, {"y"}, {"gamma", "beta"});
   return {aot::kFloat32, aot::kFloat32};
 }
 

@@ -5,6 +5,7 @@
 //   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
 //                              -> (dqkv, dbias_table, dlogit_scale)
+// window_size is an attribute beside what bias_table says of it: where shapes are dynamic nobody else compares the two.
 // logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; without the attribute of its name it is the
 // scale, of dot products.
 #include "core/aot.h"
@@ -39,6 +40,10 @@ WindowAttentionOptions options(aot::Extra* extra) {
 WindowAttention check_shapes(const aot::Arguments& a, DType dtype, aot::Extra* extra) {
   const WindowAttentionOptions how = options(extra);
   const Shape table = a.shape(1);
+  const std::vector<int64_t> window = extra->GetAttrIntVec("window_size");
+  if (table.size() == 3 && (table[1] != 2 * window[0] - 1 || table[2] != 2 * window[1] - 1))
+    fail("bias_table: expected shape (heads, ", 2 * window[0] - 1, ", ", 2 * window[1] - 1,
+         ") for window_size ", text(window), ", got ", text(table));
   Shape scale = a.shape(2);
   if (how.cosine && table.size() == 3) {
     const Shape one_a_head{table[0]};
@@ -98,6 +103,7 @@ std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const Window
 }
 
 std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::vector<aot::TypeId> types) {
+  aot::expect_types(types, {"qkv"}, {"bias_table", "logit_scale"});
   if (!supported)
     fail("qkv: expected ", std::strcmp(chip, "ascend910") ? "float16 or bfloat16" : "float16", " on ", chip,
          "; cast qkv to float16 (bias_table and logit_scale stay float32)");
@@ -130,6 +136,7 @@ std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, in
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId> types, aot::Extra*) {
+  aot::expect_types(types, {"qkv"}, {"bias_table", "logit_scale"});
   return {types[0], aot::kFloat32};
 }
 
