@@ -64,8 +64,8 @@ def window_attention(
 
     Raises:
         ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
-        RuntimeError: the back end cannot run here, or not windows of this size (on the CPU a thread has 1 MB of scratch:
-            64 x 64 tokens of head_dim 64 are too many), or, where qkv's shape is dynamic, it does not fit.
+        RuntimeError: the back end cannot run here, or not windows of this size (on the CPU a thread has 1 MB of
+            scratch: 64 x 64 tokens of head_dim 64 are too many), or, where qkv's shape is dynamic, it does not fit.
     """
     options = _options(
         window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve_in_graph(backend)

@@ -68,7 +68,7 @@ WindowAttention check_window_attention(const Shape& qkv, DType dtype, const Shap
   if (bytes > kScratchLimit)
     fail("window_size: a window of ", window_h, " x ", window_w, " at head_dim ", op.head_dim, " needs ",
          bytes, " bytes of scratch a thread, the limit is ", kScratchLimit,
-         "; use a smaller window or head_dim");
+         "; use a smaller window or head_dim, or backend='reference'");
   return op;
 }
 
