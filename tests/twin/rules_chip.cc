@@ -63,6 +63,23 @@ TWIN_TEST(kernel_type) {
 
 #else
 
+TWIN_TEST(sum_by_count_takes_no_scratch) {
+  auto kernel = [](bool by_count) {
+    return [by_count](Tensors t) {
+      DataCopy(Ub(0, 576), Global(t.in), 576);
+      Order<HardEvent::MTE2_V>();
+      DataCopy(Ub(4096, 8), Global(t.in), 8);
+      if (by_count)
+        ReduceSum(Ub(8192, 8), Ub(0, 576), Ub(4096, 8), 576);
+      else
+        ReduceSum(Ub(8192, 8), Ub(0, 576), Ub(4096, 8), 64, 9, 8);
+      Order<HardEvent::MTE2_S>();
+      CHECK(Ub(4096, 8).GetValue(1) == 1.f, "what lies there stays");
+    };
+  };
+  ExpectRule(Rule::kTensorRange, kernel(false), kernel(true));
+}
+
 TWIN_TEST(wrong_core) {
   LaunchOptions aic, aiv;
   aic.kernel_type = KernelType::kAicOnly;

@@ -157,13 +157,16 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const int size = SizeOf(c.src.type), per_repeat = 256 / size;
-  if (!CheckOperand(core, c.name, where, c.src, 32) || !CheckOperand(core, c.name, where, c.work, 32) ||
+  // ReduceSum.md: with a count, the 910B adds repeat after repeat and takes no scratch.
+  const bool scratch = !(c.sum_by_count && core.soc() == Soc::kAscend910B);
+  if (!CheckOperand(core, c.name, where, c.src, 32) ||
+      (scratch && !CheckOperand(core, c.name, where, c.work, 32)) ||
       !CheckOperand(core, c.name, where, c.dst, size))
     return;
   // The scratch the instructions of the headers use: one result (or pair) a repeat, level by level, in whole
   // blocks.
   uint32_t need = 0;
-  uint32_t left = c.lanes.repeats;
+  uint32_t left = scratch ? c.lanes.repeats : 0;
   const uint32_t each = static_cast<uint32_t>(size) * (c.kind == ReduceKind::kSum ? 1 : 2);
   for (;;) {
     const uint32_t bytes = (left * each + kBlock - 1) / kBlock * kBlock;
@@ -173,7 +176,7 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
   }
   Access src = OperandAccess(c.src, false, c.lanes, per_repeat);
   if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
-  if (c.work.limit && c.work.addr + need > c.work.limit) {
+  if (need && c.work.limit && c.work.addr + need > c.work.limit) {
     core.Fail(Rule::kTensorRange, c.name, where,
               "its scratch tensor needs " + std::to_string(need) + " bytes and has " +
                   std::to_string(c.work.limit - c.work.addr),
@@ -206,7 +209,7 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
         best.index += static_cast<int>(r) * per_repeat;
       }
     }
-    std::memset(k.At(call.work.mem, call.work.addr), 0xff, need);
+    if (need) std::memset(k.At(call.work.mem, call.work.addr), 0xff, need);
     uint8_t* out = k.At(call.dst.mem, call.dst.addr);
     if (call.kind == ReduceKind::kSum) {
       StoreOne(out, call.dst.type, TreeSum(partial.data(), static_cast<int>(partial.size()), size == 2));

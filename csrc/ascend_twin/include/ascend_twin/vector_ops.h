@@ -125,6 +125,7 @@ struct ReduceAllCall {
   Operand dst, src, work;
   Lanes lanes;
   bool index = false;
+  bool sum_by_count = false;
 };
 void ReduceAll(Core& core, const ReduceAllCall& call, const Where& where);
 

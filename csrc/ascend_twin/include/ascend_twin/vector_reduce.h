@@ -202,7 +202,8 @@ void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const Local
                                        src.AsOperand(),
                                        work.AsOperand(),
                                        {},
-                                       false};
+                                       false,
+                                       true};
   if (::ascend_twin::LanesFromCount(detail::Current(), "ReduceSum", where, detail::Width<T>, count,
                                     &call.lanes))
     ::ascend_twin::ReduceAll(detail::Current(), call, where);
