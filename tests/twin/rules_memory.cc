@@ -104,6 +104,38 @@ TWIN_TEST(hazard_read_after_write) {
   ExpectRule(Rule::kHazardRaw, through_gm(false), through_gm(true));
 }
 
+// The headers' reductions of a tensor mostly end with a scalar write and its flags, and else on pipe V.
+TWIN_TEST(reductions_order_their_result) {
+  enum Form { kMax, kMaxIndex, kSum, kSumMask };
+  enum Use { kGet, kStore, kCompute };
+  auto kernel = [](Form form, int repeats, Use use) {
+    return [form, repeats, use](Tensors t) {
+      const LocalTensor<half> x(TPosition::VECCALC, 0, 33024), y(TPosition::VECCALC, 66048, 16),
+          work(TPosition::VECCALC, 66560, 2048);
+      GlobalTensor<half> out;
+      out.SetGlobalBuffer((__gm__ half*)t.out);
+      Duplicate(x, half(1), 128 * repeats);
+      Duplicate(y, half(0), 16);
+      PipeBarrier<PIPE_V>();
+      if (form == kSum)
+        ReduceSum(y, x, work, 128 * repeats);
+      else if (form == kSumMask)
+        ReduceSum(y, x, work, 128, repeats, 8);
+      else
+        ReduceMax(y, x, work, 128 * repeats, form == kMaxIndex);
+      if (use == kGet) CHECK(float(y.GetValue(0)) == (form >= kSum ? 128 * repeats : 1), "the result");
+      if (use == kStore) DataCopy(out, y, 16);
+      if (use == kCompute) Adds(x, y, half(1), 16);
+    };
+  };
+  for (const Use use : {kGet, kStore, kCompute}) {
+    for (const Form form : {kMax, kMaxIndex, kSum, kSumMask}) ExpectClean("flags", kernel(form, 3, use));
+    ExpectRule(Rule::kHazardRaw, kernel(kMaxIndex, 1, use), kernel(kMax, 1, use));
+    ExpectRule(Rule::kHazardRaw, kernel(kSumMask, 129, use), kernel(kSumMask, 128, use));
+    ExpectClean("by count", kernel(kSum, 129, use));
+  }
+}
+
 TWIN_TEST(hazard_write_after_read) {
   auto kernel = [](bool wait) {
     return [wait](Tensors t) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ascend_twin/half.h"
+#include "ascend_twin/queue_ops.h"
 #include "machine.h"
 #include "vector_common.h"
 
@@ -75,6 +76,13 @@ float SumOf(const float* v, const uint64_t mask[2], int first, int n, bool as_ha
   for (int i = 0; i < n; ++i)
     if (Bit(mask, first + i)) active[m++] = v[first + i];
   return TreeSum(active, m, as_half);
+}
+
+// Sets and waits for a flag as the headers do, with an id that is free.
+void Order(Core& core, PipePair event, const char* name, const Where& where) {
+  const int id = FetchEvent(core, event, where);
+  core.SetFlag(event.src, event.dst, id, name, where);
+  core.WaitFlag(event.src, event.dst, id, name, where);
 }
 
 }  // namespace
@@ -183,11 +191,17 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
               Pipe::kV, c.work.mem, c.work.addr);
     return;
   }
+  Access dst = Bursts(c.dst.mem, true, c.dst.addr, 1, static_cast<uint32_t>(size) * (c.index ? 2 : 1), 0);
+  if (!core.CheckRange(dst, c.name, where, Pipe::kV)) return;
+  // kernel_operator_vec_reduce_impl.h: the scalar unit waits and writes the result, unless one instruction gives it
+  // in its place: the pair of a single repeat, or the sum of more than a repeat of sums (by count it waits there too).
+  const bool scalar_end = c.kind == ReduceKind::kSum
+                              ? c.sum_by_count || c.lanes.repeats <= static_cast<uint32_t>(per_repeat)
+                              : !c.index || c.lanes.repeats > 1;
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
   instr.Touch(src);
   instr.Touch(Bursts(c.work.mem, true, c.work.addr, 1, need, 0));
-  Access dst = Bursts(c.dst.mem, true, c.dst.addr, 1, static_cast<uint32_t>(size) * (c.index ? 2 : 1), 0);
-  instr.Touch(dst);
+  if (!scalar_end) instr.Touch(dst);
   instr.repeats = c.lanes.repeats;
   instr.cycles = 7.0 * c.lanes.repeats + 26 + 3 * 60;  // further levels and scalar steps between them
   const ReduceAllCall call = c;
@@ -219,6 +233,11 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
     }
   });
   core.Commit(instr);
+  if (!scalar_end) return;
+  Order(core, {Pipe::kV, Pipe::kS}, c.name, where);
+  core.ScalarAccess(dst, c.name, where);
+  Order(core, {Pipe::kS, Pipe::kV}, c.name, where);
+  Order(core, {Pipe::kS, Pipe::kMTE3}, c.name, where);
 }
 
 namespace {
