@@ -29,6 +29,20 @@ TWIN_TEST(uninitialised_read) {
     };
   };
   ExpectRule(Rule::kUninitialised, queue(false), queue(true));
+  // Its buffers may be filled by another pipe than the queue's.
+  ExpectClean("filled by vectors", [](Tensors) {
+    TPipe pipe;
+    TQue<TPosition::VECIN, 1> q;
+    pipe.InitBuffer(q, 1, 256);
+    for (int i = 0; i < 4; ++i) {
+      auto x = q.AllocTensor<float>();
+      Duplicate(x, 1.f, 64);
+      PipeBarrier<PIPE_V>();
+      Muls(x, x, 2.f, 64);
+      PipeBarrier<PIPE_V>();
+      q.FreeTensor(x);
+    }
+  });
   // GM that nobody wrote.
   auto gm = [](bool from_in) {
     return [from_in](Tensors t) { DataCopy(Ub(0, 64), Global(from_in ? t.in : t.workspace), 64); };

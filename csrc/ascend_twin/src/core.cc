@@ -516,8 +516,9 @@ void Core::Execute(Instr& instr) {
     case InstrKind::kFresh: {
       const Access& a = instr.access[0];
       LocalMemory& local = memory[Index(a.mem)];
+      // Another pipe may have filled the new tensor before this one came here.
       for (int64_t b = a.addr / kBlock; b < (a.addr + a.len + kBlock - 1) / kBlock; ++b)
-        local.state[b].written = 0;
+        if ((local.state[b].writer >> 3) < instr.seq) local.state[b].written = 0;
       break;
     }
     case InstrKind::kCrossSet: {
