@@ -80,6 +80,24 @@ TWIN_TEST(sum_by_count_takes_no_scratch) {
   ExpectRule(Rule::kTensorRange, kernel(false), kernel(true));
 }
 
+TWIN_TEST(rows_of_no_whole_blocks) {
+  auto kernel = [](uint64_t step, bool read_back, bool wait) {
+    return [step, read_back, wait](Tensors t) {
+      Duplicate(Ub(0, 64), 1.f, 64);
+      Order<HardEvent::V_MTE3>();
+      for (uint32_t row = 0; row < 8; ++row)
+        DataCopyPad(Global(t.out)[row * step], Ub(row * 32, 8), DataCopyExtParams(1, 12, 0, 0, 0));
+      if (wait) Order<HardEvent::MTE3_MTE2>();
+      if (read_back)
+        DataCopyPad(Ub(1024, 8), Global(t.out), DataCopyExtParams(1, 12, 0, 0, 0),
+                    DataCopyPadExtParams<float>());
+    };
+  };
+  ExpectRule(Rule::kHazardWaw, kernel(2, false, false), kernel(3, false, false));
+  // Every row of the block counts, not only the last one.
+  ExpectRule(Rule::kHazardRaw, kernel(3, true, false), kernel(3, true, true));
+}
+
 TWIN_TEST(wrong_core) {
   LaunchOptions aic, aiv;
   aic.kernel_type = KernelType::kAicOnly;

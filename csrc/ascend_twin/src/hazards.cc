@@ -310,7 +310,10 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
       }
       return true;
     }
-    if (!(access.atomic && s.atomic) && !ordered(s.writer, s.writer_seq)) {
+    // A pipe may store other bytes of the block before its last store is complete, as rows of no whole blocks do.
+    const bool behind = ordered(s.writer, s.writer_seq);
+    const bool beside = s.writer == me && s.atomic == access.atomic && !(s.writer_bytes & bytes);
+    if (!(access.atomic && s.atomic) && !behind && !beside) {
       fail(Rule::kHazardWaw, s.writer, b, "write");
       return false;
     }
@@ -333,7 +336,7 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
                 Mem::kGM, b * kBlock);
       return false;
     }
-    s.writer_bytes = bytes;
+    s.writer_bytes = (beside && !behind ? s.writer_bytes : 0) | bytes;
     s.writer = me;
     s.writer_seq = instr.seq;
     s.reader = 0;
