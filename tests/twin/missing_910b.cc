@@ -18,5 +18,6 @@ void Missing(LocalTensor<half> h, LocalTensor<bfloat16_t> bf, LocalTensor<float>
   ProposalExtract(h, h, 1, 4);             // ProposalExtract
   RpSort16(h, h, 1);                       // RpSort16
   MrgSort4(h, MrgSortSrcList<half>(), MrgSort4Info());  // MrgSort4
+  CompareScalar(f, f, 0.f, CMPMODE::LT, 64);  // CompareScalar
   CrossCoreSetFlag<4, PIPE_MTE3>(0);       // CrossCoreSetFlag
 }

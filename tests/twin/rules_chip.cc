@@ -98,6 +98,23 @@ TWIN_TEST(rows_of_no_whole_blocks) {
   ExpectRule(Rule::kHazardRaw, kernel(3, true, false), kernel(3, true, true));
 }
 
+TWIN_TEST(int32_compares_for_equality) {
+  auto kernel = [](CMPMODE mode, bool scalar) {
+    return [mode, scalar](Tensors) {
+      const LocalTensor<int32_t> x(TPosition::VECCALC, 0, 64);
+      const LocalTensor<uint8_t> bits(TPosition::VECCALC, 1024, 32);
+      Duplicate(x, 5, 64);
+      PipeBarrier<PIPE_V>();
+      if (scalar)
+        CompareScalar(bits, x, 5, mode, 64);
+      else
+        Compare(bits, x, x, mode, 64);
+    };
+  };
+  for (const bool scalar : {false, true})
+    ExpectRule(Rule::kNotOnChip, kernel(CMPMODE::NE, scalar), kernel(CMPMODE::EQ, scalar));
+}
+
 TWIN_TEST(wrong_core) {
   LaunchOptions aic, aiv;
   aic.kernel_type = KernelType::kAicOnly;

@@ -283,6 +283,10 @@ void Compare(Core& core, const CompareCall& c, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const int size = SizeOf(c.src0.type), per_repeat = 256 / size;
+  if (c.src0.type == DType::kI32 && c.mode != 2) {
+    core.Fail(Rule::kNotOnChip, c.name, where, "ascend910b compares int32 only for CMPMODE::EQ", Pipe::kV);
+    return;
+  }
   if (!CheckOperand(core, c.name, where, c.src0, 32) ||
       (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
       (!c.to_register && !CheckOperand(core, c.name, where, c.dst, 32)))

@@ -82,7 +82,7 @@ template <typename T, typename U, bool isSetMask = true>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    const uint64_t /*mask*/, int32_t repeatTime, const UnaryRepeatParams& p,
                    ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int32_t>), "CompareScalar");
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int32_t>) && sizeof(U) == 1, "CompareScalar");
   auto call =
       detail::CompareOf(dst, src0, src0, cmpMode,
                         BinaryRepeatParams(1, static_cast<uint8_t>(p.srcBlkStride), 1, 8, p.srcRepStride, 8));
@@ -97,7 +97,7 @@ void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const 
 template <typename T, typename U>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    uint32_t count, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int32_t>), "CompareScalar");
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float, int32_t>) && sizeof(U) == 1, "CompareScalar");
   auto call = detail::CompareOf(dst, src0, src0, cmpMode, BinaryRepeatParams());
   call.name = "CompareScalar";
   call.scalar_source = true;
