@@ -118,6 +118,29 @@ TWIN_TEST(hazard_read_after_write) {
   ExpectRule(Rule::kHazardRaw, through_gm(false), through_gm(true));
 }
 
+// The compiler's automatic sync of scalar accesses puts their flags there, and no others.
+TWIN_TEST(automatic_scalar_sync) {
+  auto kernel = [](bool flag) {
+    return [flag](Tensors t) {
+      auto x = Ub(0, 64), y = Ub(512, 64);
+      DataCopy(x, Global(t.in), 64);
+      const float three = x(3);
+      x.SetValue(5, three);
+      Order<HardEvent::MTE2_V>();
+      Adds(y, x, three, 64);
+      CHECK(y.GetValue(5) == 6.f, "a read waits for what was issued before it");
+      if (flag) Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out), y, 64);
+      y(5) = 0.f;
+      GlobalTensor<float> out = Global(t.out);
+      CHECK(out.GetValue(5) == 6.f, "a write waits for the reads before it");
+    };
+  };
+  LaunchOptions automatic;
+  automatic.auto_scalar = true;
+  ExpectRule(Rule::kHazardRaw, kernel(false), kernel(true), automatic);
+}
+
 // The headers' reductions of a tensor mostly end with a scalar write and its flags, and else on pipe V.
 TWIN_TEST(reductions_order_their_result) {
   enum Form { kMax, kMaxIndex, kSum, kSumMask };

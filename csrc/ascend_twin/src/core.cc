@@ -353,14 +353,18 @@ void Core::Drain(Pipe pipe, const char* what, const Where& where) {
              what, where);
 }
 
-void Core::BarrierAll(const Where& where) {
+void Core::DrainAll(const char* what, const Where& where) {
   BlockUntil(
       [](Core& c, uint64_t) {
         for (const Queue& q : c.queue_)
           if (!q.instrs.empty()) return false;
         return true;
       },
-      0, "PipeBarrier<PIPE_ALL>", where);
+      0, what, where);
+}
+
+void Core::BarrierAll(const Where& where) {
+  DrainAll("PipeBarrier<PIPE_ALL>", where);
   if (stopped_) return;
   ++issue_counter_;
   for (uint32_t& done : queue_[0].known.done) done = issue_counter_;
@@ -450,6 +454,9 @@ void Core::ScalarAccess(const Access& access, const char* name, const Where& whe
   CheckStop();
   if (stopped_) return;
   if (!CheckRange(access, name, where, Pipe::kS)) return;
+  const bool automatic = machine.options.auto_scalar && !(access.mem == Mem::kGM && access.write);
+  if (automatic) DrainAll("the pipes before a scalar access (automatic)", where);
+  if (stopped_) return;
   Instr instr;
   instr.pipe = Pipe::kS;
   instr.name = name;
@@ -458,7 +465,12 @@ void Core::ScalarAccess(const Access& access, const char* name, const Where& whe
   instr.issued = queue_[0].known;
   instr.remote = static_cast<uint32_t>(remote_.size() - 1);
   ++pipe_instructions[0];
-  CheckHazards(instr, access, queue_[0].known, instr.remote);
+  Clock known = queue_[0].known;
+  if (automatic)
+    for (uint32_t& done : known.done) done = instr.seq;
+  CheckHazards(instr, access, known, instr.remote);
+  // Its own flags go there and back; those between two other pipes remain the kernel's.
+  if (automatic) queue_[0].known.done[0] = instr.seq;
 }
 
 void Core::CheckLate(const Access& access) {

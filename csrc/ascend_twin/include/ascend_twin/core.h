@@ -173,6 +173,7 @@ class Core {
   void BarrierAll(const Where& where);
   // Waits for a pipe without learning its clock, as a scalar read of its registers would.
   void Drain(Pipe pipe, const char* what, const Where& where);
+  void DrainAll(const char* what, const Where& where);
   // Whether the scalar unit knows that an instruction is complete.
   bool Knows(Pipe pipe, uint32_t seq) const { return queue_[0].known.done[static_cast<int>(pipe)] >= seq; }
   // The queue hands this memory out anew: what it holds no longer counts as written.

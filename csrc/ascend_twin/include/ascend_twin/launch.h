@@ -28,6 +28,7 @@ struct LaunchOptions {
   KernelType kernel_type = KernelType::kAuto;
   bool approximate = true;   // Rsqrt and Reciprocal at worst-case error, Exp flushes denormals
   bool auto_pipe_v = false;  // the compiler's automatic sync: a PIPE_V barrier between vector instructions
+  bool auto_scalar = false;  // likewise: flags around scalar accesses of local tensors and scalar reads of GM
   bool copy_uninitialised = false;  // copies to GM may carry bytes nobody wrote (rounding up to 32 B)
   bool trace = false;               // keep every instruction
   int max_errors = 1;               // a core stops issuing once this many errors are known
