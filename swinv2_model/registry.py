@@ -221,7 +221,8 @@ def _build_loaded(
     native: dict[str, Any] = {key: pair(model_config[key], key) for key in ("image_size", "window_size")}
     made = report.description
     if made is not None and len(made.pretrained_window_sizes) == len(model_config["depths"]):
-        native = {"image_size": made.image_size, "window_size": made.window_size}
+        native["window_size"] = made.window_size
+        native["image_size"] = made.image_size or native["image_size"]
         if model_config["type"] == "swinv2":
             native["pretrained_window_sizes"] = made.pretrained_window_sizes
         if made.window_size != changes["window_size"]:
@@ -255,13 +256,15 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
         == found.with_classes(0).parameter_shapes()
     ):
         config = preset
-    elif made is None:
+    elif made is None or made.image_size is None:
+        untold = "image size" if made else "image and window size"
         raise CheckpointError(
-            f"{path}: nothing in the file tells the image and window size it was made for; name a preset or "
+            f"{path}: nothing in the file tells the {untold} it was made for; name a preset or "
             "a YAML with --config."
         )
     if made is not None:
-        sizes: dict[str, Any] = {"image_size": made.image_size, "window_size": made.window_size}
+        image = made.image_size or config["model"]["image_size"]
+        sizes: dict[str, Any] = {"image_size": image, "window_size": made.window_size}
         if found.version == 2:
             sizes["pretrained_window_sizes"] = list(made.pretrained_window_sizes)
     else:

@@ -23,9 +23,12 @@ _MASK = re.compile(r".*?layers\.0\.blocks\.1\..*attn_mask")
 
 @dataclass(frozen=True)
 class Description:
-    """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told."""
+    """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told.
 
-    image_size: tuple[int, int]
+    Where nothing tells the image size it is None.
+    """
+
+    image_size: tuple[int, int] | None
     window_size: tuple[int, int]
     pretrained_window_sizes: tuple[int, ...]
     source: str = ""
@@ -51,17 +54,32 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
     if windows is None or len(windows) != stages or any(type(w) is not int or w < 0 for w in windows):
         raise CheckpointError(f"{source}: 'pretrained_window_sizes' must be {stages} integers from 0.")
     try:
-        image, window = pair(fields["image_size"], "image_size"), pair(fields["window_size"], "window_size")
+        image = fields["image_size"]
+        image = None if image is None else pair(image, "image_size")
+        window = pair(fields["window_size"], "window_size")
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
     return Description(image, window, tuple(windows), source)
 
 
-def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, file: str) -> Description | None:
-    """Sizes from the buffers of official and mindcv checkpoints: the first mask has a row for each window.
+def _grid_of_windows(mask: np.ndarray) -> tuple[int, int] | None:
+    """Rows and columns of windows, from the mask of a shifted block; None where it has another pattern.
 
-    Images are taken to be square.
+    Only windows of the last row and the last column hold several regions: the first of them ends row 0.
     """
+    mixed = mask.any((1, 2))
+    columns = int(mixed.argmax()) + 1
+    if len(mixed) % columns:
+        return None
+    grid = mixed.reshape(-1, columns)
+    expected = np.zeros_like(grid)
+    expected[-1] = expected[:, -1] = True
+    rows = len(grid)
+    return (rows, columns) if min(rows, columns) > 1 and np.array_equal(grid, expected) else None
+
+
+def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, file: str) -> Description | None:
+    """Sizes from the buffers of official and mindcv checkpoints."""
     stages = len(architecture.depths)
     windows, pretrained = {}, [0] * stages
     for name, array in raw.items():
@@ -77,12 +95,15 @@ def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, fil
             pretrained[stage] = 0 if size == window[0] else size
     if architecture.version == 1:
         windows[0] = architecture.window_size
-    masks = [a for name, a in raw.items() if _MASK.fullmatch(from_cell_list(name)) and a.ndim == 3]
+    masks = [a for name, a in raw.items() if _MASK.fullmatch(from_cell_list(name)) and a.ndim == 3 and len(a)]
     if 0 not in windows or not masks:
         return None
-    side = round(len(masks[0]) ** 0.5)
-    height, width = (side * w * architecture.patch_size for w in windows[0])
-    return Description((height, width), windows[0], tuple(pretrained), f"buffers of {file}")
+    grid = _grid_of_windows(masks[0])
+    image = None
+    if grid is not None:
+        (rows, columns), (height, width), patch = grid, windows[0], architecture.patch_size
+        image = (rows * height * patch, columns * width * patch)
+    return Description(image, windows[0], tuple(pretrained), f"buffers of {file}")
 
 
 def describe(

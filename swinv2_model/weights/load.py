@@ -37,8 +37,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.used} parameters in {self.dialect} names; {len(self.buffers)} buffers dropped"]
         if self.description:
-            (h, w), (wh, ww) = self.description.image_size, self.description.window_size
-            lines.append(f"made for {h}x{w} images and {wh}x{ww} windows ({self.description.source})")
+            image, (wh, ww) = self.description.image_size, self.description.window_size
+            images = f"{image[0]}x{image[1]} images" if image else "images of a size nothing tells"
+            lines.append(f"made for {images} and {wh}x{ww} windows ({self.description.source})")
         return "\n".join(lines + self.notes)
 
 

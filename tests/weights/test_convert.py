@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from swinv2_model.cli import main
+from swinv2_model.registry import config_of, create_model
 from swinv2_model.weights import keys
 from swinv2_model.weights.convert import convert
 from swinv2_model.weights.errors import CheckpointError
@@ -260,6 +261,53 @@ def test_hugging_face_config_tells_the_sizes(official, tmp_path):
         read_official(tmp_path / "model.safetensors")
 
 
+def shifted_mask(rows: int, columns: int, window: int) -> np.ndarray:
+    """The attn_mask of official code for a grid of rows x columns windows, (windows, N, N)."""
+
+    def regions(count):
+        region = np.zeros(count * window, int)
+        region[-window:], region[-(window // 2) :] = 1, 2
+        return region
+
+    region = 3 * regions(rows)[:, None] + regions(columns)
+    region = region.reshape(rows, window, columns, window).swapaxes(1, 2).reshape(rows * columns, -1)
+    return np.where(region[:, :, None] == region[:, None], 0, -100).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "pixels"),
+    [(2, 2, (64, 64)), (2, 4, (64, 128)), (4, 2, (128, 64)), (3, 8, (96, 256)), (8, 3, (256, 96))],
+)
+def test_the_image_is_read_from_the_mask(tmp_path, rows, columns, pixels):
+    raw = {**read_pth(GOLDEN), "layers.0.blocks.1.attn_mask": shifted_mask(rows, columns, 8)}
+    write_pth(tmp_path / "a.pth", raw)
+    report = convert(tmp_path / "a.pth", tmp_path / "b.pth")
+    assert report.description.image_size == pixels and report.description.window_size == (8, 8)
+    assert f"made for {pixels[0]}x{pixels[1]} images and 8x8 windows" in str(report)
+    assert config_of(tmp_path / "b.pth")["model"]["image_size"] == pixels
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((8, 64, 64), np.float32),
+        np.ones((8, 64, 64), np.float32),
+        shifted_mask(2, 4, 8)[::-1],
+        shifted_mask(3, 3, 8)[:8],
+    ],
+)
+def test_a_mask_of_another_pattern_leaves_the_image_to_the_configuration(tmp_path, mask):
+    write_pth(tmp_path / "a.pth", {**read_pth(GOLDEN), "layers.0.blocks.1.attn_mask": mask})
+    report = convert(tmp_path / "a.pth", tmp_path / "b.pth")
+    assert "images of a size nothing tells and 8x8 windows" in str(report)
+    for file in ("a.pth", "b.pth"):
+        assert read_official(tmp_path / file)[2].description.image_size is None
+        with pytest.raises(CheckpointError, match=rf"{file}: nothing in the file tells the image size"):
+            config_of(tmp_path / file)
+        config = {**config_of(GOLDEN)["model"], "image_size": [64, 128]}
+        assert create_model({"model": config}, checkpoint_path=tmp_path / file).image_size == (64, 128)
+
+
 def test_pretrained_window_is_read_from_the_table(official, tmp_path):
     """A table of window 16 normalised by 12 - 1 says so in its largest coordinate."""
     raw = dict(read_pth(GOLDEN))
@@ -267,7 +315,7 @@ def test_pretrained_window_is_read_from_the_table(official, tmp_path):
     table = np.stack(np.meshgrid(x, x, indexing="ij"), -1)[None].astype(np.float32)
     for stage in (0, 1):
         raw[f"layers.{stage}.blocks.0.attn.relative_coords_table"] = table
-    raw["layers.0.blocks.1.attn_mask"] = np.zeros((16, 1, 1), np.float32)
+    raw["layers.0.blocks.1.attn_mask"] = shifted_mask(4, 4, 16)
     write_pth(tmp_path / "a.pth", raw)
     made = read_official(tmp_path / "a.pth")[2].description
     assert (made.image_size, made.window_size, made.pretrained_window_sizes) == (
