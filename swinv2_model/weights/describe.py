@@ -81,7 +81,7 @@ def _grid_of_windows(mask: np.ndarray) -> tuple[int, int] | None:
 def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, file: str) -> Description | None:
     """Sizes from the buffers of official and mindcv checkpoints."""
     stages = len(architecture.depths)
-    windows, pretrained = {}, [0] * stages
+    windows, trained = {}, [0] * stages
     for name, array in raw.items():
         match = _TABLE.fullmatch(from_cell_list(name))
         if not match or array.ndim != 4 or int(match[1]) >= stages or min(array.shape[1:3]) < 3:
@@ -91,19 +91,22 @@ def _from_buffers(raw: Mapping[str, np.ndarray], architecture: Architecture, fil
         # largest coordinate t = log2(8 x + 1) / 3 with x = (w - 1) / (pretrained - 1), or 1
         x = (2.0 ** (3 * float(array[..., 0].max())) - 1) / 8
         if np.isfinite(x) and x > 0:
-            size = round(1 + (window[0] - 1) / x)
-            pretrained[stage] = 0 if size == window[0] else size
+            trained[stage] = round(1 + (window[0] - 1) / x)
     if architecture.version == 1:
         windows[0] = architecture.window_size
     masks = [a for name, a in raw.items() if _MASK.fullmatch(from_cell_list(name)) and a.ndim == 3 and len(a)]
-    if 0 not in windows or not masks:
+    grid = _grid_of_windows(masks[0]) if masks else None
+    if 0 not in windows or (grid is None and architecture.version == 1):
         return None
-    grid = _grid_of_windows(masks[0])
-    image = None
-    if grid is not None:
-        (rows, columns), (height, width), patch = grid, windows[0], architecture.patch_size
-        image = (rows * height * patch, columns * width * patch)
-    return Description(image, windows[0], tuple(pretrained), f"buffers of {file}")
+    source = f"buffers of {file}"
+    if grid is None:
+        # Without the image a stage's own window is not known to follow, so it is named.
+        return Description(None, windows[0], tuple(trained), source)
+    (rows, columns), (height, width), patch = grid, windows[0], architecture.patch_size
+    pretrained = (0 if i in windows and size == windows[i][0] else size for i, size in enumerate(trained))
+    return Description(
+        (rows * height * patch, columns * width * patch), windows[0], tuple(pretrained), source
+    )
 
 
 def describe(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from swinv2_model.architecture import pair
 from swinv2_model.cli import main
 from swinv2_model.registry import config_of, create_model
 from swinv2_model.weights import keys
@@ -323,6 +324,26 @@ def test_pretrained_window_is_read_from_the_table(official, tmp_path):
         (16, 16),
         (12, 12),
     )
+
+
+def test_windows_are_read_from_the_tables_alone(tmp_path):
+    """Windows that cover the grid in every stage leave no mask, here 16 at 64 pixels: 16 and 8."""
+    config = {**config_of(GOLDEN)["model"], "window_size": 16}
+    raw = {k: v for k, v in read_pth(GOLDEN).items() if not keys.is_buffer(k)}
+    for stage, window in enumerate((16, 8)):
+        x = np.arange(1 - window, window) * 8 / (window - 1)
+        x = np.sign(x) * np.log2(np.abs(x) + 1) / 3
+        table = np.stack(np.meshgrid(x, x, indexing="ij"), -1)[None].astype(np.float32)
+        raw[f"layers.{stage}.blocks.0.attn.relative_coords_table"] = table
+    write_pth(tmp_path / "a.pth", raw)
+    convert(tmp_path / "a.pth", tmp_path / "b.pth")
+    for file in ("a.pth", "b.pth"):
+        made = read_official(tmp_path / file)[2].description
+        assert (made.image_size, made.window_size, made.pretrained_window_sizes) == (None, (16, 16), (16, 8))
+        for settings in (config, {**config, "image_size": 128, "window_size": 8}):
+            model = create_model({"model": settings}, checkpoint_path=tmp_path / file)
+            assert model.window_size == pair(settings["window_size"], "window_size")
+            assert [block.attn.pretrained_window_size for block in model.blocks] == [16, 16, 8, 8]
 
 
 def test_architecture_of_the_golden(official):
