@@ -114,11 +114,12 @@ def describe(
     raw: Mapping[str, np.ndarray],
     texts: Mapping[str, str],
     architecture: Architecture,
+    dialect: str,
 ) -> Description | None:
     """Sizes from what `convert` wrote beside the weights, from buffers, or from Hugging Face's config.json.
 
     Args:
-        path: the checkpoint; a `config.json` is looked for beside it.
+        path: the checkpoint; a `config.json` is looked for beside it if `dialect` is Hugging Face's.
         raw: {name: array} as read, buffers included.
         texts: what the file says about itself.
 
@@ -136,11 +137,12 @@ def describe(
             raise CheckpointError(f"{file}: its description {TEXT_KEY!r} is no JSON ({error}).") from None
     found = _from_buffers(raw, architecture, file)
     config = Path(path).with_name("config.json")
-    if found is None and config.is_file():
+    if dialect == "hf" and config.is_file():
         try:
             fields = json.loads(config.read_text(encoding="utf-8"))
         except ValueError as error:
             raise CheckpointError(f"{config}: expected JSON ({error}).") from None
-        if isinstance(fields, dict) and fields.get("model_type") in ("swin", "swinv2"):
+        kind = "swin" if architecture.version == 1 else "swinv2"
+        if isinstance(fields, dict) and fields.get("model_type") == kind:
             return _from_fields(fields, stages, str(config))
     return found

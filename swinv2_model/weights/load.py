@@ -227,7 +227,7 @@ def read_official(
     check(arrays, shapes, file)
     arrays = {name: arrays[name] for name in shapes}
     report.used = len(arrays)
-    report.description = describe(path, raw, texts, architecture)
+    report.description = describe(path, raw, texts, architecture, dialect)
     if num_classes is not None and num_classes != architecture.num_classes:
         report.notes.append(_new_head(architecture.num_classes, num_classes))
         architecture = architecture.with_classes(num_classes)

@@ -262,6 +262,19 @@ def test_hugging_face_config_tells_the_sizes(official, tmp_path):
         read_official(tmp_path / "model.safetensors")
 
 
+def test_a_config_of_another_model_is_left_alone(official, tmp_path):
+    """Only weights in Hugging Face's names and of the kind that config.json says have it for a description."""
+    config = {"model_type": "swinv2", "image_size": 256, "window_size": 16}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for dialect in keys.DIALECTS:
+        write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, dialect))
+        made = read_official(tmp_path / "model.safetensors")[2].description
+        assert (made is None) == (dialect != "hf")
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "swin"}))
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    assert read_official(tmp_path / "model.safetensors")[2].description is None
+
+
 def shifted_mask(rows: int, columns: int, window: int) -> np.ndarray:
     """The attn_mask of official code for a grid of rows x columns windows, (windows, N, N)."""
 
