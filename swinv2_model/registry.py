@@ -225,6 +225,8 @@ def _build_loaded(
         native["image_size"] = made.image_size or native["image_size"]
         if model_config["type"] == "swinv2":
             native["pretrained_window_sizes"] = made.pretrained_window_sizes
+        named = {*model_config, *changes}
+        native.update({key: value for key, value in made.options.items() if key not in named})
         if made.window_size != changes["window_size"]:
             report.notes.append(
                 f"made for windows of {made.window_size}, used with {changes['window_size']}; "
@@ -281,6 +283,7 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
         "patch_size": found.patch_size,
         "mlp_ratio": found.mlp_ratio,
         **sizes,
+        **(made.options if made else {}),
     }
     return load_config(config)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from swinv2_model.weights.keys import from_cell_list
 from swinv2_model.weights.pth import PathLike
 
 TEXT_KEY = "swinv2_model"
+OPTIONS = ("gelu", "mask_padding", "mask_value")
+_HF_GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_HF_EPS = 1e-5
 _TABLE = re.compile(r".*?layers\.(\d+)\.blocks\.0\..*relative_coords_table")
 _MASK = re.compile(r".*?layers\.0\.blocks\.1\..*attn_mask")
 
@@ -25,13 +29,14 @@ _MASK = re.compile(r".*?layers\.0\.blocks\.1\..*attn_mask")
 class Description:
     """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told.
 
-    Where nothing tells the image size it is None.
+    Where nothing tells the image size it is None. `options` are arguments of the model that are not its defaults.
     """
 
     image_size: tuple[int, int] | None
     window_size: tuple[int, int]
     pretrained_window_sizes: tuple[int, ...]
     source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> dict[str, str]:
         """What `write_checkpoint` keeps beside the weights."""
@@ -39,6 +44,7 @@ class Description:
             "image_size": self.image_size,
             "window_size": self.window_size,
             "pretrained_window_sizes": self.pretrained_window_sizes,
+            **self.options,
         }
         return {TEXT_KEY: json.dumps(fields)}
 
@@ -59,7 +65,39 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
         window = pair(fields["window_size"], "window_size")
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
-    return Description(image, window, tuple(windows), source)
+    options = {key: fields[key] for key in OPTIONS if key in fields}
+    return Description(image, window, tuple(windows), source, options)
+
+
+def _hf_config(config: Path, version: int) -> dict[str, Any] | None:
+    """Hugging Face's config.json, if it is there and of this version of Swin."""
+    if not config.is_file():
+        return None
+    try:
+        fields = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{config}: expected JSON ({error}).") from None
+    kind = "swin" if version == 1 else "swinv2"
+    return fields if isinstance(fields, dict) and fields.get("model_type") == kind else None
+
+
+def _hf_options(fields: Mapping[str, Any], version: int, source: str) -> dict[str, Any]:
+    """What Hugging Face computes otherwise than our defaults."""
+    activation, epsilon = fields.get("hidden_act", "gelu"), fields.get("layer_norm_eps", _HF_EPS)
+    if activation not in list(_HF_GELU):
+        raise CheckpointError(
+            f"{source}: hidden_act: expected one of {', '.join(_HF_GELU)}, got {activation!r}; "
+            "no other activation is implemented."
+        )
+    if epsilon != _HF_EPS:
+        # There it is not the epsilon of the patch embedding's norm, which norm_eps would change too.
+        raise CheckpointError(
+            f"{source}: layer_norm_eps: expected {_HF_EPS}, got {epsilon!r}; "
+            f"norm_eps cannot represent it, put {_HF_EPS} there to accept the difference."
+        )
+    # Its V2 adds the mask of -100 twice.
+    mask_value = -200.0 if version == 2 else -100.0
+    return {"gelu": _HF_GELU[activation], "mask_padding": False, "mask_value": mask_value}
 
 
 def _grid_of_windows(mask: np.ndarray) -> tuple[int, int] | None:
@@ -116,7 +154,7 @@ def describe(
     architecture: Architecture,
     dialect: str,
 ) -> Description | None:
-    """Sizes from what `convert` wrote beside the weights, from buffers, or from Hugging Face's config.json.
+    """Sizes and options from what `convert` wrote beside the weights, from buffers, or from Hugging Face's config.json.
 
     Args:
         path: the checkpoint; a `config.json` is looked for beside it if `dialect` is Hugging Face's.
@@ -136,13 +174,10 @@ def describe(
         except json.JSONDecodeError as error:
             raise CheckpointError(f"{file}: its description {TEXT_KEY!r} is no JSON ({error}).") from None
     found = _from_buffers(raw, architecture, file)
+    if dialect != "hf":
+        return found
     config = Path(path).with_name("config.json")
-    if dialect == "hf" and config.is_file():
-        try:
-            fields = json.loads(config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{config}: expected JSON ({error}).") from None
-        kind = "swin" if architecture.version == 1 else "swinv2"
-        if isinstance(fields, dict) and fields.get("model_type") == kind:
-            return _from_fields(fields, stages, str(config))
-    return found
+    fields = _hf_config(config, architecture.version)
+    if fields is not None:
+        found = _from_fields(fields, stages, str(config))
+    return found and replace(found, options=_hf_options(fields or {}, architecture.version, str(config)))

@@ -228,6 +228,11 @@ def read_official(
     arrays = {name: arrays[name] for name in shapes}
     report.used = len(arrays)
     report.description = describe(path, raw, texts, architecture, dialect)
+    if dialect == "hf" and report.description is None:
+        report.notes.append(
+            "config.json: none of this model beside the checkpoint, so gelu, mask_padding and mask_value "
+            "are the model's, not Hugging Face's"
+        )
     if num_classes is not None and num_classes != architecture.num_classes:
         report.notes.append(_new_head(architecture.num_classes, num_classes))
         architecture = architecture.with_classes(num_classes)

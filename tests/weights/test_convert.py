@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swinv2_model.architecture import pair
+from swinv2_model.architecture import Architecture, pair
 from swinv2_model.cli import main
 from swinv2_model.registry import config_of, create_model
 from swinv2_model.weights import keys
@@ -260,6 +260,63 @@ def test_hugging_face_config_tells_the_sizes(official, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="config.json: expected JSON"):
         read_official(tmp_path / "model.safetensors")
+
+
+HF_CONFIG = {"model_type": "swinv2", "image_size": 64, "window_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("activation", "gelu"),
+    [(None, "none"), ("gelu", "none"), ("gelu_new", "tanh"), ("gelu_pytorch_tanh", "tanh")],
+)
+def test_hugging_face_options_are_kept(official, tmp_path, activation, gelu):
+    """What Hugging Face computes otherwise reaches the model, also after conversions; arguments are stronger."""
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    config = {**HF_CONFIG, "hidden_act": activation} if activation else HF_CONFIG
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    convert(tmp_path / "model.safetensors", tmp_path / "b.pth")
+    convert(tmp_path / "b.pth", tmp_path / "c.safetensors", to="hf")
+    options = {"gelu": gelu, "mask_padding": False, "mask_value": -200.0}
+    bare = {key: value for key, value in config_of(GOLDEN)["model"].items() if key not in options}
+    for file in ("model.safetensors", "b.pth", "c.safetensors"):
+        found = config_of(tmp_path / file)["model"]
+        assert {key: found[key] for key in options} == options
+        block = create_model({"model": bare}, checkpoint_path=tmp_path / file).blocks[0]
+        assert (block.mlp.gelu, block.attn.mask_padding, block.attn.mask_value) == tuple(options.values())
+        settings, other = {**bare, "mask_value": -50.0}, {"mask_padding": True}
+        block = create_model({"model": settings}, checkpoint_path=tmp_path / file, **other).blocks[0]
+        assert (block.mlp.gelu, block.attn.mask_padding, block.attn.mask_value) == (gelu, True, -50.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("hidden_act", "relu", "hidden_act: expected one of gelu, .*, got 'relu'"),
+        ("hidden_act", ["gelu"], "hidden_act: expected one of gelu"),
+        ("layer_norm_eps", 1e-12, "layer_norm_eps: expected 1e-05, got 1e-12"),
+    ],
+)
+def test_hugging_face_options_that_are_not_ours_are_told(official, tmp_path, key, value, message):
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    (tmp_path / "config.json").write_text(json.dumps({**HF_CONFIG, key: value}))
+    with pytest.raises(CheckpointError, match=rf"config.json: {message}"):
+        convert(tmp_path / "model.safetensors", tmp_path / "b.pth")
+
+
+def test_hugging_face_weights_without_their_config_are_said(official, tmp_path):
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    assert any("config.json: none" in note for note in read_official(tmp_path / "model.safetensors")[2].notes)
+    assert read_official(GOLDEN)[2].notes == []
+
+
+def test_version_1_of_hugging_face_adds_its_mask_once(tmp_path):
+    shapes = Architecture(1, 8, (2,), (2,), 10, window_size=(4, 4)).parameter_shapes()
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(arrays, "hf"))
+    config = {"model_type": "swin", "image_size": 32, "window_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = config_of(tmp_path / "model.safetensors")["model"]
+    assert (model["mask_padding"], model["mask_value"]) == (False, -100.0)
 
 
 def test_a_config_of_another_model_is_left_alone(official, tmp_path):
