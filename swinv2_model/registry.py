@@ -18,13 +18,13 @@ import yaml
 from swinv2_model.architecture import Architecture, Size, pair
 from swinv2_model.images import Preprocess
 from swinv2_model.mindcv_models import register
+from swinv2_model.weights.describe import PRESETS, preset_named_by
 
 if TYPE_CHECKING:
     from mindspore import nn
 
     from swinv2_model.weights.load import Report
 
-PRESETS = Path(__file__).parent / "presets"
 SECTIONS = ("name", "model", "data", "train", "card")
 MODEL_KEYS = {
     *("type", "image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depths", "num_heads"),
@@ -238,7 +238,7 @@ def _build_loaded(
 
 
 def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A configuration for a checkpoint from what it tells of itself; else from a preset its name begins with.
+    """A configuration for a checkpoint from what it tells of itself, and the preset it is named after.
 
     Raises:
         CheckpointError: damaged, no Swin Transformer, or its sizes are told nowhere.
@@ -249,9 +249,9 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(checkpoint_path)
     _, found, report = read_official(path)
     made = report.description
-    named = [name for name in list_models() if path.name.startswith(name)]
+    name = (made and made.preset) or preset_named_by(path)
     config: dict[str, Any] = {"name": path.stem, "data": {}, "card": {}}
-    preset = load_config(max(named, key=len)) if named else None
+    preset = load_config(name) if name in list_models() else None
     if (
         preset
         and architecture(preset).with_classes(0).parameter_shapes()

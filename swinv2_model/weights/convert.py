@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from swinv2_model.weights import keys
+from swinv2_model.weights.describe import preset_named_by
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import KINDS, write_checkpoint
 from swinv2_model.weights.load import Report, read_official
@@ -47,7 +49,9 @@ def convert(
         raise CheckpointError(f"{target}: is the checkpoint to convert itself; give another name.")
     arrays, _, report = read_official(source, from_, cls_map_file, num_classes)
     to = to or ("official" if kind == "pth" else "mindspore")
-    texts = report.description.text() if report.description else None
+    texts = None
+    if made := report.description:
+        texts = replace(made, preset=made.preset or preset_named_by(source)).text()
     write_checkpoint(target, keys.from_official(arrays, to), texts)
     report.notes.append(f"wrote {target} in {to} names")
     return report

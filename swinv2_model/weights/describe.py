@@ -17,6 +17,7 @@ from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.keys import from_cell_list
 from swinv2_model.weights.pth import PathLike
 
+PRESETS = Path(__file__).parents[1] / "presets"
 TEXT_KEY = "swinv2_model"
 OPTIONS = ("gelu", "mask_padding", "mask_value")
 _HF_GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
@@ -30,6 +31,7 @@ class Description:
     """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told.
 
     Where nothing tells the image size it is None. `options` are arguments of the model that are not its defaults.
+    `preset` is the one the file, or the file it was converted from, is named after.
     """
 
     image_size: tuple[int, int] | None
@@ -37,6 +39,7 @@ class Description:
     pretrained_window_sizes: tuple[int, ...]
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
 
     def text(self) -> dict[str, str]:
         """What `write_checkpoint` keeps beside the weights."""
@@ -44,6 +47,7 @@ class Description:
             "image_size": self.image_size,
             "window_size": self.window_size,
             "pretrained_window_sizes": self.pretrained_window_sizes,
+            "preset": self.preset,
             **self.options,
         }
         return {TEXT_KEY: json.dumps(fields)}
@@ -66,7 +70,13 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
     options = {key: fields[key] for key in OPTIONS if key in fields}
-    return Description(image, window, tuple(windows), source, options)
+    return Description(image, window, tuple(windows), source, options, fields.get("preset"))
+
+
+def preset_named_by(path: PathLike) -> str | None:
+    """The preset a checkpoint's name begins with."""
+    named = (preset.stem for preset in PRESETS.glob("*.yaml") if Path(path).name.startswith(preset.stem))
+    return max(named, key=len, default=None)
 
 
 def _hf_config(config: Path, version: int) -> dict[str, Any] | None:

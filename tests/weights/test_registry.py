@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from swinv2_model import registry
 from swinv2_model.architecture import Architecture, official_window
 from swinv2_model.cli import main
 from swinv2_model.images import Preprocess
@@ -20,7 +21,7 @@ from swinv2_model.registry import (
     load_config,
     preprocessing,
 )
-from swinv2_model.weights import keys
+from swinv2_model.weights import describe, keys
 from swinv2_model.weights.convert import convert
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.load import load_into, read_official
@@ -233,6 +234,23 @@ def test_a_checkpoint_named_after_its_preset(tmp_path):
     assert config["model"]["window_size"] == 16 and config["card"]["top1"] == 82.8
     (tmp_path / f"{name}-mine.pth").write_bytes(GOLDEN.read_bytes())
     assert config_of(tmp_path / f"{name}-mine.pth")["card"] == {}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".ckpt"])
+def test_conversion_keeps_the_preprocessing(monkeypatch, tmp_path, suffix):
+    """The preset of golden scales both sides, crop_ratio null, which no weight or buffer tells."""
+    preset = {**GOLDEN_CONFIG, "data": {"crop_ratio": None, "mean": [0.5] * 3}, "card": {"top1": 12.3}}
+    (tmp_path / "golden_w8_64.yaml").write_text(yaml.safe_dump(preset))
+    monkeypatch.setattr(describe, "PRESETS", tmp_path)
+    monkeypatch.setattr(registry, "PRESETS", tmp_path)
+    (tmp_path / "golden_w8_64.pth").write_bytes(GOLDEN.read_bytes())
+    before = config_of(tmp_path / "golden_w8_64.pth")
+    assert preprocessing(before) == Preprocess((64, 64), None, mean=[0.5] * 3)
+    convert(tmp_path / "golden_w8_64.pth", tmp_path / f"a{suffix}")
+    convert(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", to="hf")
+    for file in (f"a{suffix}", f"b{suffix}"):
+        after = config_of(tmp_path / file)
+        assert preprocessing(after) == preprocessing(before) and after["card"] == before["card"]
 
 
 def test_head_and_channels_that_differ(golden, tmp_path, caplog):
