@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from swinv2_model.architecture import Architecture, pair
+from swinv2_model.architecture import Architecture, official_window, pair
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.keys import from_cell_list
 from swinv2_model.weights.pth import PathLike
@@ -71,6 +71,24 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
         raise CheckpointError(f"{source}: {error}") from None
     options = {key: fields[key] for key in OPTIONS if key in fields}
     return Description(image, window, tuple(windows), source, options, fields.get("preset"))
+
+
+def _check_hf_windows(made: Description, architecture: Architecture) -> None:
+    """Refuse sizes at which Hugging Face's V2 has other windows: for them it rounds grids down and asks the height."""
+    if architecture.version == 1 or made.image_size is None:
+        return
+    (height, width), whole = made.image_size, made.window_size[0]
+    for stage in range(len(architecture.depths)):
+        patch = architecture.patch_size << stage
+        window = min(height // patch, whole)
+        shift = whole // 2 if height // patch > window else 0
+        ours = official_window((-(-height // patch), -(-width // patch)), made.window_size)
+        if ours != ((window, window), (shift, shift)):
+            raise CheckpointError(
+                f"{made.source}: image_size: expected one with the same windows in Hugging Face's code and here, "
+                f"got {made.image_size}, where stage {stage} has {window}x{window} shifted by {shift} there and "
+                f"{ours[0][0]}x{ours[0][1]} shifted by {ours[1][0]} here; put another there to accept the difference."
+            )
 
 
 def preset_named_by(path: PathLike) -> str | None:
@@ -190,4 +208,5 @@ def describe(
     fields = _hf_config(config, architecture.version)
     if fields is not None:
         found = _from_fields(fields, stages, str(config))
+        _check_hf_windows(found, architecture)
     return found and replace(found, options=_hf_options(fields or {}, architecture.version, str(config)))

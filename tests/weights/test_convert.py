@@ -303,6 +303,29 @@ def test_hugging_face_options_that_are_not_ours_are_told(official, tmp_path, key
         convert(tmp_path / "model.safetensors", tmp_path / "b.pth")
 
 
+@pytest.mark.parametrize(
+    ("image_size", "message"),
+    [
+        (64, None),
+        (72, None),
+        ((64, 128), None),
+        (56, None),
+        (60, "stage 1 has 7x7 shifted by 0 there and 8x8 shifted by 0 here"),
+        # 17 tokens, then 9, there 8
+        (68, "stage 1 has 8x8 shifted by 0 there and 8x8 shifted by 4 here"),
+        ((128, 64), "stage 1 has 8x8 shifted by 4 there and 8x8 shifted by 0 here"),
+    ],
+)
+def test_sizes_at_which_hugging_face_has_other_windows_are_told(official, tmp_path, image_size, message):
+    write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
+    (tmp_path / "config.json").write_text(json.dumps({**HF_CONFIG, "image_size": image_size}))
+    if message is None:
+        read_official(tmp_path / "model.safetensors")
+    else:
+        with pytest.raises(CheckpointError, match=f"config.json: image_size: .*{message}"):
+            read_official(tmp_path / "model.safetensors")
+
+
 def test_hugging_face_weights_without_their_config_are_said(official, tmp_path):
     write_checkpoint(tmp_path / "model.safetensors", keys.from_official(official, "hf"))
     assert any("config.json: none" in note for note in read_official(tmp_path / "model.safetensors")[2].notes)
