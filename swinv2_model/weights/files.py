@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.pth import PathLike, atomic_output, read_pth_with_texts, write_pth
 
 KINDS = {".pth": "pth", ".pt": "pth", ".bin": "pth", ".safetensors": "safetensors", ".ckpt": "ckpt"}
+# Hugging Face's model-00001-of-00003.safetensors and model.safetensors.index.json; 1 of 1 is whole.
+_SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.\w+$|\.index\.json$")
 _SAFETENSORS = {
     "F32": "<f4",
     "F64": "<f8",
@@ -30,10 +33,20 @@ def file_kind(path: PathLike) -> str:
     """`pth`, `safetensors` or `ckpt`, by the first bytes of the file.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: there is no such file.
-        CheckpointError: the file is of none of these kinds.
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is of none of these kinds, a folder or part of a sharded checkpoint.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: expected one checkpoint file, got a folder; name the file in it, or merge shards into "
+            "one file first."
+        )
+    if path.is_file() and _SHARD.search(path.name):
+        raise CheckpointError(
+            f"{path}: expected one checkpoint file, got a part of a sharded one; merge the shards into one file "
+            "first."
+        )
     with open(path, "rb") as file:
         start = file.read(16)
     if start[:2] == b"PK":

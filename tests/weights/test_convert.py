@@ -303,6 +303,39 @@ def test_hugging_face_options_that_are_not_ours_are_told(official, tmp_path, key
         convert(tmp_path / "model.safetensors", tmp_path / "b.pth")
 
 
+FOLDER = "got a folder; name the file in it, or merge shards into one file first"
+SHARD = "got a part of a sharded one; merge the shards into one file first"
+
+
+@pytest.mark.parametrize("command", ["convert", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", FOLDER),
+        ("model-00002-of-00003.safetensors", SHARD),
+        ("pytorch_model-00001-of-00002.bin", SHARD),
+        ("model.safetensors.index.json", SHARD),
+    ],
+)
+def test_sharded_checkpoints_are_told(tmp_path, capsys, command, name, message):
+    shard = tmp_path / "in" / name
+    (tmp_path / "in").mkdir()
+    if name:
+        shard.write_bytes(GOLDEN.read_bytes())
+    arguments = {
+        "convert": [str(shard), str(tmp_path / "out.ckpt")],
+        "evaluate": ["--pretrained", str(shard), "--data_url", str(tmp_path)],
+        "predict": ["a.png", "--pretrained", str(shard)],
+    }
+    assert main([command, *arguments[command]]) == 2
+    assert capsys.readouterr().err == f"error: {shard}: expected one checkpoint file, {message}.\n"
+
+
+def test_a_single_shard_is_whole(tmp_path):
+    (tmp_path / "model-00001-of-00001.pth").write_bytes(GOLDEN.read_bytes())
+    assert read_official(tmp_path / "model-00001-of-00001.pth")[2].used == 79
+
+
 @pytest.mark.parametrize(
     ("image_size", "message"),
     [
