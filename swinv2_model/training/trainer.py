@@ -20,7 +20,7 @@ from swinv2_model.training import digits
 from swinv2_model.training.config import RunConfig, parse
 from swinv2_model.training.optimizer import AdamW, learning_rates
 from swinv2_model.training.step import TrainStep
-from swinv2_model.weights.describe import Description
+from swinv2_model.weights.describe import OPTIONS, Description
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import read_checkpoint, write_checkpoint
 from swinv2_model.weights.load import load_into, read_official
@@ -136,7 +136,8 @@ class Trainer:
         arrays = {parameter.name: parameter.asnumpy() for parameter in self.model.get_parameters()}
         model = self.model
         trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
-        texts = Description(model.image_size, model.window_size, tuple(trained)).text()
+        options = {key: getattr(self.config.model, key) for key in OPTIONS}
+        texts = Description(model.image_size, model.window_size, tuple(trained), options=options).text()
         write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
 
 

@@ -19,7 +19,7 @@ from swinv2_model.weights.pth import PathLike
 
 PRESETS = Path(__file__).parents[1] / "presets"
 TEXT_KEY = "swinv2_model"
-OPTIONS = ("gelu", "mask_padding", "mask_value")
+OPTIONS = ("window_rule", "mask_padding", "mask_value", "gelu", "norm_eps")
 _HF_GELU = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _HF_EPS = 1e-5
 _TABLE = re.compile(r".*?layers\.(\d+)\.blocks\.0\..*relative_coords_table")

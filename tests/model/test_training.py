@@ -2,6 +2,7 @@
 """Optimiser, schedule, randomness, the digits, and a training run on every back end."""
 
 import csv
+import json
 import math
 import time
 
@@ -12,10 +13,12 @@ from mindspore import Parameter, Tensor
 
 from swinv2_model.cli import main
 from swinv2_model.randomness import drop_path_factors, permutation, uniform
+from swinv2_model.registry import config_of
 from swinv2_model.training import digits, trainer
 from swinv2_model.training.config import parse
 from swinv2_model.training.optimizer import AdamW, clip_by_global_norm, decays, learning_rates
 from swinv2_model.training.step import soft_cross_entropy
+from swinv2_model.weights.convert import convert
 from swinv2_model.weights.files import read_checkpoint
 
 TINY = ["--model.embed_dim=8", "--model.num_heads=[1,2]", "--model.depths=[1,2]", "--train.warmup_length=0"]
@@ -176,6 +179,17 @@ def test_train_then_evaluate(tmp_path, capsys):
     assert float(rows[1]["test_accuracy"]) == pytest.approx(float(result.split()[2]) / 100, abs=1e-4)
     arrays, _ = read_checkpoint(tmp_path / "checkpoint.ckpt")
     assert "layers.0.blocks.0.attn.qkv.weight" in arrays
+
+
+def test_a_checkpoint_tells_the_options_of_the_model(tmp_path):
+    """`predict` and `convert` do not read the run's configuration."""
+    options = {"window_rule": "per_axis", "mask_padding": False, "mask_value": -50.0, "gelu": "tanh"}
+    flags = [f"--model.{key}={json.dumps(value).strip(chr(34))}" for key, value in options.items()]
+    trainer.Trainer(parse([*TINY, *flags, "--model.norm_eps=1e-6"])).save(tmp_path / "run.ckpt")
+    convert(tmp_path / "run.ckpt", tmp_path / "run.pth")
+    for file in ("run.ckpt", "run.pth"):
+        model = config_of(tmp_path / file)["model"]
+        assert {key: model[key] for key in options} == options and model["norm_eps"] == 1e-6
 
 
 def test_a_checkpoint_appears_only_when_complete(tmp_path, monkeypatch):
