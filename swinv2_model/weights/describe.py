@@ -73,24 +73,6 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
     return Description(image, window, tuple(windows), source, options, fields.get("preset"))
 
 
-def _check_hf_windows(made: Description, architecture: Architecture) -> None:
-    """Refuse sizes at which Hugging Face's V2 has other windows: for them it rounds grids down and asks the height."""
-    if architecture.version == 1 or made.image_size is None:
-        return
-    (height, width), whole = made.image_size, made.window_size[0]
-    for stage in range(len(architecture.depths)):
-        patch = architecture.patch_size << stage
-        window = min(height // patch, whole)
-        shift = whole // 2 if height // patch > window else 0
-        ours = official_window((-(-height // patch), -(-width // patch)), made.window_size)
-        if ours != ((window, window), (shift, shift)):
-            raise CheckpointError(
-                f"{made.source}: image_size: expected one with the same windows in Hugging Face's code and here, "
-                f"got {made.image_size}, where stage {stage} has {window}x{window} shifted by {shift} there and "
-                f"{ours[0][0]}x{ours[0][1]} shifted by {ours[1][0]} here; put another there to accept the difference."
-            )
-
-
 def preset_named_by(path: PathLike) -> str | None:
     """The preset a checkpoint's name begins with."""
     named = (preset.stem for preset in PRESETS.glob("*.yaml") if Path(path).name.startswith(preset.stem))
@@ -121,11 +103,29 @@ def _hf_options(fields: Mapping[str, Any], version: int, source: str) -> dict[st
         # There it is not the epsilon of the patch embedding's norm, which norm_eps would change too.
         raise CheckpointError(
             f"{source}: layer_norm_eps: expected {_HF_EPS}, got {epsilon!r}; "
-            f"norm_eps cannot represent it, put {_HF_EPS} there to accept the difference."
+            "norm_eps is not the same, change it in that file to accept the difference."
         )
     # Its V2 adds the mask of -100 twice.
     mask_value = -200.0 if version == 2 else -100.0
     return {"gelu": _HF_GELU[activation], "mask_padding": False, "mask_value": mask_value}
+
+
+def _check_hf_windows(made: Description, architecture: Architecture) -> None:
+    """Refuse sizes at which Hugging Face's V2 has other windows: for them it rounds grids down and asks the height."""
+    if architecture.version == 1 or made.image_size is None:
+        return
+    (height, width), whole = made.image_size, made.window_size[0]
+    for stage in range(len(architecture.depths)):
+        patch = architecture.patch_size << stage
+        window = min(height // patch, whole)
+        shift = whole // 2 if height // patch > window else 0
+        ours = official_window((-(-height // patch), -(-width // patch)), made.window_size)
+        if ours != ((window, window), (shift, shift)):
+            raise CheckpointError(
+                f"{made.source}: image_size: expected one that gives Hugging Face the same windows as here, got "
+                f"{made.image_size}: theirs in stage {stage} are {window}x{window} shifted by {shift}, ours "
+                f"{ours[0][0]}x{ours[0][1]} shifted by {ours[1][0]}; change it in that file to accept the difference."
+            )
 
 
 def _grid_of_windows(mask: np.ndarray) -> tuple[int, int] | None:

@@ -343,10 +343,10 @@ def test_a_single_shard_is_whole(tmp_path):
         (72, None),
         ((64, 128), None),
         (56, None),
-        (60, "stage 1 has 7x7 shifted by 0 there and 8x8 shifted by 0 here"),
+        (60, "in stage 1 are 7x7 shifted by 0, ours 8x8 shifted by 0"),
         # 17 tokens, then 9, there 8
-        (68, "stage 1 has 8x8 shifted by 0 there and 8x8 shifted by 4 here"),
-        ((128, 64), "stage 1 has 8x8 shifted by 4 there and 8x8 shifted by 0 here"),
+        (68, "in stage 1 are 8x8 shifted by 0, ours 8x8 shifted by 4"),
+        ((128, 64), "in stage 1 are 8x8 shifted by 4, ours 8x8 shifted by 0"),
     ],
 )
 def test_sizes_at_which_hugging_face_has_other_windows_are_told(official, tmp_path, image_size, message):
