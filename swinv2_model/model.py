@@ -109,7 +109,7 @@ class SwinTransformerV2(nn.Cell):
                     self.Attention(
                         channels, heads, pretrained[index], mask_padding, mask_value, dtype, backend
                     ),
-                    int(channels * mlp_ratio),
+                    int(channels * mlp_ratio + 1e-6),  # as Architecture.hidden
                     gelu,
                     dtype,
                     norm_eps,

@@ -81,9 +81,9 @@ def infer_architecture(arrays: Mapping[str, np.ndarray], file: str = "checkpoint
                 )
             heads.append(count)
             window = ((side + 1) // 2,) * 2 if i == 0 else window
-    hidden = shape("layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    hidden = [shape(f"layers.{i}.blocks.0.mlp.fc1.weight", 2)[0] for i in range(len(depths))]
     classes = shape("head.weight", 2)[0] if "head.weight" in arrays else 0
-    if patch != other or not all((embed_dim, in_channels, patch, hidden, *heads)):
+    if patch != other or not all((embed_dim, in_channels, patch, *hidden, *heads)):
         raise CheckpointError(f"{file}: 'patch_embed.proj.weight' or a block has an impossible shape.")
     return Architecture(
         version=version,
@@ -93,7 +93,8 @@ def infer_architecture(arrays: Mapping[str, np.ndarray], file: str = "checkpoint
         num_classes=classes,
         in_channels=in_channels,
         patch_size=patch,
-        mlp_ratio=hidden / embed_dim,
+        # Every stage rounds its width down: the largest of the ratios is one that gives them all.
+        mlp_ratio=max(width / (embed_dim << i) for i, width in enumerate(hidden)),
         window_size=window,
     )
 

@@ -12,6 +12,7 @@ import pytest
 
 from swinv2_model.architecture import Architecture, pair
 from swinv2_model.cli import main
+from swinv2_model.model import SwinTransformerV2
 from swinv2_model.registry import config_of, create_model
 from swinv2_model.weights import keys
 from swinv2_model.weights.convert import convert
@@ -470,6 +471,18 @@ def test_windows_are_read_from_the_tables_alone(tmp_path):
             model = create_model({"model": settings}, checkpoint_path=tmp_path / file)
             assert model.window_size == pair(settings["window_size"], "window_size")
             assert [block.attn.pretrained_window_size for block in model.blocks] == [16, 16, 8, 8]
+
+
+@pytest.mark.parametrize("ratio", [3.7, 4.0, 2.6])
+def test_mlp_ratio_whose_widths_are_rounded(ratio):
+    architecture = Architecture(2, 24, (1, 1, 1, 1), (1, 1, 1, 1), 5, mlp_ratio=ratio)
+    shapes = architecture.parameter_shapes()
+    found = infer_architecture({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    assert found.parameter_shapes() == shapes
+    model = SwinTransformerV2(64, 4, 3, 5, 24, (1, 1, 1, 1), (1, 1, 1, 1), 2, found.mlp_ratio)
+    assert [block.mlp.fc1.weight.shape[0] for block in model.blocks] == [
+        found.hidden(24 << i) for i in range(4)
+    ]
 
 
 def test_architecture_of_the_golden(official):
