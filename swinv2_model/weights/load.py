@@ -80,7 +80,13 @@ def infer_architecture(arrays: Mapping[str, np.ndarray], file: str = "checkpoint
                     f"{file}: '{name}relative_position_bias_table' has {rows} rows, expected (2 w - 1)^2."
                 )
             heads.append(count)
-            window = ((side + 1) // 2,) * 2 if i == 0 else window
+            size = (side + 1) // 2
+            if i and size > window[0]:  # a smaller one is that of a grid smaller than the window
+                raise CheckpointError(
+                    f"{file}: '{name}relative_position_bias_table': expected windows of at most {window[0]}, the first "
+                    f"stage's, got {size}; windows that differ by stage are not implemented."
+                )
+            window = (size, size) if i == 0 else window
     hidden = [shape(f"layers.{i}.blocks.0.mlp.fc1.weight", 2)[0] for i in range(len(depths))]
     classes = shape("head.weight", 2)[0] if "head.weight" in arrays else 0
     if patch != other or not all((embed_dim, in_channels, patch, *hidden, *heads)):

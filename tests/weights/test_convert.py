@@ -485,6 +485,17 @@ def test_mlp_ratio_whose_widths_are_rounded(ratio):
     ]
 
 
+def test_windows_that_differ_by_stage():
+    """As timm's swin_s3: resampled to the first stage's they would be another model."""
+    shapes = Architecture(1, 24, (1, 1, 1), (1, 1, 1), 5, window_size=(7, 7)).parameter_shapes()
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays["layers.1.blocks.0.attn.relative_position_bias_table"] = np.zeros((27 * 27, 1), np.float32)
+    with pytest.raises(
+        CheckpointError, match=r"layers\.1.* windows of at most 7, .* got 14; windows that differ"
+    ):
+        infer_architecture(arrays)
+
+
 def test_architecture_of_the_golden(official):
     architecture = infer_architecture(official)
     fields = json.loads(GOLDEN.with_suffix(".json").read_text())
