@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the operators check alike; each judges in a constexpr, which graph mode runs while tracing."""
 
+import math
+from numbers import Real
+
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor
 from mindspore.ops import constexpr
 
@@ -66,3 +70,14 @@ def check_not_empty(name, shape, least_dimensions, form):
         raise ValueError(f"{name}: expected at least {least_dimensions} dimensions {form}, got shape {shape}")
     if min(shape) < 1:
         raise ValueError(f"{name}: expected every dimension to be at least 1, got shape {shape}")
+
+
+def number(name: str, value: float) -> float:
+    """A real number as float32 holds it, infinite beyond its range."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a float, got {value!r} of type {type(value).__name__}")
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.float32(value))
+    except OverflowError:  # an int beyond float64
+        return math.inf if value > 0 else -math.inf

@@ -23,10 +23,9 @@ def custom_operator(
     """
     from swinv2_kernels import _native  # type: ignore[attr-defined]
 
-    (
-        _native.isa(),
-        _native.num_threads(),
-    )  # a bad variable of the environment shows here, in a kernel its text is lost
+    # A bad variable of the environment shows here; in a kernel its text is lost.
+    _native.isa()
+    _native.num_threads()
     symbol = name + SYMBOL_SUFFIX[backend]
     operator = ops.Custom(f"{library_path()}:{symbol}", None, None, "aot", bprop=bprop)
     operator.add_prim_attr("reg_op_name", symbol)

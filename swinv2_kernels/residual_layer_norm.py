@@ -6,11 +6,9 @@ swinv2_kernels.reference.residual_layer_norm.
 """
 
 from functools import cache
-from numbers import Real
 from typing import Optional
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
@@ -23,6 +21,7 @@ from swinv2_kernels.checks import (
     check_shape,
     check_storage_dtype,
     check_tensor,
+    number,
 )
 from swinv2_kernels.custom import custom_operator
 
@@ -116,9 +115,7 @@ def layer_norm(
 
 @constexpr
 def _checked_epsilon(epsilon):
-    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
-        raise TypeError(f"epsilon: expected a float, got {epsilon!r} of type {type(epsilon).__name__}")
-    if not np.float32(epsilon) > 0:
+    if not number("epsilon", epsilon) > 0:
         raise ValueError(f"epsilon: expected a number > 0 in float32, got {epsilon!r}")
     return float(epsilon)
 

@@ -7,17 +7,16 @@ swinv2_kernels.reference.window_attention.
 
 import math
 from functools import cache
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Optional, Union
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import TWINS, device_target, resolve_backend, resolve_in_graph
-from swinv2_kernels.checks import check_float32, check_storage_dtype
+from swinv2_kernels.checks import check_float32, check_storage_dtype, number
 from swinv2_kernels.custom import custom_operator
 
 Size = Union[int, tuple[int, int]]
@@ -193,17 +192,6 @@ def _pair(value: Size, name: str) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _number(value: float, name: str) -> float:
-    """As float32 holds it, infinite beyond its range."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: expected a float, got {value!r} of type {type(value).__name__}")
-    try:
-        with np.errstate(over="ignore"):
-            return float(np.float32(value))
-    except OverflowError:  # an int beyond float64
-        return math.inf if value > 0 else -math.inf
-
-
 def _checked_options(window_size, shift_size, valid_size, scale, mask_value, cosine, backend):
     window_size, shift_size = _pair(window_size, "window_size"), _pair(shift_size, "shift_size")
     if min(window_size) < 1:
@@ -224,10 +212,10 @@ def _checked_options(window_size, shift_size, valid_size, scale, mask_value, cos
             "logit_scale: expected a tensor (cosine attention), or a float scale (dot-product attention), got neither"
         )
     if scale is not None:
-        given, scale = scale, _number(scale, "scale")
+        given, scale = scale, number("scale", scale)
         if not math.isfinite(scale):
             raise ValueError(f"scale: expected a number that is finite in float32, got {given!r}")
-    given, mask_value = mask_value, _number(mask_value, "mask_value")
+    given, mask_value = mask_value, number("mask_value", mask_value)
     if not mask_value <= 0:
         raise ValueError(f"mask_value: expected a number <= 0 or -inf, got {given!r}")
     return window_size, shift_size, valid_size, scale, mask_value, backend

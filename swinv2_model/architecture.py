@@ -47,6 +47,11 @@ class Stage(NamedTuple):
     multiply_adds: int
 
 
+def hidden_width(dim: int, mlp_ratio: float) -> int:
+    """Width of an MLP; the small term undoes the rounding of a ratio inferred from shapes."""
+    return int(dim * mlp_ratio + 1e-6)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A Swin Transformer of either version.
@@ -69,8 +74,7 @@ class Architecture:
     window_size: tuple[int, int] = (7, 7)
 
     def hidden(self, dim: int) -> int:
-        """Width of the MLP; the small term undoes the rounding of a ratio inferred from shapes."""
-        return int(dim * self.mlp_ratio + 1e-6)
+        return hidden_width(dim, self.mlp_ratio)
 
     def dim(self, stage: int) -> int:
         return self.embed_dim << stage

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.ops import constexpr
 
-from swinv2_model.architecture import pair
+from swinv2_model.architecture import hidden_width, pair
 from swinv2_model.layers import (
     Attention,
     Block,
@@ -109,7 +109,7 @@ class SwinTransformerV2(nn.Cell):
                     self.Attention(
                         channels, heads, pretrained[index], mask_padding, mask_value, dtype, backend
                     ),
-                    int(channels * mlp_ratio + 1e-6),  # as Architecture.hidden
+                    hidden_width(channels, mlp_ratio),
                     gelu,
                     dtype,
                     norm_eps,

@@ -18,7 +18,7 @@ import yaml
 from swinv2_model.architecture import Architecture, Size, pair
 from swinv2_model.images import Preprocess
 from swinv2_model.mindcv_models import register
-from swinv2_model.weights.describe import PRESETS, preset_named_by
+from swinv2_model.weights.describe import PRESETS, preset_named_by, preset_names
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -41,7 +41,7 @@ def list_models(pattern: str = "*") -> list[str]:
     >>> list_models("*tiny*w16*")
     ['swinv2_tiny_patch4_window16_256']
     """
-    return sorted(p.stem for p in PRESETS.glob("*.yaml") if fnmatch.fnmatchcase(p.stem, pattern))
+    return [name for name in preset_names() if fnmatch.fnmatchcase(name, pattern)]
 
 
 def load_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:

@@ -68,11 +68,8 @@ void forward_few(const Linear& op, const LinearForward& io) {
   const int64_t K = op.in, N = op.out, terms = terms_of<P>(K);
   const int64_t vectors = ceil_div(op.rows, kLanes), panels = ceil_div(vectors, kPanel);
   const int64_t size = vectors * kLanes;
-  const auto first_of = [&](int64_t panel) { return panel * vectors / panels * kLanes; };
-  const auto rows_of = [&](int64_t panel) {
-    const int64_t next = first_of(panel + 1);
-    return (next < op.rows ? next : op.rows) - first_of(panel);
-  };
+  const auto first_of = [&](int64_t panel) { return share_of(panel, panels, op.rows, kLanes); };
+  const auto rows_of = [&](int64_t panel) { return first_of(panel + 1) - first_of(panel); };
   const int64_t copied = P::kPairs ? terms + K + 1 : in_place<P, S, T>(op) ? 0 : K;
   float* packed = static_cast<float*>(thread_scratch(size * (terms + copied) * sizeof(float)));
   float *rows_there = packed + size * terms, *spare = rows_there + size * terms,

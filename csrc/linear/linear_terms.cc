@@ -95,11 +95,11 @@ void rows_times_panels(int64_t rows, int64_t K, int64_t columns, int64_t copied,
       pack_halves(right, floats, column_steps, c0, begin, stop, pack);
     });
     // Where there are more threads than that, each has a part of the panels.
-    const int64_t chunks = ceil_div(rows, each), here = ceil_div(width, kSquare),
-                  parts = at_most(here, ceil_div(num_threads(), chunks));
+    const int64_t chunks = ceil_div(rows, each),
+                  parts = at_most(ceil_div(width, kSquare), ceil_div(num_threads(), chunks));
     parallel_for(chunks * parts, 1, [&](int64_t unit, int64_t) {
-      const int64_t begin = here * (unit % parts) / parts * kSquare,
-                    stop = at_most(here * (unit % parts + 1) / parts * kSquare, width);
+      const int64_t begin = share_of(unit % parts, parts, width, kSquare),
+                    stop = share_of(unit % parts + 1, parts, width, kSquare);
       const Tiles<true> tiles(true);
       float* left = static_cast<float*>(thread_scratch((2 * floats + copied) * sizeof(float)));
       float *coming = left + floats, *copy = coming + floats;

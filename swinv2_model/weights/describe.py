@@ -73,9 +73,14 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
     return Description(image, window, tuple(windows), source, options, fields.get("preset"))
 
 
+def preset_names() -> list[str]:
+    """Sorted."""
+    return sorted(preset.stem for preset in PRESETS.glob("*.yaml"))
+
+
 def preset_named_by(path: PathLike) -> str | None:
     """The preset a checkpoint's name begins with."""
-    named = (preset.stem for preset in PRESETS.glob("*.yaml") if Path(path).name.startswith(preset.stem))
+    named = (name for name in preset_names() if Path(path).name.startswith(name))
     return max(named, key=len, default=None)
 
 
