@@ -3,14 +3,15 @@
 
 The formula, forward and backward, is in csrc/linear/linear.h, and as MindSpore operators in swinv2_kernels.reference.
 Arithmetic is float32 on the CPU whatever the storage; with AVX512_BF16 or AMX bfloat16 is multiplied by the weight
-rounded to bfloat16, and summed in float32. On Ascend a product of matrices is CANN's own: back end "ascend" runs the
-MindSpore operators of the reference.
+rounded to bfloat16, or stored so, and summed in float32. On Ascend a product of matrices is CANN's own: back end
+"ascend" runs the MindSpore operators of the reference.
 """
 
 from functools import cache
 from typing import Optional
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
@@ -18,11 +19,13 @@ from swinv2_kernels import reference
 from swinv2_kernels.backend import device_target, resolve_row_in_graph
 from swinv2_kernels.checks import (
     DTYPES,
+    all_known,
     check_float32,
     check_not_empty,
     check_rank,
     check_shape,
     check_storage_dtype,
+    check_tensor,
 )
 from swinv2_kernels.custom import custom_operator
 
@@ -46,7 +49,7 @@ def linear(
 
     Args:
         x: (..., K) float32, float16 or bfloat16.
-        weight: (N, K) float32.
+        weight: (N, K) float32, or bfloat16 where the result is: for serving, half of what is read.
         bias: (N,) float32; None for none.
         gelu: None for none, "none" for the exact form, "tanh" for the approximation.
         dtype: float16 or bfloat16: float32 x is rounded to it on loading, which saves the copy of `x.astype(dtype)`.
@@ -64,13 +67,15 @@ def linear(
     _check_gelu(gelu)
     _check_tensors(x, weight, 2, "(N, K)")
     dtype = _check_dtype(dtype, x.dtype)
-    if not ops.is_sequence_value_unknown(x.shape):
+    _check_weight_dtype(weight.dtype, x.dtype if dtype is None else dtype)
+    if all_known(x.shape, weight.shape):
         check_not_empty("x", x.shape, 1, "(..., K)")
         check_shape("weight", weight.shape, (weight.shape[0], x.shape[-1]), "K the channels of x")
     _check_bias(bias, weight.shape)
     if name != "cpu":
         return reference.linear(_as(x, dtype), weight, bias, gelu)
-    return _operator("tokens", 0, gelu, dtype, name)(x, weight, _or_zeros(bias, weight))
+    operator = _linear_operator("tokens", 0, gelu, dtype, name)
+    return operator(x, weight, _or_zeros(bias, weight))
 
 
 def patch_merging(
@@ -87,7 +92,8 @@ def patch_merging(
 
     Args:
         x: (B, H, W, C) float32, float16 or bfloat16, H and W even.
-        weight: (N, 4C) float32, its columns for (even row, even column), (odd, even), (even, odd), (odd, odd).
+        weight: (N, 4C) stored as in `linear`; its columns are for (even row, even column), (odd, even), (even, odd),
+            (odd, odd).
         bias: (N,) float32; None for none.
         dtype: as in `linear`.
         backend: as in `window_attention`.
@@ -102,7 +108,8 @@ def patch_merging(
     name = resolve_row_in_graph(backend)
     _check_tensors(x, weight, 2, "(N, 4C)")
     dtype = _check_dtype(dtype, x.dtype)
-    if not ops.is_sequence_value_unknown(x.shape):
+    _check_weight_dtype(weight.dtype, x.dtype if dtype is None else dtype)
+    if all_known(x.shape, weight.shape):
         check_rank("x", x.shape, 4, "(B, H, W, C)")
         check_not_empty("x", x.shape, 4, "(B, H, W, C)")
         _check_multiples("x", x.shape[1:3], 2)
@@ -110,7 +117,8 @@ def patch_merging(
     _check_bias(bias, weight.shape)
     if name != "cpu":
         return reference.patch_merging(_as(x, dtype), weight, bias)
-    return _operator("merging", 0, None, dtype, name)(x, weight, _or_zeros(bias, weight))
+    operator = _linear_operator("merging", 0, None, dtype, name)
+    return operator(x, weight, _or_zeros(bias, weight))
 
 
 def patch_embedding(
@@ -141,10 +149,11 @@ def patch_embedding(
     """
     name = resolve_row_in_graph(backend)
     _check_tensors(x, weight, 4, "(N, C, p, p)")
+    check_float32("weight", weight)
     dtype = _check_dtype(dtype, x.dtype)
     outputs, channels, patch_size = weight.shape[:3]
     check_shape("weight", weight.shape, (outputs, channels, patch_size, patch_size), "square patches")
-    if not ops.is_sequence_value_unknown(x.shape):
+    if all_known(x.shape, weight.shape):
         check_rank("x", x.shape, 4, "(B, C, H, W)")
         check_not_empty("x", x.shape, 4, "(B, C, H, W)")
         check_shape("x", x.shape, (x.shape[0], channels, *x.shape[2:]), "the channels of weight")
@@ -153,24 +162,34 @@ def patch_embedding(
     if name != "cpu":
         return reference.patch_embedding(_as(x, dtype), weight, bias)
     weight = weight.reshape(outputs, channels * patch_size * patch_size)
-    return _operator("embedding", patch_size, None, dtype, name)(x, weight, _or_zeros(bias, weight))
+    operator = _linear_operator("embedding", patch_size, None, dtype, name)
+    return operator(x, weight, _or_zeros(bias, weight))
 
 
 def _check_tensors(x, weight, rank, form):
     check_storage_dtype("x", x)
-    check_float32("weight", weight)
-    check_rank("weight", weight.shape, rank, form)
-    check_not_empty("weight", weight.shape, rank, form)
+    check_tensor("weight", weight)
+    if all_known(weight.shape):
+        check_rank("weight", weight.shape, rank, form)
+        check_not_empty("weight", weight.shape, rank, form)
 
 
 def _check_bias(bias, weight_shape):
     if bias is not None:
         check_float32("bias", bias)
+    if bias is not None and all_known(bias.shape, weight_shape):
         check_shape("bias", bias.shape, weight_shape[:1], "one a row of weight")
 
 
 def _or_zeros(bias, weight):
-    return ops.zeros((weight.shape[0],), ms.float32) if bias is None else bias
+    if bias is None:
+        bias = _zeros(weight.shape[0])
+    return bias
+
+
+@constexpr
+def _zeros(count):
+    return Tensor(np.zeros(count, np.float32))
 
 
 @constexpr
@@ -191,8 +210,17 @@ def _check_dtype(dtype, given):
     return dtype
 
 
+@constexpr
+def _check_weight_dtype(given, out):
+    if given != ms.float32 and not given == out == ms.bfloat16:
+        raise TypeError(
+            f"weight: expected float32, whatever the features' dtype, or bfloat16 where the result is bfloat16, got "
+            f"{given} for a result in {out}; cast it"
+        )
+
+
 def _as(x, dtype):
-    return x if dtype is None else x.astype(dtype)
+    return x if dtype is None or x.dtype == dtype else x.astype(dtype)
 
 
 @constexpr
@@ -205,7 +233,7 @@ def _check_multiples(name, size, of):
 
 
 @constexpr
-def _operator(view, patch_size, gelu, dtype, backend):
+def _linear_operator(view, patch_size, gelu, dtype, backend):
     return _build(view, patch_size, gelu, dtype, backend, device_target())
 
 
@@ -226,7 +254,7 @@ def _build(view, patch_size, gelu, dtype, backend, device):
 
         def bprop(x, weight, bias, out, dout):
             dweight, dbias = weight_gradient(x, dout)
-            return input_gradient(weight, dout), dweight, dbias
+            return input_gradient(_as(weight, ms.float32), dout), _as(dweight, weight.dtype), dbias
 
     else:
         product = _build(view, patch_size, None, None, backend, device)
@@ -235,6 +263,6 @@ def _build(view, patch_size, gelu, dtype, backend, device):
         def bprop(x, weight, bias, out, dout):
             dz, dbias = gelu_gradient(product(x, weight, ops.zeros_like(bias)), bias, dout)
             dweight, _ = weight_gradient(x, dz)
-            return input_gradient(weight, dz), dweight, dbias
+            return input_gradient(_as(weight, ms.float32), dz), _as(dweight, weight.dtype), dbias
 
     return custom_operator("SwinV2Linear", backend, 1, bprop, **how)

@@ -135,6 +135,21 @@ def test_native_rounds_float32_on_loading(isa, case, dtype):
     np.testing.assert_array_equal(out, before)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("isa", _native.isas())
+def test_native_weight_in_bfloat16(isa, case):
+    """What the same numbers in float32 give, to the bit, for x in bfloat16 and for x that is rounded on loading."""
+    _native.set_isa(isa)
+    x, weight, bias, _ = case.inputs("float32")
+    weight = oracle.round_to(weight, "bfloat16")
+    weight[-1] *= np.float32(2.0**-100)  # rows that pairs cannot take as they are
+    weight[:1] *= np.float32(2.0**90)
+    for given in (x, stored_as(x, "bfloat16")):
+        how = {"view": case.view, "patch_size": case.patch, "dtype": "bfloat16"}
+        out = _native.linear_forward(given, stored_as(weight, "bfloat16"), bias, "tanh", **how)
+        np.testing.assert_array_equal(out, _native.linear_forward(given, weight, bias, "tanh", **how))
+
+
 @pytest.mark.parametrize("gelu", [None, "none"])
 def test_reference_in_bfloat16(gelu):
     """MindSpore has no bfloat16 products on the CPU: the reference makes them from float32 ones."""
@@ -301,6 +316,24 @@ def test_dtype_is_that_of_a_copy(mode, view, backend, form):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("form", [None, "none"])
+@pytest.mark.parametrize("rounds", [False, True])
+@pytest.mark.parametrize("view", ["tokens", "merging"])
+def test_weight_in_bfloat16(mode, view, rounds, form):
+    """Results and gradients of the same numbers in float32; that of the weight is in bfloat16, as the weight."""
+    case = {"tokens": CASES[3], "merging": CASES[10]}[view]
+    x, weight, bias, dout = case.inputs("bfloat16")
+    weight = Tensor(weight).astype(ms.bfloat16)
+    x, bias, dout = Tensor(x), Tensor(bias), Tensor(dout).astype(ms.bfloat16)
+    x = x if rounds else x.astype(ms.bfloat16)
+    cell = Product(case, "cpu", form, ms.bfloat16 if rounds else None)
+    got = run(cell, dout, x, weight, bias)
+    expected = run(cell, dout, x, weight.astype(ms.float32), bias)
+    expected[2] = oracle.round_to(expected[2], "bfloat16")
+    for one, other in zip(got, expected):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("form", ["none", "tanh"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gelu_and_its_gradients(mode, backend, form):
@@ -429,6 +462,21 @@ BAD = {
         ),
         ValueError,
         r"weight: expected shape \(N, 8\).* got \(5, 7\)",
+    ),
+    "weight-stored-otherwise": (
+        lambda: sk.linear(X, W.astype(ms.bfloat16)),
+        TypeError,
+        "weight: expected float32, .* or bfloat16 where the result is bfloat16, got BFloat16 for a result in Float32",
+    ),
+    "patch-stored-otherwise": (
+        lambda: sk.patch_embedding(X.astype(ms.bfloat16), P.astype(ms.bfloat16)),
+        TypeError,
+        "weight: expected float32",
+    ),
+    "native-weight-stored-otherwise": (
+        lambda: _native.linear_forward(X.asnumpy(), W.asnumpy().astype(np.float16), B.asnumpy()),
+        ValueError,
+        "weight: expected float32, or bfloat16 where the result is bfloat16, got float16 for a result of float32",
     ),
     "native-view": (
         lambda: _native.linear_forward(X.asnumpy(), W.asnumpy(), B.asnumpy(), view="rows"),

@@ -58,9 +58,11 @@ Shape SwinV2LinearInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
 
 aot::TypeId SwinV2LinearInferType(std::vector<aot::TypeId> types, aot::Extra* extra) {
   constexpr aot::TypeId kTypes[] = {aot::kFloat32, aot::kFloat16, aot::kBFloat16};
-  aot::expect_types(types, {"x"}, {"weight", "bias"});
   const Attributes how(extra);
-  return how.dtype < 0 ? types[0] : kTypes[how.dtype];
+  const aot::TypeId out = how.dtype < 0 ? types[0] : kTypes[how.dtype];
+  if (types[1] == aot::kBFloat16 && out == types[1]) types[1] = aot::kFloat32;  // weight may be stored as out
+  aot::expect_types(types, {"x"}, {"weight", "bias"});
+  return out;
 }
 
 int SwinV2Linear(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes, void*,
@@ -68,12 +70,12 @@ int SwinV2Linear(int count, void** data, int* ndims, int64_t** shapes, const cha
   return aot::run([&] {
     const aot::Arguments a{count, data, ndims, shapes, dtypes};
     const Attributes how(extra);
-    a.expect(1, "weight", DType::kFloat32);
     a.expect(2, "bias", DType::kFloat32);
     Linear op = check_linear(a.shape(0), a.dtype(0, "x"), a.shape(1), how.view, how.patch_size, how.gelu);
     if (how.dtype >= 0) round_x(op, static_cast<DType>(how.dtype));
+    weigh_in(op, a.dtype(1, "weight"));
     check_linear_bias(op, a.shape(2));
-    linear_forward(op, {a.data[0], a.f32(1), a.f32(2), a.data[3]});
+    linear_forward(op, {a.data[0], a.data[1], a.f32(2), a.data[3]});
   });
 }
 

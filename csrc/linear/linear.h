@@ -11,8 +11,8 @@
 //   patch merging     x (B, H, W, C)        4 runs of C: (even row, even column), (odd, even), (even, odd), (odd, odd)
 //   patch embedding   x (B, C, H, W)        C * p runs of p pixels: the order (c, row) of a convolution's weight
 //
-// On CPUs with AVX512_BF16 a and do in bfloat16 are multiplied by W rounded to bfloat16, and summed in float32
-// (cpu/pairs.h); with AMX by tiles of them (cpu/tile.h), and float32 and float16 by tiles of three terms (cpu/terms.h).
+// On CPUs with AVX512_BF16 a and do in bfloat16 are multiplied by W rounded to bfloat16, or stored so, and summed in
+// float32 (cpu/pairs.h); with AMX by tiles of them (cpu/tile.h), and float32 and float16 by tiles of three terms (cpu/terms.h).
 //
 // Backward of the Linear without g: da = do W, scattered back to x (every element is in one row);
 // dW = do^T a; db = sum over rows of do.
@@ -46,12 +46,13 @@ struct Linear {
   Gelu gelu;
   DType x_dtype,
       dtype;  // of x and of out. They differ where x is float32, to be rounded on loading: forward only
+  DType weight_dtype = DType::kFloat32;  // or bfloat16, as out: forward only
 };
 
 struct LinearForward {
   const void* x;
-  const float* weight;  // (out, in)
-  const float* bias;    // (out)
+  const void* weight;  // (out, in)
+  const float* bias;   // (out)
   void* out;
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Forward: the panels are of W^T, and outputs are written once, with bias and GELU. Where rows are few, a and W
-// change places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded; K below then counts
-// pairs. With AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
+// change places. With pairs (cpu/pairs.h) the operands are bfloat16, a as stored and W rounded or as stored; K below
+// then counts pairs. With AMX they are multiplied by tiles (cpu/tile.h) of 16 rows.
 #include "linear/linear_cpu.h"
 
 #include "linear/linear_terms.h"
@@ -91,12 +91,13 @@ void forward_few(const Linear& op, const LinearForward& io) {
       ceil_div(kRows<P>, panels < fit ? panels : fit);  // of W, while 16 of it are multiplied
   const int64_t wanted = 4 * num_threads(), most = ceil_div(N, kOutputs),
                 units = wanted < most ? wanted : most;
+  const bool halves = op.weight_dtype == DType::kBFloat16;
   parallel_ahead(units, [&](int64_t unit, int64_t after) {
     const Tiles<kTiled<P>> tiles(true);
     const int64_t n0 = share_of(unit, units, N, kOutputs), n1 = share_of(unit + 1, units, N, kOutputs),
                   coming = share_of(after, units, N, kOutputs);
     alignas(64) float tile[kOutputs * kWidth] = {};  // (outputs, rows)
-    const Floats rounded(P::kPairs ? kOutputs * terms : 1);
+    const Floats packed_weights(P::kPairs || halves ? kOutputs * terms : 1);
     float steps[kOutputs];
     const auto tile_of = [&](const float* w, int64_t n, int64_t panel, int64_t ahead) {
       const int64_t then = n + kOutputs < n1 ? n + kOutputs : coming;
@@ -105,13 +106,14 @@ void forward_few(const Linear& op, const LinearForward& io) {
       for (int64_t m = 0; m < kOutputs && n + m < n1; m += kRows<P>)
         multiply<P>(tile + m * kWidth, n1 - n - m < kRows<P> ? n1 - n - m : kRows<P>,
                     vectors_of(rows_of(panel)), Broadcast{w + m * terms, terms, 1},
-                    packed + first_of(panel) * terms, terms, io.weight + (then + m + ahead * lines) * K,
-                    P::kPairs ? 2 * lines : lines);
+                    packed + first_of(panel) * terms, terms,
+                    stored_weights(op, io.weight, then + m + ahead * lines),
+                    P::kPairs && !halves ? 2 * lines : lines);
     };
     for (int64_t first = 0; first < panels; first += fit)
       for (int64_t n = n0; n < n1; n += kOutputs) {
         const int64_t outputs = n1 - n < kOutputs ? n1 - n : kOutputs;
-        const float* w = operand_weights<P>(op, io.weight, n, outputs, rounded + 0, steps);
+        const float* w = operand_weights<P>(op, io.weight, n, outputs, packed_weights + 0, steps);
         const bool stepped = P::kPairs && (rows_stepped || any_step(steps, outputs));
         for (int64_t panel = first; panel < panels && panel < first + fit; ++panel) {
           tile_of(w, n, panel, panel - first);

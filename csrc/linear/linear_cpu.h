@@ -148,7 +148,7 @@ SWINV2_INLINE void rows_times_panels(int64_t rows, int64_t terms, int64_t column
     const int64_t c0 = units.first_column(column_chunk), c1 = units.first_column(column_chunk + 1);
     const int64_t row0 = units.first_row(row_chunk), row1 = units.first_row(row_chunk + 1);
 
-    const int64_t spare = P::kPairs ? kWidth * terms + most : 0;
+    const int64_t spare = kWidth * terms + (P::kPairs ? most : 0);
     float* panels = static_cast<float*>(thread_scratch(((most + kRows<P>)*terms + spare) * sizeof(float)));
     Desk<P> desk;
     desk.packed = panels + most * terms;

@@ -65,6 +65,13 @@ void round_x(Linear& op, DType dtype) {
   op.dtype = dtype;
 }
 
+void weigh_in(Linear& op, DType weight) {
+  if (weight != DType::kFloat32 && !(weight == DType::kBFloat16 && op.dtype == weight))
+    fail("weight: expected float32, or bfloat16 where the result is bfloat16, got ", dtype_name(weight),
+         " for a result of ", dtype_name(op.dtype));
+  op.weight_dtype = weight;
+}
+
 void check_linear_bias(const Linear& op, const Shape& bias) {
   if (bias != Shape{op.out})
     fail("bias: expected shape (", op.out, ",), the rows of weight, got ", text(bias));

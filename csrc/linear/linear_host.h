@@ -12,7 +12,8 @@ enum class View : int { kTokens, kMerging, kEmbedding };
 // came. patch_size: of an embedding.
 Linear check_linear(const Shape& x, DType dtype, const Shape& weight, View view, int64_t patch_size,
                     Gelu gelu);
-void round_x(Linear& op, DType dtype);  // x is rounded to dtype, that of out
+void round_x(Linear& op, DType dtype);    // x is rounded to dtype, that of out
+void weigh_in(Linear& op, DType weight);  // weight is stored so
 void check_linear_bias(const Linear& op, const Shape& bias);
 
 Shape linear_out_shape(const Shape& x, const Shape& weight, View view, int64_t patch_size);

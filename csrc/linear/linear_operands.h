@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cpu/pairs.h"
+#include "cpu/rows.h"
 #include "cpu/tile.h"
 #include "linear/linear.h"
 
@@ -89,22 +90,30 @@ inline void round_rows(float* pairs, float* steps, const float* rows, int64_t K,
   for (int64_t m = 0; m < count; ++m) steps[m] = round_row(pairs + m * ceil_div(K, 2), rows + m * K, K);
 }
 
+// Rows of bfloat16 (count, K) as operands, where they are such as they stand: there, or in `packed` what would leave a
+// tile unfilled; null where they are not.
+template <class P>
+const float* usual_rows(const float* there, int64_t K, int64_t count, float* packed, float* steps) {
+  const int64_t pairs = K / 2;
+  if (K % 2) return nullptr;
+  for (int64_t m = 0; m < count; ++m) {
+    if (!usual_row(there + m * pairs, pairs)) return nullptr;
+    steps[m] = 1;
+  }
+  if (count % kRows<P> == 0 || !by_tiles<P>(pairs)) return there;
+  __builtin_memcpy(packed, there, count * pairs * sizeof(float));
+  return packed;
+}
+
 // Rows `row` .. `row + count` of a as operands (count, terms): in x or in `packed`, with `spare` (count, K) on the way;
-// with pairs also their steps (see round_row). What would leave a tile of x unfilled is in `packed`.
+// with pairs also their steps (see round_row).
 template <class P, class S, class T>
 const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t count, float* packed,
                           float* spare, float* steps) {
   const float* there = reinterpret_cast<const float*>(x + row * op.in);  // where a row is one run of x
   if constexpr (P::kPairs) {
-    const int64_t pairs = op.in / 2;
-    bool usable = in_place<P, S, T>(op);
-    for (int64_t m = 0; usable && m < count; ++m) usable = usual_row(there + m * pairs, pairs);
-    if (usable) {
-      for (int64_t m = 0; m < count; ++m) steps[m] = 1;
-      if (count % kRows<P> == 0 || !by_tiles<P>(pairs)) return there;
-      __builtin_memcpy(packed, there, count * pairs * sizeof(float));
-      return packed;
-    }
+    if (in_place<P, S, T>(op))
+      if (const float* usual = usual_rows<P>(there, op.in, count, packed, steps)) return usual;
     const bool floats = std::is_same<T, float>::value && op.view.segments == 1;
     if (!floats) load_rows<T>(spare, op, x, row, count);
     round_rows(packed, steps, floats ? there : spare, op.in, count);
@@ -115,13 +124,32 @@ const float* operand_rows(const Linear& op, const T* x, int64_t row, int64_t cou
   return packed;
 }
 
-// Rows `row` .. `row + count` of W, as a's.
+// Row `row` of W as it is stored.
+inline const float* stored_weights(const Linear& op, const void* weight, int64_t row) {
+  const int64_t size = op.weight_dtype == DType::kFloat32 ? 4 : 2;
+  return reinterpret_cast<const float*>(static_cast<const char*>(weight) + row * op.in * size);
+}
+
+// Rows `row` .. `row + count` of W, as a's; packed (count, terms).
 template <class P>
-const float* operand_weights(const Linear& op, const float* weight, int64_t row, int64_t count, float* packed,
+const float* operand_weights(const Linear& op, const void* weight, int64_t row, int64_t count, float* packed,
                              float* steps) {
-  const float* rows = weight + row * op.in;
-  if (!P::kPairs) return rows;
-  round_rows(packed, steps, rows, op.in, count);
+  const float* rows = stored_weights(op, weight, row);
+  if (op.weight_dtype == DType::kFloat32) {
+    if (!P::kPairs) return rows;
+    round_rows(packed, steps, rows, op.in, count);
+    return packed;
+  }
+  if constexpr (P::kPairs)
+    if (const float* there = usual_rows<P>(rows, op.in, count, packed, steps)) return there;
+  const Floats row_of_floats(op.in);
+  for (int64_t m = 0; m < count; ++m) {
+    const BFloat16* from = reinterpret_cast<const BFloat16*>(rows) + m * op.in;
+    float* to = P::kPairs ? row_of_floats + 0 : packed + m * op.in;
+    for (int64_t k = 0; k < op.in; k += kLanes)
+      store_first(to + k, load_first(from + k, op.in - k), op.in - k);
+    if (P::kPairs) steps[m] = round_row(packed + m * terms_of<P>(op.in), to, op.in);
+  }
   return packed;
 }
 

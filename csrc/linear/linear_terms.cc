@@ -154,7 +154,7 @@ template <class S, class T, class G>
 void forward(const Linear& op, const LinearForward& io) {
   const FloatRows<S, T> a(op, static_cast<const T*>(io.x));
   const int64_t K = op.in, N = op.out;
-  const auto weights = [=](int64_t n, int64_t, float*) { return io.weight + n * K; };
+  const auto weights = [=](int64_t n, int64_t, float*) { return stored_weights(op, io.weight, n); };
   S* const out = static_cast<S*>(io.out);
   if (swapped(op.rows, K, N))
     return rows_times_panels<true>(

@@ -145,16 +145,16 @@ py::array linear(const py::object& x_in, const py::object& weight_in, const py::
   const View view = view_named(view_in);
   const auto patch_size = read_as<int64_t>(patch_size_in, "patch_size", "an int");
   const DType dtype = dtype_of(x, "x");
-  expect_float32(weight, "weight");
   expect_float32(bias, "bias");
   Linear op = check_linear(shape_of(x), dtype, shape_of(weight), view, patch_size, gelu_named(gelu));
   if (!dtype_in.is_none()) round_x(op, dtype_named(dtype_in));
+  weigh_in(op, dtype_of(weight, "weight"));
   check_linear_bias(op, shape_of(bias));
   make_contiguous({&x, &weight, &bias});
   const Shape shape = linear_out_shape(shape_of(x), shape_of(weight), view, patch_size);
   py::array out(op.dtype == DType::kBFloat16 ? py::dtype("uint16") : py::dtype(dtype_name(op.dtype)), shape);
   {
-    const LinearForward io{x.data(), float_data(weight), float_data(bias), out.mutable_data()};
+    const LinearForward io{x.data(), weight.data(), float_data(bias), out.mutable_data()};
     py::gil_scoped_release release;
     linear_forward(op, io);
   }
@@ -275,7 +275,8 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
         py::arg("gelu") = py::none(), py::kw_only(), view, patch_size, py::arg("dtype") = py::none(),
         R"(g(a W^T + b): weight (N, K), bias (N,), g None, 'none' (exact GELU) or 'tanh'.
 
-dtype: 'float16' or 'bfloat16' rounds float32 x to it first, and gives out in it.
+dtype: 'float16' or 'bfloat16' rounds float32 x to it first, and gives out in it. weight is float32, or uint16
+(bfloat16 bits) where out is that.
 
 view 'tokens': x (..., K); 'merging': x (B, H, W, C), K = 4C; 'embedding': x (B, C, H, W), K = C * patch_size^2.
 Formula: csrc/linear/linear.h.)");

@@ -656,6 +656,33 @@ void linear_tests() {
       }
 }
 
+// A weight stored in bfloat16 gives what the same numbers in float32 do, to the bit: also rows that pairs cannot take
+// as they are, and as many that tiles stay unfilled.
+void stored_weight_tests() {
+  std::mt19937 generator(8);
+  const DType half = DType::kBFloat16;
+  for (int64_t rows : {1, 20, 300})
+    for (int64_t K : {33, 64, 96})
+      for (int64_t N : {1, 61, 130}) {
+        Array<float> weight = normal(generator, N * K, 1, half);
+        for (int64_t k = 0; k < K; ++k) weight[N / 2 * K + k] = std::ldexp(weight[N / 2 * K + k], -60);
+        const Array<float> bias = normal(generator, N, 1);
+        const Stored x(half, normal(generator, rows * K, 1, half)), stored(half, weight);
+        Linear op = check_linear({rows, K}, half, {N, K}, View::kTokens, 0, Gelu::kNone);
+        const auto result = [&](DType dtype, const void* w) {
+          Stored out(half, rows * N);
+          weigh_in(op, dtype);
+          linear_forward(op, {x.data(), w, bias.data(), out.data()});
+          return out;
+        };
+        with_isas([&] {
+          CHECK(result(half, stored.data()).bytes == result(DType::kFloat32, weight.data()).bytes,
+                "linear (" << rows << ", " << K << ") -> " << N << " with a weight in bfloat16, "
+                           << isa_name(active_isa()));
+        });
+      }
+}
+
 // Rows or columns of a factor times powers of two give those of a result times the same, to the bit, whatever must be
 // done lest products vanish or overflow.
 void scaled_linear_tests() {
@@ -863,6 +890,7 @@ int main(int count, char** arguments) {
   layer_norm_tests();
   gelu_tests();
   linear_tests();
+  stored_weight_tests();
   scaled_linear_tests();
   if (count > 1) golden_tests(arguments[1]);
   return summary("kernels," + isas);
