@@ -127,6 +127,22 @@ def test_parity_of_strips(case, cores):
     expected(case).check(out=out)
 
 
+# Norms of one unit and one block: instructions of a single repeat.
+SINGLES = [
+    Case(1, 4, 4, (4, 4), (0, 0), 1, 32),
+    Case(1, 4, 4, (4, 4), (0, 0), 5, 32),  # four units, then one
+    Case(2, 3, 8, (3, 4), (0, 1), 24, 16),
+    Case(1, 1, 1, (1, 1), (0, 0), 2, 64),
+]
+
+
+@every_kernel
+@pytest.mark.parametrize("case", SINGLES, ids=str)
+def test_parity_of_single_blocks(case, kernel):
+    out, *_ = run(case, kernel)
+    expected(case, kernel).check(out=out)
+
+
 PHASES = [
     Case(1, 24, 48, (24, 24), (12, 12), 12, 32),  # a row of Large w24, stage 1
     Case(1, 24, 24, (24, 24), (0, 0), 12, 32),
@@ -392,6 +408,8 @@ def test_large_windows_are_named():
         twin.window_attention_tiling((1, 32, 32, 96), (1, 63, 63))
     with pytest.raises(ValueError, match="window_size: expected at most 127 columns on ascend910, got 128"):
         twin.window_attention_tiling((1, 1, 128, 96), (1, 1, 255))
+    with pytest.raises(ValueError, match="window_size: expected at most 255 rows on ascend910, got 256"):
+        twin.window_attention_tiling((1, 256, 1, 96), (1, 511, 1))
     with pytest.raises(
         ValueError, match="window_size: expected at most 1024 tokens on ascend910b, got 33 x 32"
     ):

@@ -160,6 +160,9 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   if (g.window_w > 127)
     fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w,
          "; use another back end");
+  if (g.window_h > 255)  // the most repeats of an instruction
+    fail("window_size: expected at most 255 rows on ", chip.name, ", got ", g.window_h,
+         "; use another back end");
 
   WindowAttentionTiling910 t{};
   static_cast<WindowAttentionProblem&>(t) = problem_of(op);

@@ -808,7 +808,8 @@ class WindowAttentionForward910 {
         sources[i] = from[eight * kSide];
         targets[i] = rows16[(eight * 16 + i) * kSide];
       }
-      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, blocks, 32, 8));
+      const bool more = blocks > 1;  // a single repeat would start a stride further on
+      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, blocks, 32 * more, 8 * more));
     }
     PipeBarrier<PIPE_V>();
     uint64_t high[2] = {0xaaaaaaaaaaaaaaaa, 0xaaaaaaaaaaaaaaaa},

@@ -169,6 +169,32 @@ TWIN_TEST(transpose) {
   for (int i = 0; i < 256; ++i) CHECK(out[i] == i % 16 * 16 + i / 16, "element %d is %g", i, out[i]);
 }
 
+// A repeat takes 16 rows of a block. The strides are in blocks, and a single repeat starts one further on, as the
+// document has it: kernels give it none.
+TWIN_TEST(transposes_by_lists) {
+  for (const auto& [repeats, dst_stride, src_stride] :
+       {std::array<int, 3>{2, 32, 16}, {2, 16, 32}, {1, 0, 0}, {1, 16, 32}}) {
+    const auto out =
+        OnVector(Ramp(1024), 1024, [repeats = repeats, dst_stride = dst_stride, src_stride = src_stride] {
+          const LocalTensor<half> h(TPosition::VECCALC, 16384, 1024), t(TPosition::VECCALC, 24576, 1024);
+          Cast(h, Ub(0, 1024), RoundMode::CAST_NONE, 1024);
+          Duplicate(t, half(-7.f), 1024);
+          LocalTensor<half> from[16], to[16];
+          for (int i = 0; i < 16; ++i) from[i] = h[i * 16], to[i] = t[i * 16];
+          TransDataTo5HD(to, from, TransDataTo5HDParams(false, false, repeats, dst_stride, src_stride));
+          Cast(Ub(32768, 1024), t, RoundMode::CAST_NONE, 1024);
+        });
+    std::vector<float> want(1024, -7.f);
+    for (int r = 0; r < repeats; ++r) {
+      const int step = repeats == 1 ? 1 : r;
+      for (int i = 0; i < 16; ++i)
+        for (int j = 0; j < 16; ++j)
+          want[(step * dst_stride + j) * 16 + i] = static_cast<float>((step * src_stride + i) * 16 + j);
+    }
+    CHECK(out == want, "%d repeats, strides %d and %d", repeats, dst_stride, src_stride);
+  }
+}
+
 // Approximate instructions are off by what the device may be off, and exact when asked to be.
 TWIN_TEST(approximations) {
   const std::vector<float> v(8, 3.f), tiny(8, -87.5f);

@@ -107,7 +107,6 @@ void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32
               "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
     return;
   }
-  if (repeats == 1) dst_stride = src_stride = 0;
   struct Job {
     uint32_t dst[16], src[16];
     int size, dst_step, src_step, repeats;
@@ -119,16 +118,18 @@ void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32
   job.dst_step = dst_stride * static_cast<int>(kBlock);
   job.src_step = src_stride * static_cast<int>(kBlock);
   job.repeats = repeats;
+  if (repeats == 1)  // starts a stride further on (TransDataTo5HD.md, table 3)
+    for (int i = 0; i < 16; ++i) job.dst[i] += job.dst_step, job.src[i] += job.src_step;
   job.dst_high = dst_high;
   job.src_high = src_high;
   Instr& instr = core.Begin(Pipe::kV, name, where);
   instr.more = std::make_shared<std::vector<Access>>();
   for (int i = 0; i < 16; ++i)
     instr.more->push_back(
-        Bursts(Mem::kUB, false, src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
+        Bursts(Mem::kUB, false, job.src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
   for (int i = 0; i < 16; ++i)
     instr.more->push_back(
-        Bursts(Mem::kUB, true, dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
+        Bursts(Mem::kUB, true, job.dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
   instr.repeats = static_cast<uint32_t>(repeats);
   instr.cycles = 16.0 * repeats + 20;
   instr.run.Set([job](Core& k) {
