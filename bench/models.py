@@ -54,6 +54,8 @@ def inference(window, backend, values, x, **options):
     """() -> [logits]. The position bias depends on parameters only: computed once, as in evaluation."""
     graph_mode()
     built = model(window, backend, values, **options).set_train(False)
+    if options.get("compute_dtype") == "bfloat16":
+        built.round_weights()
     tables = tuple(Tensor(table.asnumpy()) for table in built.bias_tables())
     x = Tensor(x)
 

@@ -8,12 +8,12 @@ swinv2_kernels.reference.bias_gelu.
 from functools import cache
 from typing import Optional
 
-from mindspore import Tensor, ops
+from mindspore import Tensor
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import device_target, resolve_row_in_graph
-from swinv2_kernels.checks import check_float32, check_not_empty, check_shape, check_storage_dtype
+from swinv2_kernels.checks import all_known, check_float32, check_not_empty, check_shape, check_storage_dtype
 from swinv2_kernels.custom import custom_operator
 
 
@@ -39,12 +39,13 @@ def bias_gelu(x: Tensor, bias: Tensor, approximate: str = "none", *, backend: Op
     _check_form(approximate)
     check_storage_dtype("x", x)
     check_float32("bias", bias)
-    if not ops.is_sequence_value_unknown(x.shape):
+    if all_known(x.shape, bias.shape):
         check_not_empty("x", x.shape, 1, "(..., C)")
         check_shape("bias", bias.shape, x.shape[-1:], "the channels of x")
     if name == "reference":
         return reference.bias_gelu(x, bias, approximate)
-    return _operator(approximate, name)(x, bias)
+    operator = _gelu_operator(approximate, name)
+    return operator(x, bias)
 
 
 @constexpr
@@ -54,7 +55,7 @@ def _check_form(approximate):
 
 
 @constexpr
-def _operator(approximate, backend):
+def _gelu_operator(approximate, backend):
     return _build(approximate == "tanh", backend, device_target())
 
 

@@ -6,7 +6,7 @@ from numbers import Real
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 DTYPES = (ms.float32, ms.float16, ms.bfloat16)
@@ -19,7 +19,10 @@ def check_tensor(name, value):
 
 @constexpr
 def _no_tensor(name, value):
-    raise TypeError(f"{name}: expected a Tensor, got {value!r}")
+    what = repr(value)
+    if isinstance(value, np.ndarray):
+        what = f"a NumPy array of shape {value.shape}, {value.dtype}; wrap it: mindspore.Tensor(...)"
+    raise TypeError(f"{name}: expected a Tensor, got {what if len(what) < 200 else type(value).__name__}")
 
 
 def check_storage_dtype(name, value):
@@ -33,6 +36,14 @@ def _check_storage_dtype(name, dtype):
         raise TypeError(f"{name}: expected float32, float16 or bfloat16, got {dtype}")
 
 
+def all_known(*shapes):
+    """Whether no shape has a dynamic dimension; those are checked natively, once they are known."""
+    known = True
+    for shape in shapes:
+        known = known and not ops.is_sequence_value_unknown(shape)
+    return known
+
+
 def check_float32(name, value):
     check_tensor(name, value)
     _check_float32(name, value.dtype)
@@ -41,7 +52,10 @@ def check_float32(name, value):
 @constexpr
 def _check_float32(name, dtype):
     if dtype != ms.float32:
-        raise TypeError(f"{name}: expected float32, whatever the features' dtype, got {dtype}; cast it")
+        raise TypeError(
+            f"{name}: expected float32, whatever the features' dtype, got {dtype}; cast it, and keep MindSpore's "
+            "to_float and amp O2 or O3, which cast all inputs of an operator, off this cell"
+        )
 
 
 @constexpr

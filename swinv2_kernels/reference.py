@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators as plain MindSpore ops: the mathematics to read, the ground fused kernels are compared with.
 
-Computed in float32, returned in the dtype of the first argument; autodiff gives the gradients.
+Computed in float32 and returned in the dtype of the first argument, but for `linear` and the patch operators, computed
+in it, and `layer_norm`, returned in float32. Autodiff gives the gradients.
 """
 
 import math

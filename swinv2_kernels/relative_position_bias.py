@@ -8,10 +8,8 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
-from swinv2_kernels.checks import check_storage_dtype
+from swinv2_kernels.checks import all_known, check_storage_dtype
 from swinv2_kernels.window_attention import _pair
-
-BIAS_LIMIT = 16.0
 
 
 def relative_coords_table(window_size, pretrained_window_size=0):
@@ -53,13 +51,14 @@ def relative_position_bias_table(w0, b0, w2, *, window_size, pretrained_window_s
     check_storage_dtype("w0", w0)
     check_storage_dtype("b0", b0)
     check_storage_dtype("w2", w2)
-    _check_shapes(w0.shape, b0.shape, w2.shape)
+    if all_known(w0.shape, b0.shape, w2.shape):
+        _check_shapes(w0.shape, b0.shape, w2.shape)
     coords = _coords_tensor(window_size, pretrained_window_size)  # (offsets, 2)
     hidden = ops.relu(ops.matmul(coords, ops.transpose(_float32(w0), (1, 0))) + _float32(b0))
     table = ops.matmul(_float32(w2), ops.transpose(hidden, (1, 0)))  # (heads, offsets)
     table = ops.minimum(-table.reshape(_table_shape(w2.shape[0], window_size)), 80.0)  # 0, not NaN, far out
     # The sigmoid by expm1: on the CPU MindSpore's exp is good to 5e-6 only, its expm1 to 1e-7.
-    return BIAS_LIMIT / (2 + ops.expm1(table))
+    return 16 / (2 + ops.expm1(table))
 
 
 def _float32(x):

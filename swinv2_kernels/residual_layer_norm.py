@@ -9,12 +9,14 @@ from functools import cache
 from typing import Optional
 
 import mindspore as ms
-from mindspore import Tensor, ops
+import numpy as np
+from mindspore import Tensor
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import device_target, resolve_row_in_graph
 from swinv2_kernels.checks import (
+    all_known,
     check_float32,
     check_not_empty,
     check_same,
@@ -66,7 +68,7 @@ def residual_layer_norm(
     check_float32("beta", beta)
     if keep is not None:
         check_float32("keep", keep)
-    if not ops.is_sequence_value_unknown(x.shape):
+    if all_known(x.shape, y.shape, gamma.shape, beta.shape, () if keep is None else keep.shape):
         check_not_empty("x", x.shape, 2, "(B, ..., C)")
         check_same("y", "shape", y.shape, "x", x.shape)
         check_shape("gamma", gamma.shape, x.shape[-1:], "one a channel")
@@ -76,8 +78,9 @@ def residual_layer_norm(
     if name == "reference":
         return reference.residual_layer_norm(x, y, gamma, beta, epsilon, keep)
     if keep is None:
-        keep = ops.ones((x.shape[0],), ms.float32)
-    return _operator(epsilon, name)(x, y, gamma, beta, keep)[0]
+        keep = _one()  # for all samples, however many an exported graph is given
+    operator = _residual_operator(epsilon, name)
+    return operator(x, y, gamma, beta, keep)[0]
 
 
 def layer_norm(
@@ -104,13 +107,14 @@ def layer_norm(
     check_storage_dtype("y", y)
     check_float32("gamma", gamma)
     check_float32("beta", beta)
-    if not ops.is_sequence_value_unknown(y.shape):
+    if all_known(y.shape, gamma.shape, beta.shape):
         check_not_empty("y", y.shape, 1, "(..., C)")
         check_shape("gamma", gamma.shape, y.shape[-1:], "one a channel")
         check_shape("beta", beta.shape, y.shape[-1:], "one a channel")
     if name != "cpu":
         return reference.layer_norm(y, gamma, beta, epsilon)
-    return _norm_operator(epsilon, name)(y, gamma, beta)[0]
+    operator = _norm_operator(epsilon, name)
+    return operator(y, gamma, beta)[0]
 
 
 @constexpr
@@ -121,7 +125,14 @@ def _checked_epsilon(epsilon):
 
 
 @constexpr
-def _operator(epsilon, backend):
+def _one():
+    return Tensor(np.ones(1, np.float32))
+
+
+# Every operator's getter has a name of its own, and is called on a line of its own: mindspore.rewrite, and so amp's O1,
+# compiles these functions anew, and looks such names up among all that it has seen.
+@constexpr
+def _residual_operator(epsilon, backend):
     return _build(epsilon, backend, device_target())
 
 

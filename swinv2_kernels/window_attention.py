@@ -16,7 +16,7 @@ from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
 from swinv2_kernels.backend import TWINS, device_target, resolve_backend, resolve_in_graph
-from swinv2_kernels.checks import check_float32, check_storage_dtype, number
+from swinv2_kernels.checks import all_known, check_float32, check_storage_dtype, number
 from swinv2_kernels.custom import custom_operator
 
 Size = Union[int, tuple[int, int]]
@@ -112,10 +112,7 @@ def _attend(qkv, bias_table, logit_scale, options):
     _check_mode(logit_scale is not None, scale is not None)
     if logit_scale is not None:
         check_float32("logit_scale", logit_scale)
-    known = not ops.is_sequence_value_unknown(
-        qkv.shape
-    )  # a dynamic shape is checked natively, when it is known
-    if known:
+    if all_known(qkv.shape, bias_table.shape, () if logit_scale is None else logit_scale.shape):
         _check_shapes(
             qkv.shape,
             bias_table.shape,
@@ -137,7 +134,7 @@ def _attend(qkv, bias_table, logit_scale, options):
             mask_value=mask_value,
             cosine=scale is None,
         )
-    operator = _operator(window_size, shift_size, valid_size, mask_value, scale is None, backend)
+    operator = _attention_operator(window_size, shift_size, valid_size, mask_value, scale is None, backend)
     return operator(qkv, bias_table, logit_scale)[0]
 
 
@@ -145,7 +142,7 @@ def _attend(qkv, bias_table, logit_scale, options):
 
 
 @constexpr
-def _operator(window_size, shift_size, valid_size, mask_value, cosine, backend):
+def _attention_operator(window_size, shift_size, valid_size, mask_value, cosine, backend):
     valid_size = NO_VALID_SIZE if valid_size is None else tuple(valid_size)
     return _build(
         tuple(window_size), tuple(shift_size), valid_size, mask_value, cosine, backend, device_target()

@@ -21,7 +21,7 @@ class Features(nn.Cell):
     def __init__(self, model: nn.Cell, out_indices: Iterable[int]) -> None:
         super().__init__(auto_prefix=False)
         stages = len(model.layers)
-        indices = tuple(out_indices)
+        indices = tuple(out_indices) if isinstance(out_indices, Iterable) else (out_indices,)
         if not indices or any(type(i) is not int or not -stages <= i < stages for i in indices):
             raise ValueError(f"out_indices: expected stages from 0 to {stages - 1}, got {indices}.")
         self.model = model

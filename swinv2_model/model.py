@@ -7,9 +7,10 @@ import zlib
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
-from mindspore.ops import constexpr
 
+from swinv2_kernels.checks import number
 from swinv2_model.architecture import hidden_width, pair
+from swinv2_model.inputs import checked
 from swinv2_model.layers import (
     Attention,
     Block,
@@ -81,15 +82,22 @@ class SwinTransformerV2(nn.Cell):
         backend=None,
     ):
         super().__init__()
-        depths, num_heads = tuple(depths), tuple(num_heads)
-        pretrained = (0,) * len(depths) if pretrained_window_sizes is None else tuple(pretrained_window_sizes)
+        depths, num_heads = _by_stage("depths", depths), _by_stage("num_heads", num_heads)
+        pretrained = (0,) * len(depths)
+        if pretrained_window_sizes is not None:
+            pretrained = _by_stage("pretrained_window_sizes", pretrained_window_sizes)
         _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in_channels, num_classes)
         _check_choice("window_rule", window_rule, ("official", "per_axis"))
         _check_choice("gelu", gelu, ("none", "tanh"))
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
-        if not norm_eps > 0:
+        if not number("norm_eps", norm_eps) > 0:
             raise ValueError(f"norm_eps: expected a positive number, got {norm_eps!r}")
-        if not 0 <= drop_path_rate < 1:
+        if not 1 <= embed_dim * number("mlp_ratio", mlp_ratio) < math.inf:
+            raise ValueError(f"mlp_ratio: expected hidden layers of at least 1 channel, got {mlp_ratio!r}")
+        _check_count("seed", seed, 0)
+        if not isinstance(mask_padding, bool):
+            raise TypeError(f"mask_padding: expected a bool, got {mask_padding!r}")
+        if not 0 <= number("drop_path_rate", drop_path_rate) < 1:
             raise ValueError(f"drop_path_rate: expected at least 0 and below 1, got {drop_path_rate!r}")
 
         self.patch_size, self.in_channels, self.depths = patch_size, in_channels, depths
@@ -167,6 +175,24 @@ class SwinTransformerV2(nn.Cell):
         self.compile_cache.clear()
         return self
 
+    def round_weights(self):
+        """Store the weights of products in bfloat16, for serving with compute_dtype="bfloat16".
+
+        It halves what a small batch reads from memory. On CPUs with AVX512_BF16 or AMX logits keep their bits, as
+        weights are rounded there anyway; elsewhere the rounding is new. Load weights first, train without. In graph
+        mode the model compiles itself again; `ms.jit` functions and Cells around it must be built again.
+
+        Raises:
+            ValueError: compute_dtype is another.
+        """
+        linears = [c for _, c in self.cells_and_names() if isinstance(c, Linear) and c.dtype == ms.bfloat16]
+        if not linears:
+            raise ValueError("round_weights: expected a model of compute_dtype 'bfloat16'")
+        for layer in linears:
+            layer.weight.set_dtype(ms.bfloat16)
+        self.compile_cache.clear()
+        return self
+
     def bias_tables(self):
         """The position-bias table of every block, in order, for `construct`."""
         tables = ()
@@ -177,7 +203,8 @@ class SwinTransformerV2(nn.Cell):
 
     def stage_features(self, x, keep=None, bias_tables=None):
         """The output of every stage before its patch merging: a tuple of (B, H_i, W_i, C_i)."""
-        _check_image(x.shape, self.in_channels, self.image_size)
+        tables = None if bias_tables is None else len(bias_tables)
+        x = checked(x, self.in_channels, self.image_size, sum(self.depths), keep, tables)
         x = self.patch_embed(x)
         features, index = (), 0
         for layer in self.layers:
@@ -259,10 +286,7 @@ def _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in
             )
 
 
-@constexpr
-def _check_image(shape, in_channels, image_size):
-    if len(shape) != 4 or tuple(shape[1:]) != (in_channels, *image_size):
-        raise ValueError(
-            f"x: expected shape (B, {in_channels}, {image_size[0]}, {image_size[1]}), got {tuple(shape)}; "
-            "resize() sets another image size"
-        )
+def _by_stage(name, values):
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name}: expected a tuple with one entry a stage, got {values!r}")
+    return tuple(values)

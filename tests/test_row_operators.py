@@ -235,6 +235,55 @@ def test_dynamic_shapes(mode):
     np.testing.assert_allclose(cell(x, x, bias, bias).asnumpy(), 2.0)
 
 
+def test_a_graph_of_fixed_batch_takes_another(tmp_path):
+    """What None stands for is no constant of the exported batch."""
+    gamma, beta = (Tensor(np.random.default_rng(i).standard_normal(8, np.float32)) for i in range(2))
+    x = Tensor(np.random.default_rng(2).standard_normal((5, 4, 8), np.float32))
+    cell = Residual(gamma, beta)
+    ms.export(cell, x[:2], file_name=str(tmp_path / "op"), file_format="MINDIR")
+    loaded = nn.GraphCell(ms.load(str(tmp_path / "op.mindir")))
+    for batch in (2, 5, 1):
+        np.testing.assert_array_equal(loaded(x[:batch]).asnumpy(), cell(x[:batch]).asnumpy())
+
+
+class Residual(nn.Cell):
+    def __init__(self, gamma, beta):
+        super().__init__()
+        self.gamma, self.beta = ms.Parameter(gamma, name="gamma"), ms.Parameter(beta, name="beta")
+
+    def construct(self, x):
+        return sk.residual_layer_norm(x, 2 * x, self.gamma, self.beta)
+
+
+@pytest.mark.parametrize("name", ["residual_layer_norm", "bias_gelu", "linear", "window_attention"])
+def test_any_tensor_may_be_dynamic(name):
+    """An unknown shape is checked when it is known, wherever it comes."""
+    rng = np.random.default_rng(0)
+    shapes, how = {
+        "residual_layer_norm": ([(2, 3, 8), (2, 3, 8), (8,), (8,)], {}),
+        "bias_gelu": ([(2, 3, 8), (8,)], {}),
+        "linear": ([(2, 3, 8), (5, 8), (5,)], {}),
+        "window_attention": ([(1, 4, 8, 48), (2, 7, 7), (2, 1, 1)], {"window_size": 4, "shift_size": 2}),
+    }[name]
+    tensors = [Tensor(rng.standard_normal(shape, np.float32)) for shape in shapes]
+
+    class Cell(nn.Cell):
+        def construct(self, *tensors):
+            return getattr(sk, name)(*tensors, **how)
+
+    before = ms.get_context("mode")
+    try:
+        ms.set_context(mode=ms.GRAPH_MODE)
+        want = Cell()(*tensors).asnumpy()
+        for i, shape in enumerate(shapes):
+            cell = Cell()
+            unknown = Tensor(shape=[None, *shape[1:]], dtype=ms.float32)
+            cell.set_inputs(*tensors[:i], unknown, *tensors[i + 1 :])
+            np.testing.assert_array_equal(cell(*tensors).asnumpy(), want)
+    finally:
+        ms.set_context(mode=before)
+
+
 X, C = ops.zeros((2, 3, 8), ms.float32), ops.zeros((8,), ms.float32)
 HALF = ops.zeros((2, 3, 8), ms.float16)
 BAD = {
@@ -242,6 +291,11 @@ BAD = {
         lambda: sk.residual_layer_norm(X, X[:1], C, C),
         ValueError,
         r"y: expected the shape of x, \(2, 3, 8\)",
+    ),
+    "array": (
+        lambda: sk.bias_gelu(np.zeros((40, 40), np.float32), C),
+        TypeError,
+        r"^x: expected a Tensor, got a NumPy array of shape \(40, 40\), float32; wrap it: mindspore.Tensor\(...\)$",
     ),
     "y-dtype": (
         lambda: sk.residual_layer_norm(HALF, X, C, C),

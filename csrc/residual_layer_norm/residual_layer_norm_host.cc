@@ -21,9 +21,11 @@ ResidualLayerNorm check_residual_layer_norm(const Shape& x, DType x_dtype, const
   const int64_t channels = x.back();
   if (gamma != Shape{channels}) fail("gamma: expected shape (", channels, ",), got ", text(gamma));
   if (beta != Shape{channels}) fail("beta: expected shape (", channels, ",), got ", text(beta));
-  if (keep != Shape{x[0]}) fail("keep: expected shape (", x[0], ",), one factor a sample, got ", text(keep));
+  const int64_t samples = keep == Shape{1} ? 1 : x[0];  // one factor for all, as if they were one sample
+  if (keep != Shape{samples})
+    fail("keep: expected shape (", x[0], ",), one factor a sample, got ", text(keep));
   if (!(epsilon > 0)) fail("epsilon: expected a number > 0, got ", epsilon);
-  return {x[0], product_of(x, 1) / channels, channels, epsilon, x_dtype, y_dtype};
+  return {samples, product_of(x) / channels / samples, channels, epsilon, x_dtype, y_dtype};
 }
 
 ResidualLayerNorm check_layer_norm(const Shape& y, DType y_dtype, const Shape& gamma, const Shape& beta,

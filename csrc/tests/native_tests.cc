@@ -776,6 +776,9 @@ void error_tests() {
   expect_error("y: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 5}, f32, {4}, {4}, {2}, 1e-5f); });
   expect_error("gamma: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {5}, {4}, {2}, 1e-5f); });
   expect_error("beta: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {5}, {2}, 1e-5f); });
+  const ResidualLayerNorm all =
+      check_residual_layer_norm({2, 3, 4}, f32, {2, 3, 4}, f32, {4}, {4}, {1}, 1e-5f);
+  CHECK(all.samples == 1 && all.rows == 6, "one keep for all: " << all.samples << " x " << all.rows);
   expect_error("keep: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {3}, 1e-5f); });
   expect_error("epsilon: ", [&] { check_residual_layer_norm({2, 4}, f32, {2, 4}, f32, {4}, {4}, {2}, 0.f); });
   expect_error("y: ", [&] { check_layer_norm({}, f32, {4}, {4}, 1e-5f); });

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers and model: geometry, padding, initialisation, drop path, resize, cached position bias, errors."""
 
+import shutil
+from pathlib import Path
+
 import mindspore as ms
 import numpy as np
 import oracle
 import pytest
 from mindspore import Tensor, ops
 
+from swinv2_kernels import _native
 from swinv2_model.architecture import Architecture
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.layers import Attention, PatchEmbed, PatchMerging, block_geometry
@@ -248,6 +252,16 @@ def test_confusion_counts():
         ({"window_rule": "timm"}, "window_rule: expected one of official, per_axis, got 'timm'"),
         ({"gelu": "erf"}, "gelu: expected one of none, tanh, got 'erf'"),
         ({"compute_dtype": "half"}, "compute_dtype: expected one of float32, float16, bfloat16, got 'half'"),
+        ({"mlp_ratio": 0.01}, "mlp_ratio: expected hidden layers of at least 1 channel, got 0.01"),
+        ({"mlp_ratio": float("nan")}, "mlp_ratio: expected hidden layers"),
+        ({"mlp_ratio": "4"}, "mlp_ratio: expected a float, got '4'"),
+        ({"depths": 2}, "depths: expected a tuple with one entry a stage, got 2"),
+        ({"num_heads": None}, "num_heads: expected a tuple with one entry a stage, got None"),
+        ({"pretrained_window_sizes": 4}, "pretrained_window_sizes: expected a tuple"),
+        ({"norm_eps": "a"}, "norm_eps: expected a float, got 'a'"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"mask_padding": "no"}, "mask_padding: expected a bool, got 'no'"),
+        ({"drop_path_rate": None}, "drop_path_rate: expected a float, got None"),
         ({"drop_path_rate": 1.0}, "drop_path_rate: expected at least 0 and below 1, got 1.0"),
         ({"image_size": (32, 32, 3)}, "image_size: expected"),
         ({"window_size": 0}, "window_size: expected"),
@@ -263,3 +277,63 @@ def test_bad_arguments_are_named(changes, message):
 def test_another_image_shape_is_told(shape):
     with pytest.raises(ValueError, match=r"x: expected shape \(B, 3, 32, 32\), got .*resize"):
         small()(Tensor(images(*shape)))
+
+
+@pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
+def test_what_does_not_fit_the_model_is_told(mode):
+    before = ms.get_context("mode")
+    try:
+        ms.set_context(mode=mode)
+        model, x = small(), Tensor(images(2, 3, 32, 32))
+        tables = model.bias_tables()
+        for shape in [(7, 2, 2), (4, 3, 2), (4, 2, 3), (4, 2)]:
+            with pytest.raises(ValueError, match=r"keep: expected shape \(blocks, 2, B\) = \(4, 2, 2\), got"):
+                model(x, Tensor(np.ones(shape, np.float32)))
+        for wrong in (tables + tables, tables[:1]):
+            with pytest.raises(ValueError, match="bias_tables: expected one a block, 4, got"):
+                model(x, None, wrong)
+        with pytest.raises(TypeError, match="x: expected a Tensor, got None"):
+            model(None)
+    finally:
+        ms.set_context(mode=before)
+
+
+def test_rounded_weights():
+    """Products by bfloat16 weights: the same logits where they are rounded anyway, half the memory, and training on."""
+    x = Tensor(images(2, 3, 32, 32))
+    model = randomise(small(compute_dtype="bfloat16")).set_train(False)
+    before = model(x).asnumpy()
+    rounded = model.round_weights()(x).asnumpy()
+    stored = {
+        p.dtype
+        for p in model.get_parameters()
+        if p.name.endswith(("qkv.weight", "fc1.weight", "reduction.weight"))
+    }
+    assert stored == {ms.bfloat16}
+    assert all(
+        p.dtype == ms.float32 for p in model.get_parameters() if "cpb_mlp" in p.name or "bias" in p.name
+    )
+    if _native.isa() in ("avx512_bf16", "amx_bf16"):
+        np.testing.assert_array_equal(rounded, before)
+    np.testing.assert_allclose(rounded, before, atol=0.05 * np.abs(before).max())
+    ms.load_param_into_net(
+        model, {p.name: ms.Parameter(p.astype(ms.float32)) for p in model.get_parameters()}
+    )
+    np.testing.assert_array_equal(model(x).asnumpy(), rounded)
+    with pytest.raises(ValueError, match="round_weights: expected a model of compute_dtype 'bfloat16'"):
+        small().round_weights()
+
+
+def test_under_amp_o1():
+    """mindspore.rewrite compiles the model and the operators anew, and must find their names."""
+    x = Tensor(images(2, 3, 32, 32))
+    model = randomise(small())
+    expected = model(x).asnumpy()
+    folder = Path("rewritten_network")
+    there = folder.exists()
+    try:
+        got = ms.amp.auto_mixed_precision(model, "O1", dtype=ms.float16)(x).asnumpy()
+    finally:
+        if not there:
+            shutil.rmtree(folder, ignore_errors=True)
+    np.testing.assert_allclose(got, expected, atol=0.05 * np.abs(expected).max())
