@@ -297,11 +297,6 @@ class Expected:
             assert_close(name, value, exact, rounded, self.dtype, size, others)
 
 
-def assert_close_to_oracle(dtype, qkv, bias_table, scale, dout=None, *, actual, **how):
-    """One-shot Expected(...).check(**actual)."""
-    Expected(dtype, qkv, bias_table, scale, dout, **how).check(**actual)
-
-
 def expand_table(bias_table, window_size):
     """(heads, 2Wh-1, 2Ww-1) -> (heads, N, N), rows are queries."""
     geo = geometry(*pair(window_size), window_size)

@@ -3,6 +3,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -314,3 +316,15 @@ def test_cpu_information():
     for isa in {"avx2", "avx512", "avx512_bf16", "amx_bf16"} - set(_native.isas()):
         with pytest.raises(ValueError, match=f"isa: expected one of .* got '{isa}'"):
             _native.set_isa(isa)
+
+
+def test_without_mindspore():
+    """The package then has the kernels on NumPy arrays alone."""
+    code = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "mindspore" else found(name, *rest)
+from swinv2_kernels import _native
+assert _native.isa() and "mindspore" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

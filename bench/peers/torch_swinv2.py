@@ -12,8 +12,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-MODES = ("eager", "sdpa")
-
 
 class WindowAttention(nn.Module):
     """qkv (B, H, W, 3C), bias (heads, N, N), logit_scale (heads,) -> (B, H, W, C), as ours.
