@@ -665,8 +665,9 @@ void stored_weight_tests() {
     for (int64_t K : {33, 64, 96})
       for (int64_t N : {1, 61, 130}) {
         Array<float> weight = normal(generator, N * K, 1, half);
-        for (int64_t k = 0; k < K; ++k) weight[N / 2 * K + k] = std::ldexp(weight[N / 2 * K + k], -60);
-        const Array<float> bias = normal(generator, N, 1);
+        Array<float> bias = normal(generator, N, 1);
+        for (int64_t k = 0; k < K; ++k) weight[N / 2 * K + k] = std::ldexp(k % 2 ? 1.f : -1.f, -130);
+        bias[N / 2] = 0;
         const Stored x(half, normal(generator, rows * K, 1, half)), stored(half, weight);
         Linear op = check_linear({rows, K}, half, {N, K}, View::kTokens, 0, Gelu::kNone);
         const auto result = [&](DType dtype, const void* w) {

@@ -270,7 +270,7 @@ class LastOnes {
   char* start_;
 };
 
-// 20 rows leave a tile unfilled: what lies behind them is not read. A mistake ends the program.
+// 20 rows, of x or of a stored weight, leave a tile unfilled: what lies behind them is not read. A mistake ends the program.
 void last_rows_tests() {
   const Linear op = check_linear({20, 64}, DType::kBFloat16, {32, 64}, View::kTokens, 0, Gelu::kNone);
   LastOnes x(20 * 64), dout(20 * 32);
@@ -282,6 +282,12 @@ void last_rows_tests() {
   linear_input_gradient(op, back);
   linear_weight_gradient(op, back);
   CHECK(out[20 * 32 - 1] == 66 && dx[20 * 64 - 1] == 32 && dweight[0] == 20, "ones times ones");
+
+  Linear few = check_linear({8, 64}, DType::kBFloat16, {20, 64}, View::kTokens, 0, Gelu::kNone);
+  LastOnes stored(20 * 64);
+  weigh_in(few, DType::kBFloat16);
+  linear_forward(few, {x.data(), stored.data(), bias.data(), out.data()});
+  CHECK(out[8 * 20 - 1] == 66, "ones times ones stored in bfloat16");
 }
 
 // Tiles are filled up: what a window of 64 keys left behind is not read for one of 8.
