@@ -115,6 +115,31 @@ TWIN_TEST(int32_compares_for_equality) {
     ExpectRule(Rule::kNotOnChip, kernel(CMPMODE::NE, scalar), kernel(CMPMODE::EQ, scalar));
 }
 
+// Only its count makes the scalar unit wait: a GatherMask needs its flags and barriers like any vector instruction.
+TWIN_TEST(gather_mask_orders_nothing) {
+  struct Slip {
+    bool load = true, barrier = true, store = true;
+    uint32_t from = 128, to = 64;
+  };
+  auto kernel = [](Slip s) {
+    return [s](Tensors t) {
+      uint64_t n = 0;
+      DataCopy(Ub(0, 128), Global(t.in), 128);
+      if (s.load) Order<HardEvent::MTE2_V>();
+      GatherMask(Ub(8192, s.to), Ub(0, s.from), uint8_t{1}, false, 0u, GatherMaskParams(1, 2, 8, 8), n);
+      if (s.barrier) PipeBarrier<PIPE_V>();
+      Muls(Ub(8192, 64), Ub(8192, 64), 2.f, 64);
+      if (s.store) Order<HardEvent::V_MTE3>();
+      DataCopy(Global(t.out), Ub(8192, 64), static_cast<uint32_t>(n));
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, kernel({false}), kernel({}));
+  ExpectRule(Rule::kHazardRaw, kernel({true, false}), nullptr);
+  ExpectRule(Rule::kHazardRaw, kernel({true, true, false}), nullptr);
+  ExpectRule(Rule::kTensorRange, kernel({true, true, true, 120}), nullptr);
+  ExpectRule(Rule::kTensorRange, kernel({true, true, true, 128, 56}), nullptr);
+}
+
 TWIN_TEST(wrong_core) {
   LaunchOptions aic, aiv;
   aic.kernel_type = KernelType::kAicOnly;

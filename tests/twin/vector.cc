@@ -289,6 +289,29 @@ TWIN_TEST(brcb_gather_index) {
   for (int i = 0; i < 64; ++i) CHECK(out[i] == 63 - i, "element %d is %g", i, out[i]);
 }
 
+TWIN_TEST(gather_mask) {
+  // Even elements of two repeats.
+  auto out = OnVector(Ramp(128), 64, [] {
+    uint64_t n = 0;
+    GatherMask(Ub(32768, 64), Ub(0, 128), uint8_t{1}, false, 0u, GatherMaskParams(1, 2, 8, 8), n);
+    CHECK(n == 64, "%llu elements", static_cast<unsigned long long>(n));
+  });
+  for (int i = 0; i < 64; ++i) CHECK(out[i] == 2 * i, "element %d is %g", i, out[i]);
+  // By bits, two times 70 elements, every second block of the source: the first and last of each four.
+  out = OnVector(Ramp(512), 72, [] {
+    const LocalTensor<uint32_t> bits(TPosition::VECCALC, 16384, 64);
+    Duplicate(bits, 0x99999999u, 64);
+    uint64_t n = 0;
+    GatherMask(Ub(32768, 72), Ub(0, 512), bits, true, 70u, GatherMaskParams(2, 2, 18, 0), n);
+    CHECK(n == 70, "%llu elements", static_cast<unsigned long long>(n));
+  });
+  for (int i = 0; i < 70; ++i) {
+    const int e = i % 35 / 2 * 4 + (i % 35 % 2) * 3;
+    const float want = i / 35 * 144 + e / 8 * 16 + e % 8;
+    CHECK(out[i] == want, "element %d is %g, not %g", i, out[i], want);
+  }
+}
+
 TWIN_TEST(data_copy_pad) {
   std::vector<float> in = Ramp(64), out(64, 0.f);
   Gm gm;

@@ -325,8 +325,8 @@ void CreateIndex(Core& core, const char* name, const Operand& dst, double first,
   core.Commit(instr);
 }
 
-// Elements whose pattern bit is set, packed; counts them at once, as the device returns the count to the
-// scalar unit.
+// Elements whose pattern bit is set, packed. An instruction of pipe V like others: it is reading their number back that
+// makes the scalar unit wait, and a wait without a flag orders nothing else.
 uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return 0;
@@ -334,70 +334,65 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   const int size = SizeOf(c.dst.type), per_repeat = 256 / size;
   if (!CheckOperand(core, name, where, c.dst, 32) || !CheckOperand(core, name, where, c.src, 32)) return 0;
   if (!c.fixed && !CheckOperand(core, name, where, c.pattern, 32)) return 0;
+  core.vector.counter_mode = core.vector.explicit_mask =
+      false;  // it sets mask and mode itself, and ends as SetMaskNorm
   Lanes lanes;
-  lanes.repeats = c.repeats;
-  if (c.counted) {
-    if (c.mask < 1 || !LanesFromCount(core, name, where, size, c.mask, &lanes)) return 0;
-    lanes.repeats = (c.mask + static_cast<uint32_t>(per_repeat) - 1) / static_cast<uint32_t>(per_repeat);
+  // By count, each repeat takes `mask` elements; else 256 B.
+  if (!LanesFromCount(core, name, where, size, c.counted ? c.mask : per_repeat, &lanes)) return 0;
+  core.vector.mask[0] = c.mask;
+  core.vector.mask[1] = 0;
+  core.gathered = 0;
+  if (!c.repeats) return 0;
+  const uint32_t each = c.counted ? c.mask : static_cast<uint32_t>(per_repeat);
+  const Access pattern = Bursts(Mem::kUB, false, c.pattern.addr, c.repeats, (each + 7) / 8,
+                                static_cast<int64_t>(c.pattern.repeat_stride) * kBlock);
+  if (!c.fixed && !CheckEndOfBuffer(core, name, where, c.pattern, pattern)) return 0;
+  const auto sources = std::make_shared<std::vector<Access>>();
+  for (uint32_t r = 0; r < c.repeats; ++r) {
+    Operand from = c.src;
+    from.addr += r * c.src.repeat_stride * kBlock;
+    from.repeat_stride = 8 * c.src.block_stride;
+    sources->push_back(OperandAccess(from, false, lanes, per_repeat));
+    sources->back().moved = true;  // what is not taken may be blank
+    if (!CheckEndOfBuffer(core, name, where, from, sources->back())) return 0;
   }
-  const uint32_t groups = c.counted ? c.repeats : 1;
-  const uint32_t per_group = c.counted ? c.mask : 0;
-  // The result's length depends on data: the scalar unit waits for the vector unit here.
-  core.Barrier(Pipe::kV, where);
-  core.BarrierAll(where);
-  if (core.stopped()) return 0;
-  std::vector<uint8_t> out;
-  auto visit = [&](uint32_t r, int i) {
-    const int64_t at = c.src.addr + static_cast<int64_t>(r) * c.src.repeat_stride * kBlock +
-                       static_cast<int64_t>(i / (32 / size)) * c.src.block_stride * kBlock +
-                       (i % (32 / size)) * size;
-    bool take;
-    if (c.fixed) {
-      switch (c.fixed) {
-        case 1:
-          take = i % 2 == 0;
-          break;
-        case 2:
-          take = i % 2 == 1;
-          break;
-        case 3:
-        case 4:
-        case 5:
-        case 6:
-          take = i % 4 == c.fixed - 3;
-          break;
-        default:
-          take = true;
+  Instr& instr = core.Begin(Pipe::kV, name, where);
+  instr.more = sources;
+  if (!c.fixed) instr.Touch(pattern);
+  instr.repeats = c.repeats * lanes.repeats;
+  instr.cycles = 1.35 * instr.repeats + 24;
+  const GatherMaskCall call = c;
+  const Where at = where;
+  instr.run.Set([call, size, each, name, at](Core& k) {
+    const uint32_t per_block = kBlock / static_cast<uint32_t>(size);
+    std::vector<uint8_t> out;
+    for (uint32_t r = 0; r < call.repeats; ++r)
+      for (uint32_t i = 0; i < each; ++i) {
+        const int64_t bits =
+            call.pattern.addr + static_cast<int64_t>(r) * call.pattern.repeat_stride * kBlock;
+        const bool take = !call.fixed      ? *k.At(Mem::kUB, bits + i / 8) >> (i % 8) & 1
+                          : call.fixed < 3 ? i % 2 == static_cast<uint32_t>(call.fixed - 1)
+                          : call.fixed < 7 ? i % 4 == static_cast<uint32_t>(call.fixed - 3)
+                                           : true;
+        if (!take) continue;
+        const int64_t from = call.src.addr +
+                             (static_cast<int64_t>(r) * call.src.repeat_stride +
+                              static_cast<int64_t>(i / per_block) * call.src.block_stride) *
+                                 kBlock +
+                             i % per_block * static_cast<uint32_t>(size);
+        k.CheckLate(Bursts(Mem::kUB, false, from, 1, static_cast<uint32_t>(size), 0));
+        const uint8_t* e = k.At(Mem::kUB, from);
+        out.insert(out.end(), e, e + size);
       }
-    } else {
-      const int64_t p = c.pattern.addr + static_cast<int64_t>(r) * c.pattern.repeat_stride * kBlock + i / 8;
-      core.ScalarAccess(Bursts(Mem::kUB, false, p, 1, 1, 0), name, where);
-      take = *core.At(Mem::kUB, p) >> (i % 8) & 1;
-    }
-    if (!take) return;
-    core.ScalarAccess(Bursts(Mem::kUB, false, at, 1, static_cast<uint32_t>(size), 0), name, where);
-    const uint8_t* e = core.At(Mem::kUB, at);
-    out.insert(out.end(), e, e + size);
-  };
-  for (uint32_t g = 0; g < groups; ++g) {
-    const uint32_t elements = c.counted ? per_group : c.repeats * static_cast<uint32_t>(per_repeat);
-    for (uint32_t e = 0; e < elements; ++e) {
-      if (c.counted) {
-        // One repeat of `mask` elements; the next starts a repeat stride later.
-        visit(g, static_cast<int>(e));
-      } else {
-        visit(e / static_cast<uint32_t>(per_repeat), static_cast<int>(e % static_cast<uint32_t>(per_repeat)));
-      }
-    }
-  }
-  if (!out.empty()) {
-    core.ScalarAccess(Bursts(Mem::kUB, true, c.dst.addr, 1, static_cast<uint32_t>(out.size()), 0), name,
-                      where);
-    if (core.stopped()) return 0;
-    std::memcpy(core.At(Mem::kUB, c.dst.addr), out.data(), out.size());
-  }
-  core.BarrierAll(where);
-  return out.size() / static_cast<size_t>(size);
+    k.gathered = out.size() / static_cast<size_t>(size);
+    const Access to = Bursts(Mem::kUB, true, call.dst.addr, 1, static_cast<uint32_t>(out.size()), 0);
+    if (!CheckEndOfBuffer(k, name, at, call.dst, to) || !k.CheckRange(to, name, at, Pipe::kV)) return;
+    k.CheckLate(to);
+    if (!out.empty()) std::memcpy(k.At(Mem::kUB, call.dst.addr), out.data(), out.size());
+  });
+  core.Commit(instr);
+  core.Drain(Pipe::kV, name, where);
+  return core.gathered;
 }
 
 }  // namespace ascend_twin

@@ -239,6 +239,7 @@ class Core {
   bool pad_value_set = false;
   float reduce_value = 0;  // of the last whole reduction
   int reduce_index = 0;
+  uint64_t gathered = 0;         // elements, by the last GatherMask executed
   uint32_t merge_seq = 0;        // of the last MrgSort issued, 0: none
   bool merge_suspends = false;   // it stops at the end of a queue
   uint16_t merge_taken[4] = {};  // of each queue, by the last one executed

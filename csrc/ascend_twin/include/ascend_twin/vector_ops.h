@@ -179,7 +179,6 @@ struct GatherMaskCall {
   bool counted = false;
   uint32_t mask = 0;
   uint32_t repeats = 1;
-  bool pattern_moves = true;
 };
 uint64_t GatherMask(Core& core, const GatherMaskCall& call, const Where& where);
 
