@@ -115,6 +115,32 @@ TWIN_TEST(int32_compares_for_equality) {
     ExpectRule(Rule::kNotOnChip, kernel(CMPMODE::NE, scalar), kernel(CMPMODE::EQ, scalar));
 }
 
+TWIN_TEST(registers_of_reductions_wait) {
+  auto kernel = [](bool sum, bool reduce, bool wait, bool check) {
+    return [=](Tensors t) {
+      Double(t, [=](LocalTensor<float> x, LocalTensor<float> y) {
+        Muls(y, x, 2.f, 256);
+        if (reduce && sum) WholeReduceSum(y[1024], x, 64, 1, 1, 1, 8);
+        if (reduce && !sum) WholeReduceMax(y[1024], x, 64, 1, 1, 1, 8);
+        if (wait) Order<HardEvent::V_S>();
+        float value, index;
+        if (sum)
+          value = GetReduceRepeatSumSpr<float>();
+        else
+          GetReduceRepeatMaxMinSpr(value, index);
+        CHECK(!check || value == (sum ? 2016 : 63), "%g", value);
+      });
+    };
+  };
+  LaunchOptions automatic;
+  automatic.auto_pipe_v = true;
+  for (const bool sum : {true, false}) {
+    ExpectRule(Rule::kHazardRaw, kernel(sum, true, false, false), kernel(sum, true, true, true));
+    ExpectRule(Rule::kUninitialised, kernel(sum, false, true, false), nullptr);
+    ExpectClean("automatic", kernel(sum, true, false, true), automatic);
+  }
+}
+
 // Only its count makes the scalar unit wait: a GatherMask needs its flags and barriers like any vector instruction.
 TWIN_TEST(gather_mask_orders_nothing) {
   struct Slip {

@@ -289,6 +289,28 @@ TWIN_TEST(brcb_gather_index) {
   for (int i = 0; i < 64; ++i) CHECK(out[i] == 63 - i, "element %d is %g", i, out[i]);
 }
 
+TWIN_TEST(registers_of_reductions) {
+  std::vector<float> v = Ramp(256);
+  v[70] = 900, v[200] = 900, v[130] = -5;
+  OnVector(v, 64, [] {
+    const auto to = Ub(32768, 64), work = Ub(40960, 64);
+    ReduceSum(to, Ub(0, 64), work, 64);
+    CHECK(GetReduceRepeatSumSpr<float>() == 2016, "the sum");
+    float value, index;
+    uint32_t at;
+    WholeReduceMax(to, Ub(0, 256), 64, 4, 1, 1, 8);
+    GetReduceRepeatMaxMinSpr(value, index);
+    std::memcpy(&at, &index, 4);
+    CHECK(value == 900 && at == 70, "the maximum of all repeats, %g at %u", value, at);
+    ReduceMin(to, Ub(0, 256), work, 256);
+    GetReduceRepeatMaxMinSpr(value, index);
+    CHECK(value == -5, "the minimum, %g", value);
+    BlockReduceMax(to, Ub(0, 256), 1, 64, 1, 1, 8);
+    GetReduceRepeatMaxMinSpr(value);
+    CHECK(value == -5, "blocks leave no maximum, %g", value);
+  });
+}
+
 TWIN_TEST(gather_mask) {
   // Even elements of two repeats.
   auto out = OnVector(Ramp(128), 64, [] {

@@ -353,6 +353,16 @@ void Core::Drain(Pipe pipe, const char* what, const Where& where) {
              what, where);
 }
 
+bool Core::DrainRegister(uint32_t seq, const char* name, const char* writer, const Where& where) {
+  if (!machine.options.auto_pipe_v && !Knows(Pipe::kV, seq)) {
+    Fail(Rule::kHazardRaw, name, where,
+         std::string("no V_S flag orders it behind the ") + writer + " it asks about", Pipe::kS);
+    return false;
+  }
+  Drain(Pipe::kV, name, where);
+  return true;
+}
+
 void Core::DrainAll(const char* what, const Where& where) {
   BlockUntil(
       [](Core& c, uint64_t) {

@@ -51,6 +51,13 @@ Found Extreme(const float* v, const uint64_t mask[2], int first, int n, bool max
   return f;
 }
 
+// `first`: the place of the index' origin in the tensor.
+void Improve(Found* best, const Found& f, int first, bool max) {
+  if (f.index < 0 || (best->index >= 0 && !(max ? f.value > best->value : f.value < best->value))) return;
+  best->value = f.value;
+  best->index = f.index + first;
+}
+
 void StoreOne(uint8_t* p, DType type, float v) {
   if (type == DType::kHalf) {
     const uint16_t h = FloatToHalfBits(v);
@@ -124,6 +131,7 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
   const ReduceCall call = c;
   instr.run.Set([call, per_repeat, per_block, size, dst_step, pair](Core& k) {
     float v[256];
+    Found best;
     for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
       const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
       LoadFloats(k, call.src, r, per_repeat, v);
@@ -138,13 +146,17 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
       const int n = call.span == ReduceSpan::kBlock ? per_block : per_repeat;
       for (int g = 0; g < groups; ++g) {
         if (call.kind == ReduceKind::kSum) {
-          k.reduce_value = SumOf(v, mask, g * n, n, as_half);
-          StoreOne(out + g * size, call.dst.type, k.reduce_value);
+          const float sum = SumOf(v, mask, g * n, n, as_half);
+          if (groups == 1) k.sum.value = sum;
+          StoreOne(out + g * size, call.dst.type, sum);
           continue;
         }
         const Found f = Extreme(v, mask, g * n, n, call.kind == ReduceKind::kMax);
-        k.reduce_value = f.value;
-        k.reduce_index = f.index;
+        if (groups == 1) {
+          Improve(&best, f, static_cast<int>(r) * per_repeat, call.kind == ReduceKind::kMax);
+          k.extremum.value = best.value;
+          k.extremum.index = best.index;
+        }
         if (call.span == ReduceSpan::kBlock) {
           StoreOne(out + g * size, call.dst.type, f.value);
         } else if (pair) {
@@ -159,6 +171,32 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
     }
   });
   core.Commit(instr);
+  if (c.span == ReduceSpan::kRepeat) (c.kind == ReduceKind::kSum ? core.sum : core.extremum).seq = instr.seq;
+}
+
+namespace {
+
+const Core::Reduced& ReadReduced(Core& core, const Core::Reduced& reduced, const char* name,
+                                 const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return reduced;
+  if (!reduced.seq)
+    core.Fail(Rule::kUninitialised, name, where, "no reduction that it could ask about came before it");
+  else
+    core.DrainRegister(reduced.seq, name, "reduction", where);
+  return reduced;
+}
+
+}  // namespace
+
+float ReducedSum(Core& core, const Where& where) {
+  return ReadReduced(core, core.sum, "GetReduceRepeatSumSpr", where).value;
+}
+
+float ReducedExtremum(Core& core, uint32_t* index, const Where& where) {
+  const Core::Reduced& best = ReadReduced(core, core.extremum, "GetReduceRepeatMaxMinSpr", where);
+  *index = static_cast<uint32_t>(best.index);
+  return best.value;
 }
 
 void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
@@ -216,23 +254,24 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
         partial.push_back(SumOf(v, mask, 0, per_repeat, size == 2));
         continue;
       }
-      Found f = Extreme(v, mask, 0, per_repeat, call.kind == ReduceKind::kMax);
-      if (f.index >= 0 &&
-          (best.index < 0 || (call.kind == ReduceKind::kMax ? f.value > best.value : f.value < best.value))) {
-        best = f;
-        best.index += static_cast<int>(r) * per_repeat;
-      }
+      const bool max = call.kind == ReduceKind::kMax;
+      Improve(&best, Extreme(v, mask, 0, per_repeat, max), static_cast<int>(r) * per_repeat, max);
     }
     if (need) std::memset(k.At(call.work.mem, call.work.addr), 0xff, need);
     uint8_t* out = k.At(call.dst.mem, call.dst.addr);
     if (call.kind == ReduceKind::kSum) {
-      StoreOne(out, call.dst.type, TreeSum(partial.data(), static_cast<int>(partial.size()), size == 2));
+      k.sum.value = TreeSum(partial.data(), static_cast<int>(partial.size()), size == 2);
+      StoreOne(out, call.dst.type, k.sum.value);
     } else {
+      k.extremum.value = best.value;
+      k.extremum.index =
+          -1;  // GetReduceRepeatMaxMinSpr.md: behind ReduceMax and ReduceMin it is not to be used
       StoreOne(out, call.dst.type, best.value);
       if (call.index) StoreIndex(out + size, call.dst.type, best.index);
     }
   });
   core.Commit(instr);
+  (c.kind == ReduceKind::kSum ? core.sum : core.extremum).seq = instr.seq;
   if (!scalar_end) return;
   Order(core, {Pipe::kV, Pipe::kS}, c.name, where);
   core.ScalarAccess(dst, c.name, where);

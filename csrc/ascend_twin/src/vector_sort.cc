@@ -320,12 +320,10 @@ void MergeResult(Core& core, uint16_t taken[4], bool wait, const Where& where) {
         core.merge_seq ? "the last MrgSort had ifExhaustedSuspension = false" : "no MrgSort came before it");
     return;
   }
-  if (!wait && !core.machine.options.auto_pipe_v && !core.Knows(Pipe::kV, core.merge_seq)) {
-    core.Fail(Rule::kHazardRaw, name, where, "no V_S flag orders it behind the MrgSort it asks about",
-              Pipe::kS);
+  if (wait)
+    core.Drain(Pipe::kV, name, where);
+  else if (!core.DrainRegister(core.merge_seq, name, "MrgSort", where))
     return;
-  }
-  core.Drain(Pipe::kV, name, where);
   std::copy(core.merge_taken, core.merge_taken + 4, taken);
 }
 

@@ -173,6 +173,8 @@ class Core {
   void BarrierAll(const Where& where);
   // Waits for a pipe without learning its clock, as a scalar read of its registers would.
   void Drain(Pipe pipe, const char* what, const Where& where);
+  // The same before a scalar read of a register that vector instruction `seq` writes; false: no V_S flag orders it.
+  bool DrainRegister(uint32_t seq, const char* name, const char* writer, const Where& where);
   void DrainAll(const char* what, const Where& where);
   // Whether the scalar unit knows that an instruction is complete.
   bool Knows(Pipe pipe, uint32_t seq) const { return queue_[0].known.done[static_cast<int>(pipe)] >= seq; }
@@ -237,8 +239,11 @@ class Core {
   uint32_t quant_table = 0;  // address in the fixpipe's buffer
   uint64_t pad_value = 0;    // of DataCopyPad without a value of its own
   bool pad_value_set = false;
-  float reduce_value = 0;  // of the last whole reduction
-  int reduce_index = 0;
+  struct Reduced {
+    uint32_t seq = 0;  // of the last reduction issued, 0: none
+    float value = 0;   // of the last one executed
+    int index = 0;
+  } sum, extremum;
   uint64_t gathered = 0;         // elements, by the last GatherMask executed
   uint32_t merge_seq = 0;        // of the last MrgSort issued, 0: none
   bool merge_suspends = false;   // it stops at the end of a queue

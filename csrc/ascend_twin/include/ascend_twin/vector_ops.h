@@ -129,6 +129,10 @@ struct ReduceAllCall {
 };
 void ReduceAll(Core& core, const ReduceAllCall& call, const Where& where);
 
+// What the last reduction left in its registers: the sum, or the extremum (bits of its index if asked).
+float ReducedSum(Core& core, const Where& where);
+float ReducedExtremum(Core& core, uint32_t* index, const Where& where);
+
 struct CompareCall {
   const char* name;
   Operand dst, src0, src1;

@@ -224,21 +224,23 @@ void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const Local
     ::ascend_twin::ReduceAll(detail::Current(), call, where);
 }
 
-// What the last whole reduction left in its registers; a V_S flag orders the read.
+// What the last reduction of a tensor, or of its repeats, left in its registers; a V_S flag orders the read.
 template <typename T>
-T GetReduceRepeatSumSpr() {
+T GetReduceRepeatSumSpr(ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "GetReduceRepeatSumSpr");
-  return T(detail::Current().reduce_value);
+  return T(::ascend_twin::ReducedSum(detail::Current(), where));
 }
 template <typename T>
-void GetReduceRepeatMaxMinSpr(T& value) {
+void GetReduceRepeatMaxMinSpr(T& value, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "GetReduceRepeatMaxMinSpr");
-  value = T(detail::Current().reduce_value);
+  uint32_t index;
+  value = T(::ascend_twin::ReducedExtremum(detail::Current(), &index, where));
 }
 template <typename T>
-void GetReduceRepeatMaxMinSpr(T& value, T& index) {
-  GetReduceRepeatMaxMinSpr(value);
-  const auto bits = static_cast<uint32_t>(detail::Current().reduce_index);
+void GetReduceRepeatMaxMinSpr(T& value, T& index, ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, half, float>), "GetReduceRepeatMaxMinSpr");
+  uint32_t bits;
+  value = T(::ascend_twin::ReducedExtremum(detail::Current(), &bits, where));
   std::memcpy(&index, &bits, sizeof(T));
 }
 
