@@ -289,6 +289,21 @@ TWIN_TEST(brcb_gather_index) {
   for (int i = 0; i < 64; ++i) CHECK(out[i] == 63 - i, "element %d is %g", i, out[i]);
 }
 
+TWIN_TEST(an_index_alone_takes_four_bytes) {
+  std::vector<float> v = Ramp(256, 0, -1);
+  v[77] = 5, v[128 + 3] = 9;
+  OnVector(v, 8, [] {
+    const LocalTensor<half> h(TPosition::VECCALC, 16384, 256), m(TPosition::VECCALC, 24576, 16);
+    Cast(h, Ub(0, 256), RoundMode::CAST_NONE, 256);
+    WholeReduceMax(m, h, 128, 2, 1, 1, 8, ReduceOrder::ORDER_ONLY_INDEX);
+    SetFlag<HardEvent::V_S>(0);
+    WaitFlag<HardEvent::V_S>(0);
+    const auto index = m.ReinterpretCast<uint32_t>();
+    CHECK(index.GetValue(0) == 77 && index.GetValue(1) == 3, "%u and %u", index.GetValue(0),
+          index.GetValue(1));
+  });
+}
+
 TWIN_TEST(registers_of_reductions) {
   std::vector<float> v = Ramp(256);
   v[70] = 900, v[200] = 900, v[130] = -5;

@@ -66,8 +66,8 @@ void StoreOne(uint8_t* p, DType type, float v) {
     std::memcpy(p, &v, 4);
   }
 }
-void StoreIndex(uint8_t* p, DType type, int index) {
-  if (type == DType::kHalf) {
+void StoreIndex(uint8_t* p, int bytes, int index) {
+  if (bytes == 2) {
     const uint16_t h = static_cast<uint16_t>(index);
     std::memcpy(p, &h, 2);
   } else {
@@ -103,18 +103,21 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
   const int outputs = c.span == ReduceSpan::kRepeat  ? (pair ? 2 : 1)
                       : c.span == ReduceSpan::kBlock ? 8
                                                      : per_repeat / 2;
+  // ReduceRepeat.md, table 3: an index alone is a uint32, of half too.
+  const bool only_index = c.span == ReduceSpan::kRepeat && c.kind != ReduceKind::kSum && c.order == 3;
+  const int out_bytes = only_index ? 4 : outputs * size;
   if (!CheckOperand(core, c.name, where, c.src, 32) ||
       !CheckOperand(core, c.name, where, c.dst,
-                    c.span == ReduceSpan::kRepeat  ? outputs * size
+                    c.span == ReduceSpan::kRepeat  ? out_bytes
                     : c.span == ReduceSpan::kBlock ? (size == 2 ? 16 : 32)
                                                    : 32))
     return;
   Access src = OperandAccess(c.src, false, c.lanes, per_repeat);
-  const uint32_t out_bytes = static_cast<uint32_t>(outputs * size);
   // The destination stride counts results of a repeat: elements or pairs (repeat), 8 elements (block), 128 B
   // (pair).
   const int64_t dst_step = static_cast<int64_t>(c.dst.repeat_stride) * out_bytes;
-  Access dst = Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, out_bytes, dst_step);
+  Access dst =
+      Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, static_cast<uint32_t>(out_bytes), dst_step);
   if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
   if (c.dst.limit &&
       static_cast<int64_t>(c.dst.addr) + (c.lanes.repeats - 1) * dst_step + out_bytes > c.dst.limit) {
@@ -161,11 +164,11 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
           StoreOne(out + g * size, call.dst.type, f.value);
         } else if (pair) {
           StoreOne(out + (call.order == 1 ? size : 0), call.dst.type, f.value);
-          StoreIndex(out + (call.order == 1 ? 0 : size), call.dst.type, f.index);
+          StoreIndex(out + (call.order == 1 ? 0 : size), size, f.index);
         } else if (call.order == 2) {
           StoreOne(out, call.dst.type, f.value);
         } else {
-          StoreIndex(out, call.dst.type, f.index);
+          StoreIndex(out, 4, f.index);
         }
       }
     }
@@ -267,7 +270,7 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
       k.extremum.index =
           -1;  // GetReduceRepeatMaxMinSpr.md: behind ReduceMax and ReduceMin it is not to be used
       StoreOne(out, call.dst.type, best.value);
-      if (call.index) StoreIndex(out + size, call.dst.type, best.index);
+      if (call.index) StoreIndex(out + size, size, best.index);
     }
   });
   core.Commit(instr);
