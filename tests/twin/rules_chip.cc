@@ -115,6 +115,65 @@ TWIN_TEST(int32_compares_for_equality) {
     ExpectRule(Rule::kNotOnChip, kernel(CMPMODE::NE, scalar), kernel(CMPMODE::EQ, scalar));
 }
 
+// 512 floats at 0, offsets 0, 4, 8, ... at 32768.
+TWIN_TEST(ends_and_overlaps_of_layouts) {
+  auto kernel = [](const std::function<void(LocalTensor<float>)>& body) {
+    return [body](Tensors t) {
+      const LocalTensor<int32_t> offsets(TPosition::VECCALC, 32768, 256);
+      DataCopy(Ub(0, 512), Global(t.in), 512);
+      CreateVecIndex(offsets, 0, 256);
+      PipeBarrier<PIPE_V>();
+      Muls(offsets, offsets, 4, 256);
+      PipeBarrier<PIPE_V>();
+      Order<HardEvent::MTE2_V>();
+      body(Ub(0, 512));
+    };
+  };
+  auto brcb = [&](uint32_t to, uint32_t n, int repeats = 2) {
+    return kernel([=](auto x) { Brcb(Ub(to, n), x, repeats, BrcbRepeatParams(1, 8)); });
+  };
+  const Kernel right = brcb(65536, 128);
+  ExpectRule(Rule::kTensorRange, brcb(65536, 120), right);
+  ExpectRule(Rule::kOverlapInRepeat, brcb(0, 128), right);
+  ExpectRule(Rule::kOverlapAcrossRepeats, brcb(64, 256, 4), right);
+  auto gather = [&](uint32_t to, uint32_t n, uint32_t offsets, uint32_t mask) {
+    return kernel([=](auto x) {
+      const LocalTensor<uint32_t> from(TPosition::VECCALC, 32768, offsets);
+      Gather(Ub(to, n), x, from, 0, mask, 2, 8);
+    });
+  };
+  const Kernel gathers = gather(65536, 128, 128, 64);
+  ExpectRule(Rule::kTensorRange, gather(65536, 120, 128, 64), gathers);
+  ExpectRule(Rule::kTensorRange, gather(65536, 128, 120, 64), gather(65536, 96, 96, 32));
+  ExpectRule(Rule::kOverlapAcrossRepeats, gather(0, 128, 128, 64), gathers);
+  ExpectRule(Rule::kOverlapAcrossRepeats, gather(32768 + 256, 128, 128, 64), gather(32768, 128, 128, 64));
+  auto whole = [&](uint32_t to) {
+    return kernel([=](auto x) { WholeReduceSum(Ub(to, 64), x, 64, 8, 1, 1, 8); });
+  };
+  ExpectRule(Rule::kOverlapAcrossRepeats, whole(512), whole(0));
+  auto select = [&](uint32_t bytes) {
+    return kernel([=](auto x) {
+      const LocalTensor<uint8_t> mask(TPosition::VECCALC, 32768 + 32, bytes);
+      Select(Ub(65536, 512), mask, x, 0.f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 256);
+    });
+  };
+  ExpectRule(Rule::kTensorRange, select(24), select(32));
+  auto maximum = [&](uint32_t elements, bool index) {
+    return kernel([=](auto x) { ReduceMax(Ub(65536, elements), x, Ub(66560, 256), 128, index); });
+  };
+  ExpectRule(Rule::kTensorRange, maximum(1, true), maximum(2, true));
+  ExpectClean("no index", maximum(1, false));
+  auto lists = [&](uint32_t rows) {
+    return kernel([=](auto) {
+      const LocalTensor<half> from(TPosition::VECCALC, 0, 512), to(TPosition::VECCALC, 65536, rows * 16);
+      LocalTensor<half> src[16], dst[16];
+      for (uint32_t i = 0; i < 16; ++i) src[i] = from[i * 16], dst[i] = to[i * 16];
+      TransDataTo5HD(dst, src, TransDataTo5HDParams(false, false, 2, 16, 16));
+    });
+  };
+  ExpectRule(Rule::kTensorRange, lists(31), lists(32));
+}
+
 TWIN_TEST(registers_of_reductions_wait) {
   auto kernel = [](bool sum, bool reduce, bool wait, bool check) {
     return [=](Tensors t) {

@@ -2,6 +2,7 @@
 // Which elements a vector instruction touches: masks, counts, strides, and the rules on them.
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 
 #include "machine.h"
 #include "vector_common.h"
@@ -154,7 +155,9 @@ bool CheckOperand(Core& core, const char* name, const Where& where, const Operan
 bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Operand& o, const Access& a) {
   if (!o.limit || a.count == 0) return true;
   int64_t end = a.addr + static_cast<int64_t>(a.count - 1) * a.stride;
-  if (a.blocks) {
+  if (a.blocks && a.block_bytes) {
+    end += static_cast<int64_t>(a.blocks - 1) * a.block_stride + a.block_bytes;
+  } else if (a.blocks) {
     const int per_block = static_cast<int>(kBlock) / a.element;
     int last = -1;
     for (int bit = 0; bit < a.blocks * per_block && bit < 128; ++bit)
@@ -188,9 +191,6 @@ bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Op
   return false;
 }
 
-namespace {
-
-// The 32 B blocks that repeat r of an operand touches: those with an active lane.
 int RepeatBlocks(const Operand& o, const Lanes& lanes, int per_repeat, uint32_t r, int64_t* out) {
   const uint64_t* mask = r + 1 == lanes.repeats ? lanes.last_mask : lanes.mask;
   const int per_block = static_cast<int>(kBlock) / SizeOf(o.type);
@@ -206,7 +206,41 @@ int RepeatBlocks(const Operand& o, const Lanes& lanes, int per_repeat, uint32_t 
   return n;
 }
 
-}  // namespace
+int SpanBlocks(int64_t addr, int64_t bytes, int64_t* out) {
+  int n = 0;
+  for (int64_t b = addr / kBlock; b * kBlock < addr + bytes; ++b) out[n++] = b;
+  return n;
+}
+
+bool CheckOverlapOf(Core& core, const char* name, const Where& where, uint32_t repeats, const BlocksOf& dst,
+                    const BlocksOf& src, bool within, bool across) {
+  int64_t d[64], s[64];
+  std::unordered_map<int64_t, uint32_t> last_read;
+  for (uint32_t r = 0; r < repeats; ++r)
+    for (int i = src(r, s) - 1; i >= 0; --i) last_read[s[i]] = r;
+  for (uint32_t r = 0; r < repeats; ++r) {
+    const int dst_blocks = dst(r, d), src_blocks = src(r, s);
+    int common = 0;
+    for (int i = 0; i < dst_blocks; ++i) common += std::find(s, s + src_blocks, d[i]) != s + src_blocks;
+    if (within && common && !(common == dst_blocks && dst_blocks == src_blocks && d[0] == s[0])) {
+      core.Fail(Rule::kOverlapInRepeat, name, where,
+                "in repeat " + std::to_string(r) + " destination and source share " + std::to_string(common) +
+                    " of " + std::to_string(dst_blocks) + " blocks",
+                Pipe::kV, Mem::kUB, d[0] * kBlock);
+      return false;
+    }
+    for (int i = 0; i < dst_blocks && across; ++i) {
+      const auto later = last_read.find(d[i]);
+      if (later == last_read.end() || later->second <= r) continue;
+      core.Fail(Rule::kOverlapAcrossRepeats, name, where,
+                "repeat " + std::to_string(r) + " writes a block that repeat " +
+                    std::to_string(later->second) + " reads",
+                Pipe::kV, Mem::kUB, d[i] * kBlock);
+      return false;
+    }
+  }
+  return true;
+}
 
 // Within a repeat, source and destination overlap wholly or not at all; no repeat reads what an earlier one
 // wrote.
@@ -227,32 +261,10 @@ bool CheckOverlap(Core& core, const char* name, const Where& where, const Operan
   if (same_shape && dst.block_stride == 1 && static_cast<int>(dst.repeat_stride) >= dst_width) return true;
   if (same_shape && dst.repeat_stride == 0 && repeats == 1) return true;
   const bool chained = accumulates && (dst.repeat_stride == 0 || src.repeat_stride == 0);
-  int64_t d[64], s[64];
-  for (uint32_t r = 0; r < repeats; ++r) {
-    const int dst_blocks = RepeatBlocks(dst, lanes, per_repeat, r, d);
-    int src_blocks = RepeatBlocks(src, lanes, per_repeat, r, s);
-    int common = 0;
-    for (int i = 0; i < dst_blocks; ++i) common += std::find(s, s + src_blocks, d[i]) != s + src_blocks;
-    if (common && !(common == dst_blocks && dst_blocks == src_blocks && d[0] == s[0])) {
-      core.Fail(Rule::kOverlapInRepeat, name, where,
-                "in repeat " + std::to_string(r) + " destination and source share " + std::to_string(common) +
-                    " of " + std::to_string(dst_blocks) + " blocks",
-                Pipe::kV, dst.mem, d[0] * kBlock);
-      return false;
-    }
-    for (uint32_t later = r + 1; later < repeats && !chained; ++later) {
-      src_blocks = RepeatBlocks(src, lanes, per_repeat, later, s);
-      for (int i = 0; i < dst_blocks; ++i)
-        if (std::find(s, s + src_blocks, d[i]) != s + src_blocks) {
-          core.Fail(Rule::kOverlapAcrossRepeats, name, where,
-                    "repeat " + std::to_string(r) + " writes a block that repeat " + std::to_string(later) +
-                        " reads",
-                    Pipe::kV, dst.mem, d[i] * kBlock);
-          return false;
-        }
-    }
-  }
-  return true;
+  return CheckOverlapOf(
+      core, name, where, repeats,
+      [&](uint32_t r, int64_t* out) { return RepeatBlocks(dst, lanes, per_repeat, r, out); },
+      [&](uint32_t r, int64_t* out) { return RepeatBlocks(src, lanes, per_repeat, r, out); }, true, !chained);
 }
 
 }  // namespace ascend_twin

@@ -86,22 +86,18 @@ void TransposeImage(Core& core, const Operand& dst, const Operand& src, const Op
 }
 
 // 16 rows of a block become the 16 columns of 16 rows: (16, c0) to (c0, 16), repeat by repeat.
-void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
-                    int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where) {
+void TransDataTo5HD(Core& core, const Operand dst[16], const Operand src[16], int repeats, int dst_stride,
+                    int src_stride, bool dst_high, bool src_high, const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
   const char* name = "TransDataTo5HD";
-  const int size = SizeOf(type);
+  const int size = SizeOf(dst[0].type);
   if (core.soc() == Soc::kAscend910 && size == 4) {
     core.Fail(Rule::kNotOnChip, name, where, "32-bit types do not exist on ascend910", Pipe::kV);
     return;
   }
   for (int i = 0; i < 16; ++i)
-    if (dst[i] % kBlock || src[i] % kBlock) {
-      core.Fail(Rule::kAlignment, name, where, "an address of its lists is not 32 B aligned", Pipe::kV,
-                Mem::kUB, dst[i]);
-      return;
-    }
+    if (!CheckOperand(core, name, where, dst[i], 32) || !CheckOperand(core, name, where, src[i], 32)) return;
   if (repeats < 1 || repeats > 255) {
     core.Fail(Rule::kRepeatRange, name, where,
               "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
@@ -112,24 +108,26 @@ void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32
     int size, dst_step, src_step, repeats;
     bool dst_high, src_high;
   } job;
-  std::copy(dst, dst + 16, job.dst);
-  std::copy(src, src + 16, job.src);
   job.size = size;
   job.dst_step = dst_stride * static_cast<int>(kBlock);
   job.src_step = src_stride * static_cast<int>(kBlock);
   job.repeats = repeats;
-  if (repeats == 1)  // starts a stride further on (TransDataTo5HD.md, table 3)
-    for (int i = 0; i < 16; ++i) job.dst[i] += job.dst_step, job.src[i] += job.src_step;
+  const bool once = repeats == 1;  // starts a stride further on (TransDataTo5HD.md, table 3)
+  for (int i = 0; i < 16; ++i) {
+    job.dst[i] = dst[i].addr + static_cast<uint32_t>(once ? job.dst_step : 0);
+    job.src[i] = src[i].addr + static_cast<uint32_t>(once ? job.src_step : 0);
+  }
   job.dst_high = dst_high;
   job.src_high = src_high;
+  const auto rows = std::make_shared<std::vector<Access>>();
+  for (const bool write : {false, true})
+    for (int i = 0; i < 16; ++i) {
+      rows->push_back(Bursts(Mem::kUB, write, (write ? job.dst : job.src)[i], static_cast<uint32_t>(repeats),
+                             kBlock, write ? job.dst_step : job.src_step));
+      if (!CheckEndOfBuffer(core, name, where, (write ? dst : src)[i], rows->back())) return;
+    }
   Instr& instr = core.Begin(Pipe::kV, name, where);
-  instr.more = std::make_shared<std::vector<Access>>();
-  for (int i = 0; i < 16; ++i)
-    instr.more->push_back(
-        Bursts(Mem::kUB, false, job.src[i], static_cast<uint32_t>(repeats), kBlock, job.src_step));
-  for (int i = 0; i < 16; ++i)
-    instr.more->push_back(
-        Bursts(Mem::kUB, true, job.dst[i], static_cast<uint32_t>(repeats), kBlock, job.dst_step));
+  instr.more = rows;
   instr.repeats = static_cast<uint32_t>(repeats);
   instr.cycles = 16.0 * repeats + 20;
   instr.run.Set([job](Core& k) {
@@ -182,7 +180,12 @@ void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const
   d.blocks = 8;
   d.block_stride = dst.block_stride * kBlock;
   d.block_bytes = kBlock;
-  if (!CheckEndOfBuffer(core, name, where, src, s)) return;
+  if (!CheckEndOfBuffer(core, name, where, src, s) || !CheckEndOfBuffer(core, name, where, dst, d)) return;
+  const auto written = [&](uint32_t r, int64_t* out) { return RepeatBlocks(dst, lanes, 256 / size, r, out); };
+  const auto read = [&](uint32_t r, int64_t* out) {
+    return SpanBlocks(src.addr + r * 8 * size, 8 * size, out);
+  };
+  if (!CheckOverlapOf(core, name, where, lanes.repeats, written, read, true, true)) return;
   Instr& instr = core.Begin(Pipe::kV, name, where);
   instr.Touch(s).Touch(d);
   instr.repeats = static_cast<uint32_t>(repeats);
@@ -212,7 +215,6 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
   if (!CheckOperand(core, c.name, where, c.dst, 32) || !CheckOperand(core, c.name, where, c.offset, 32) ||
       !CheckOperand(core, c.name, where, c.src, 32))
     return;
-  Instr& instr = core.Begin(Pipe::kV, c.name, where);
   Access offsets = Bursts(c.offset.mem, false, c.offset.addr, 1, 0, 0);
   const int offsets_needed = c.blocks ? static_cast<int>(c.lanes.repeats) * 8 : 0;
   if (c.blocks) {
@@ -224,7 +226,6 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
     offsets.len =
         ((c.lanes.repeats - 1) * static_cast<uint32_t>(per_repeat) + static_cast<uint32_t>(last) + 1) * 4;
   }
-  instr.Touch(offsets);
   Operand dst = c.dst;
   Lanes lanes = c.lanes;
   Access d;
@@ -239,7 +240,16 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
   } else {
     d = OperandAccess(dst, true, lanes, per_repeat);
   }
-  instr.Touch(d);
+  const auto written = [&](uint32_t r, int64_t* out) { return RepeatBlocks(dst, lanes, 256 / size, r, out); };
+  const auto read = [&](uint32_t r, int64_t* out) {
+    return SpanBlocks(c.offset.addr + r * static_cast<uint32_t>(per_repeat) * 4, per_repeat * 4, out);
+  };
+  if (!CheckEndOfBuffer(core, c.name, where, c.offset, offsets) ||
+      !CheckEndOfBuffer(core, c.name, where, dst, d) ||
+      !CheckOverlapOf(core, c.name, where, lanes.repeats, written, read, false, true))
+    return;
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(offsets).Touch(d);
   instr.repeats = lanes.repeats;
   instr.cycles = 8.0 * lanes.repeats + 30;
   const GatherCall call = c;
@@ -249,7 +259,11 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
     reads.pipe = Pipe::kV;
     reads.name = call.name;
     reads.where = at;
+    int64_t blocks[64];
+    std::vector<int64_t> written;  // 32 B blocks, by the repeats so far
     for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
+      const int n = RepeatBlocks(call.dst, call.lanes, 256 / size, r, blocks);
+      written.insert(written.end(), blocks, blocks + n);
       const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
       for (int i = 0; i < per_repeat; ++i) {
         if (!call.blocks && !(mask[i >> 6] >> (i & 63) & 1)) continue;
@@ -263,6 +277,12 @@ void Gather(Core& core, const GatherCall& c, const Where& where) {
           k.Fail(from % len ? Rule::kAlignment : Rule::kTensorRange, call.name, at,
                  "offset " + std::to_string(offset) + " points outside its source or between elements",
                  Pipe::kV, Mem::kUB, from);
+          return;
+        }
+        if (std::find(written.begin(), written.end(), from / kBlock) != written.end()) {
+          k.Fail(Rule::kOverlapAcrossRepeats, call.name, at,
+                 "repeat " + std::to_string(r) + " reads a block that it or an earlier one writes", Pipe::kV,
+                 Mem::kUB, from);
           return;
         }
         k.CheckLate(Bursts(Mem::kUB, false, from, 1, len, 0));

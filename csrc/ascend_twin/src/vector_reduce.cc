@@ -126,6 +126,13 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
     return;
   }
   // In place is fine where a repeat writes only what this or an earlier repeat read.
+  const auto written = [&](uint32_t r, int64_t* out) {
+    return SpanBlocks(c.dst.addr + r * dst_step, out_bytes, out);
+  };
+  const auto read = [&](uint32_t r, int64_t* out) {
+    return RepeatBlocks(c.src, c.lanes, per_repeat, r, out);
+  };
+  if (!CheckOverlapOf(core, c.name, where, c.lanes.repeats, written, read, false, true)) return;
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
   instr.Touch(src).Touch(dst);
   instr.repeats = c.lanes.repeats;
@@ -233,7 +240,8 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
     return;
   }
   Access dst = Bursts(c.dst.mem, true, c.dst.addr, 1, static_cast<uint32_t>(size) * (c.index ? 2 : 1), 0);
-  if (!core.CheckRange(dst, c.name, where, Pipe::kV)) return;
+  if (!CheckEndOfBuffer(core, c.name, where, c.dst, dst) || !core.CheckRange(dst, c.name, where, Pipe::kV))
+    return;
   // kernel_operator_vec_reduce_impl.h: the scalar unit waits and writes the result, unless one instruction gives it
   // in its place: the pair of a single repeat, or the sum of more than a repeat of sums (by count it waits there too).
   const bool scalar_end = c.kind == ReduceKind::kSum
@@ -418,19 +426,19 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
       !CheckEndOfBuffer(core, c.name, where, c.dst, d) ||
       (!c.scalar_source && !CheckEndOfBuffer(core, c.name, where, c.src1, s1)))
     return;
-  Instr& instr = core.Begin(Pipe::kV, c.name, where);
-  instr.Touch(s0);
-  if (!c.scalar_source) instr.Touch(s1);
   // Mode 0 has one mask for every repeat; the others read on, repeat by repeat.
   const uint32_t bytes = static_cast<uint32_t>(per_repeat / 8);
   int last = 0;
   for (int i = 0; i < per_repeat; ++i)
     if (Bit(c.lanes.repeats > 1 ? c.lanes.mask : c.lanes.last_mask, i)) last = i;
   const uint32_t used = static_cast<uint32_t>(last / 8 + 1);
-  if (!c.from_register)
-    instr.Touch(Bursts(c.mask.mem, false, c.mask.addr, 1,
-                       c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0));
-  instr.Touch(d);
+  const Access bits =
+      Bursts(c.mask.mem, false, c.mask.addr, 1, c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0);
+  if (!c.from_register && !CheckEndOfBuffer(core, c.name, where, c.mask, bits)) return;
+  Instr& instr = core.Begin(Pipe::kV, c.name, where);
+  instr.Touch(s0).Touch(d);
+  if (!c.scalar_source) instr.Touch(s1);
+  if (!c.from_register) instr.Touch(bits);
   instr.repeats = c.lanes.repeats;
   instr.cycles = 1.5 * c.lanes.repeats + 44;
   const SelectCall call = c;

@@ -85,25 +85,26 @@ void TransDataTo5HD(const LocalTensor<T> (&dstList)[NCHW_CONV_ADDR_LIST_SIZE],
                     const LocalTensor<T> (&srcList)[NCHW_CONV_ADDR_LIST_SIZE], const TransDataTo5HDParams& p,
                     ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || (kIs910B && sizeof(T) == 4), "TransDataTo5HD");
-  uint32_t dst[16], src[16];
+  detail::Operand dst[16], src[16];
   for (int i = 0; i < 16; ++i) {
-    dst[i] = dstList[i].address_.bufferAddr;
-    src[i] = srcList[i].address_.bufferAddr;
+    dst[i] = dstList[i].AsOperand();
+    src[i] = srcList[i].AsOperand();
   }
-  ::ascend_twin::TransDataTo5HD(detail::Current(), TypeOf<T>(), dst, src, p.repeatTimes, p.dstRepStride,
-                                p.srcRepStride, p.dstHighHalf, p.srcHighHalf, where);
+  ::ascend_twin::TransDataTo5HD(detail::Current(), dst, src, p.repeatTimes, p.dstRepStride, p.srcRepStride,
+                                p.dstHighHalf, p.srcHighHalf, where);
 }
 template <typename T>
 void TransDataTo5HD(uint64_t dstList[NCHW_CONV_ADDR_LIST_SIZE], uint64_t srcList[NCHW_CONV_ADDR_LIST_SIZE],
                     const TransDataTo5HDParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(sizeof(T) <= 2 || (kIs910B && sizeof(T) == 4), "TransDataTo5HD");
-  uint32_t dst[16], src[16];
+  detail::Operand dst[16], src[16];
   for (int i = 0; i < 16; ++i) {
-    dst[i] = static_cast<uint32_t>(dstList[i]);
-    src[i] = static_cast<uint32_t>(srcList[i]);
+    dst[i].type = TypeOf<T>();
+    dst[i].addr = static_cast<uint32_t>(dstList[i]);
+    src[i].addr = static_cast<uint32_t>(srcList[i]);
   }
-  ::ascend_twin::TransDataTo5HD(detail::Current(), TypeOf<T>(), dst, src, p.repeatTimes, p.dstRepStride,
-                                p.srcRepStride, p.dstHighHalf, p.srcHighHalf, where);
+  ::ascend_twin::TransDataTo5HD(detail::Current(), dst, src, p.repeatTimes, p.dstRepStride, p.srcRepStride,
+                                p.dstHighHalf, p.srcHighHalf, where);
 }
 
 // Absent on the 910: blocks from elements, gather, indices.

@@ -164,8 +164,8 @@ struct ImageShape {
 void TransposeImage(Core& core, const Operand& dst, const Operand& src, const Operand& scratch,
                     const ImageShape& shape, const Where& where);
 void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where& where);
-void TransDataTo5HD(Core& core, DType type, const uint32_t dst[16], const uint32_t src[16], int repeats,
-                    int dst_stride, int src_stride, bool dst_high, bool src_high, const Where& where);
+void TransDataTo5HD(Core& core, const Operand dst[16], const Operand src[16], int repeats, int dst_stride,
+                    int src_stride, bool dst_high, bool src_high, const Where& where);
 void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const Where& where);
 struct GatherCall {
   const char* name;
