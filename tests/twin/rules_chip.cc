@@ -115,6 +115,34 @@ TWIN_TEST(int32_compares_for_equality) {
     ExpectRule(Rule::kNotOnChip, kernel(CMPMODE::NE, scalar), kernel(CMPMODE::EQ, scalar));
 }
 
+// The documents' no-operations. Nothing here was written or has room, and nothing is touched.
+TWIN_TEST(no_operations) {
+  ExpectClean("nothing", [](Tensors t) {
+    const auto x = Ub(0, 8), y = Ub(1024, 8);
+    const LocalTensor<uint32_t> offsets(TPosition::VECCALC, 2048, 8);
+    uint64_t none[2] = {0, 0};
+    Add(y, x, x, 0);
+    Adds(y, x, 1.f, 0);
+    Duplicate(y, 1.f, 0);
+    Gather(y, x, offsets, 0, 0u);
+    ReduceSum(y, x, y, 0);
+    Add(y, x, x, uint64_t{0}, 1, BinaryRepeatParams());
+    Add(y, x, x, none, 1, BinaryRepeatParams());
+    Add(y, x, x, 64, 0, BinaryRepeatParams());
+    WholeReduceSum(y, x, 0, 1, 1, 1, 8);
+    SetVectorMask<float>(0, 0);
+    WholeReduceSum<float, false>(y, x, MASK_PLACEHOLDER, 1, 1, 1, 8);
+    ResetMask();
+    DataCopy(y, Global(t.in), DataCopyParams(0, 1, 0, 0));
+    DataCopy(y, Global(t.in), DataCopyParams(1, 0, 0, 0));
+    DataCopyPad(Global(t.out), x, DataCopyExtParams(0, 4, 0, 0, 0));
+    DataCopyPad(y, Global(t.in), DataCopyExtParams(0, 4, 0, 0, 0), DataCopyPadExtParams<float>());
+    LocalTensor<float> list[16];
+    for (auto& row : list) row = x;
+    TransDataTo5HD(list, list, TransDataTo5HDParams(false, false, 0, 16, 1));
+  });
+}
+
 // 512 floats at 0, offsets 0, 4, 8, ... at 32768.
 TWIN_TEST(ends_and_overlaps_of_layouts) {
   auto kernel = [](const std::function<void(LocalTensor<float>)>& body) {

@@ -52,6 +52,25 @@ TWIN_TEST(strides_and_masks) {
   for (int i = 0; i < 512; ++i) CHECK(out[i] == (i < 301 ? 2.f * i : -7.f), "element %d is %g", i, out[i]);
 }
 
+// In counter mode the low word of the mask is the count of the whole call, whoever sets it.
+TWIN_TEST(counter_mode) {
+  for (const bool set : {true, false}) {
+    const auto out = OnVector(Ramp(256), 256, [set] {
+      uint64_t mask[2] = {130, 0};
+      SetMaskCount();
+      if (set) {
+        Adds(Ub(32768, 256), Ub(0, 256), 1.f, mask, 1, UnaryRepeatParams());
+      } else {
+        SetVectorMask<float, MaskMode::COUNTER>(130);
+        Adds<float, false>(Ub(32768, 256), Ub(0, 256), 1.f, MASK_PLACEHOLDER, 1, UnaryRepeatParams());
+      }
+      SetMaskNorm();
+      ResetMask();
+    });
+    for (int i = 0; i < 256; ++i) CHECK(out[i] == (i < 130 ? i + 1 : -7), "element %d is %g", i, out[i]);
+  }
+}
+
 TWIN_TEST(half_arithmetic_rounds_to_nearest_even) {
   std::mt19937 rng(4);
   for (int i = 0; i < 200000; ++i) {

@@ -222,6 +222,10 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
 
 void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place& src, uint32_t block_count,
                     uint32_t block_len, uint32_t src_gap, uint32_t dst_gap, const Where& where) {
+  core.CheckStop();
+  if (core.stopped()) return;
+  const bool none = core.soc() == Soc::kAscend910B && (block_count == 0 || block_len == 0);
+  if (none) return;  // a no-operation, says the document of each path
   if (block_count > 4095 || block_count < 1) {
     core.Fail(Rule::kDmaLimit, name, where, "blockCount is " + N(block_count) + ", expected 1..4095");
     return;
@@ -254,6 +258,8 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
   core.CheckStop();
   if (core.stopped()) return;
   const bool load = src.mem == Mem::kGM;
+  // A no-operation, but towards L1, where the document counts from 1.
+  if (p.block_len == 0 || (p.block_count == 0 && dst.mem != Mem::kL1)) return;
   const Pipe pipe = CopyPipe(core.soc(), src.mem, dst.mem);
   if (pipe == Pipe::kS || (load ? dst.mem != Mem::kUB && dst.mem != Mem::kL1 : dst.mem != Mem::kGM)) {
     core.Fail(Rule::kNotOnChip, name, where,
@@ -272,7 +278,6 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
               pipe);
     return;
   }
-  if (p.block_len == 0) return;
   // The local side holds whole blocks: left padding, data, right padding, and rounding that is written when
   // loading.
   const uint32_t local = (left + p.block_len + right + kBlock - 1) / kBlock * kBlock;

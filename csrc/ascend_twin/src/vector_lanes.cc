@@ -26,11 +26,13 @@ void CheckNotCounter(Core& core, const char* name, const Where& where) {
 
 }  // namespace
 
+// Count, repeats or mask 0 do nothing on the 910B (constraints of Add.md, ReduceRepeat.md and the others).
 bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
                     Lanes* lanes) {
   core.CheckStop();
   if (core.stopped()) return false;
   const int64_t per_repeat = 256 / element;
+  if (count == 0 && core.soc() == Soc::kAscend910B) return false;
   if (count <= 0) {
     core.Fail(Rule::kCountRange, name, where, "count is " + std::to_string(count) + ", expected at least 1",
               Pipe::kV);
@@ -53,10 +55,12 @@ bool LanesFromMask(Core& core, const char* name, const Where& where, int element
   core.CheckStop();
   if (core.stopped()) return false;
   if (!set_mask) return LanesFromBits(core, name, where, element, false, nullptr, repeats, lanes);
+  CheckNotCounter(core, name, where);
   const uint64_t per_repeat = static_cast<uint64_t>(256 / element);
-  if (count < 1 || count > per_repeat) {
+  if (count > per_repeat) {
     core.Fail(Rule::kMaskRange, name, where,
-              "mask is " + std::to_string(count) + ", expected 1.." + std::to_string(per_repeat), Pipe::kV);
+              "mask is " + std::to_string(count) + ", expected at most " + std::to_string(per_repeat),
+              Pipe::kV);
     return false;
   }
   uint64_t bits[2];
@@ -75,7 +79,19 @@ bool LanesFromBits(Core& core, const char* name, const Where& where, int element
   }
   const int per_repeat = 256 / element;
   lanes->instructions = 1;
-  if (!set_mask && core.vector.counter_mode) {
+  if (set_mask) {
+    core.vector.mask[0] = bits[0];
+    core.vector.mask[1] = bits[1];
+    core.vector.explicit_mask = false;
+  }
+  if (core.vector.counter_mode) {
+    if (core.vector.mask[0] > core.chip().bytes[static_cast<int>(Mem::kUB)]) {
+      core.Fail(Rule::kMaskRange, name, where,
+                "the mask is the count in counter mode, and " + std::to_string(core.vector.mask[0]) +
+                    " elements are more than UB holds",
+                Pipe::kV);
+      return false;
+    }
     const int64_t count = static_cast<int64_t>(core.vector.mask[0]);
     lanes->repeats = static_cast<uint32_t>((count + per_repeat - 1) / per_repeat);
     SetPrefix(lanes->mask, per_repeat);
@@ -83,29 +99,19 @@ bool LanesFromBits(Core& core, const char* name, const Where& where, int element
     return lanes->repeats > 0;
   }
   lanes->repeats = static_cast<uint32_t>(repeats);
-  uint64_t used[2];
-  if (set_mask) {
-    CheckNotCounter(core, name, where);
-    used[0] = bits[0];
-    used[1] = per_repeat > 64 ? bits[1] : 0;
-    if (per_repeat <= 64 && bits[1] != 0 && bits[1] != ~0ull) {
-      core.Fail(Rule::kMaskRange, name, where,
-                "mask[1] has bits, but a repeat has only " + std::to_string(per_repeat) + " elements",
-                Pipe::kV);
-      return false;
-    }
-    if (used[0] == 0 && used[1] == 0) {
-      core.Fail(Rule::kMaskRange, name, where, "the mask selects nothing", Pipe::kV);
-      return false;
-    }
-    core.vector.mask[0] = bits[0];
-    core.vector.mask[1] = bits[1];
-    core.vector.explicit_mask = false;
-  } else {
-    used[0] = core.vector.mask[0];
-    used[1] = per_repeat > 64 ? core.vector.mask[1] : 0;
+  if (set_mask && per_repeat <= 64 && bits[1] != 0 && bits[1] != ~0ull) {
+    core.Fail(Rule::kMaskRange, name, where,
+              "mask[1] has bits, but a repeat has only " + std::to_string(per_repeat) + " elements",
+              Pipe::kV);
+    return false;
   }
+  uint64_t used[2] = {core.vector.mask[0], per_repeat > 64 ? core.vector.mask[1] : 0};
   if (per_repeat < 64) used[0] &= (1ull << per_repeat) - 1;
+  if (used[0] == 0 && used[1] == 0) {
+    if (core.soc() == Soc::kAscend910)
+      core.Fail(Rule::kMaskRange, name, where, "the mask selects nothing", Pipe::kV);
+    return false;
+  }
   for (int w = 0; w < 2; ++w) lanes->mask[w] = lanes->last_mask[w] = used[w];
   return repeats > 0;
 }

@@ -98,11 +98,12 @@ void TransDataTo5HD(Core& core, const Operand dst[16], const Operand src[16], in
   }
   for (int i = 0; i < 16; ++i)
     if (!CheckOperand(core, name, where, dst[i], 32) || !CheckOperand(core, name, where, src[i], 32)) return;
-  if (repeats < 1 || repeats > 255) {
+  if (repeats < 0 || repeats > 255) {
     core.Fail(Rule::kRepeatRange, name, where,
-              "repeat times are " + std::to_string(repeats) + ", expected 1..255", Pipe::kV);
+              "repeat times are " + std::to_string(repeats) + ", expected 0..255", Pipe::kV);
     return;
   }
+  if (!repeats) return;
   struct Job {
     uint32_t dst[16], src[16];
     int size, dst_step, src_step, repeats;
@@ -356,6 +357,10 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   if (!c.fixed && !CheckOperand(core, name, where, c.pattern, 32)) return 0;
   core.vector.counter_mode = core.vector.explicit_mask =
       false;  // it sets mask and mode itself, and ends as SetMaskNorm
+  if (c.counted && !c.mask) {
+    core.Fail(Rule::kCountRange, name, where, "a mask of 0 elements, expected at least 1", Pipe::kV);
+    return 0;
+  }
   Lanes lanes;
   // By count, each repeat takes `mask` elements; else 256 B.
   if (!LanesFromCount(core, name, where, size, c.counted ? c.mask : per_repeat, &lanes)) return 0;
