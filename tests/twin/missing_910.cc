@@ -23,6 +23,7 @@ void Missing(LocalTensor<half> h, LocalTensor<float> f, LocalTensor<int16_t> i16
   MulAddDst(f, f, f, 64);                                                // MulAddDst
   FusedMulAdd(f, f, f, 64);                                              // FusedMulAdd
   AddRelu(f, f, f, 64);                                                  // AddRelu
+  SetDeqScale(half(1));                                                  // SetDeqScale
   Gather(f, f, u32, 0, 64);                                              // Gather
   GatherMask(f, f, uint8_t{1}, false, 0, GatherMaskParams(), count);     // GatherMask
   Copy(f, f, 64, 1, CopyRepeatParams());                                 // Copy

@@ -13,6 +13,7 @@ void Missing(LocalTensor<half> h, LocalTensor<bfloat16_t> bf, LocalTensor<float>
   Mmad(h, h, h, MmadParams());             // Mmad
   Cast(bf, h, RoundMode::CAST_RINT, 64);   // Cast
   Div(i32, i32, i32, 64);                  // Div
+  Gatherb(f, f, u32, 1, GatherRepeatParams());  // Gatherb
   Sort32(bf, bf, u32, 1);                  // Sort32
   ProposalConcat(h, h, 1, 4);              // ProposalConcat
   ProposalExtract(h, h, 1, 4);             // ProposalExtract

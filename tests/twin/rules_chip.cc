@@ -470,14 +470,57 @@ TWIN_TEST(kernel_type) {
 }
 
 TWIN_TEST(round_mode) {
-  auto kernel = [](RoundMode mode) {
-    return [mode](Tensors t) {
+  auto kernel = [](auto to, RoundMode mode) {
+    return [to, mode](Tensors t) {
       DataCopy(Ub(0, 64), Global(t.in), 64);
       Order<HardEvent::MTE2_V>();
-      Cast(LocalTensor<int32_t>(TPosition::VECCALC, 1024, 64), Ub(0, 64), mode, 64);
+      Cast(to, Ub(0, 64), mode, 64);
     };
   };
-  ExpectRule(Rule::kRoundMode, kernel(RoundMode::CAST_NONE), kernel(RoundMode::CAST_RINT));
+  const LocalTensor<int32_t> integers(TPosition::VECCALC, 1024, 64);
+  const LocalTensor<bfloat16_t> bf16(TPosition::VECCALC, 1024, 64);
+  ExpectRule(Rule::kRoundMode, kernel(integers, RoundMode::CAST_NONE),
+             kernel(integers, RoundMode::CAST_RINT));
+  ExpectRule(Rule::kRoundMode, kernel(bf16, RoundMode::CAST_NONE), kernel(bf16, RoundMode::CAST_RINT));
+}
+
+TWIN_TEST(modes_of_select) {
+  auto kernel = [](SELMODE mode, bool scalar) {
+    return [mode, scalar](Tensors t) {
+      DataCopy(Ub(0, 64), Global(t.in), 64);
+      const LocalTensor<int16_t> bits(TPosition::VECCALC, 1024, 16);
+      Duplicate(bits, int16_t{0x0f}, 16);
+      PipeBarrier<PIPE_V>();
+      Order<HardEvent::MTE2_V>();
+      if (scalar)
+        Select(Ub(512, 64), bits.ReinterpretCast<uint8_t>(), Ub(0, 64), 0.f, mode, 64);
+      else
+        Select(Ub(512, 64), bits.ReinterpretCast<uint8_t>(), Ub(0, 64), Ub(0, 64), mode, 64);
+    };
+  };
+  const Kernel right = kernel(SELMODE::VSEL_TENSOR_SCALAR_MODE, true);
+  ExpectRule(Rule::kNotOnChip, kernel(SELMODE::VSEL_TENSOR_TENSOR_MODE, true), right);
+  ExpectRule(Rule::kNotOnChip, kernel(SELMODE::VSEL_TENSOR_SCALAR_MODE, false),
+             kernel(SELMODE::VSEL_TENSOR_TENSOR_MODE, false));
+}
+
+TWIN_TEST(elements_of_data_copy_pad) {
+  auto length = [](uint32_t bytes) {
+    return [bytes](Tensors t) {
+      DataCopyPad(Ub(0, 8), Global(t.in), DataCopyExtParams(1, bytes, 0, 0, 0),
+                  DataCopyPadExtParams<float>());
+    };
+  };
+  ExpectRule(Rule::kDmaLimit, length(6), length(8));
+  auto padding = [](int64_t value) {
+    return [value](Tensors t) {
+      GlobalTensor<int64_t> in;
+      in.SetGlobalBuffer((__gm__ int64_t*)t.in);
+      DataCopyPad(LocalTensor<int64_t>(TPosition::VECCALC, 0, 8), in, DataCopyExtParams(1, 8, 0, 0, 0),
+                  DataCopyPadExtParams<int64_t>(true, 0, 1, value));
+    };
+  };
+  ExpectRule(Rule::kDmaLimit, padding(1), padding(0));
 }
 
 TWIN_TEST(reserved_ubuf_option) {

@@ -271,6 +271,13 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
     return;
   const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type));
   const uint32_t left = p.left * size, right = p.right * size;
+  if (p.block_len % size || (p.pad && size == 8 && p.value != 0)) {
+    core.Fail(Rule::kDmaLimit, name, where,
+              "blockLen " + N(p.block_len) + " holds whole elements of " + N(size) +
+                  " bytes, and paddingValue of 64 bits is 0",
+              pipe);
+    return;
+  }
   if (p.block_count < 1 || p.block_count > 4095 || p.block_len > 2097151 || left > 32 || right > 32) {
     core.Fail(Rule::kDmaLimit, name, where,
               "blockCount " + N(p.block_count) + ", blockLen " + N(p.block_len) + ", padding " + N(left) +

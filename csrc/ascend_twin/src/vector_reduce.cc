@@ -412,6 +412,11 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
     core.Fail(Rule::kNotOnChip, c.name, where, "ascend910 selects only in mode VSEL_CMPMASK_SPR", Pipe::kV);
     return;
   }
+  if (c.scalar_source != (c.mode == 1)) {
+    core.Fail(Rule::kNotOnChip, c.name, where,
+              "src1 is a scalar in mode VSEL_TENSOR_SCALAR_MODE, and a tensor in the others", Pipe::kV);
+    return;
+  }
   if (!CheckOperand(core, c.name, where, c.dst, 32) || !CheckOperand(core, c.name, where, c.src0, 32) ||
       (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
       (!c.from_register && !CheckOperand(core, c.name, where, c.mask, c.mode == 0 ? 16 : 32)))

@@ -343,7 +343,7 @@ constexpr uint8_t CastModes() {
   if constexpr (OneOf<U, int8_t, uint8_t> && std::is_same<T, half>::value) return none;
   if constexpr (kIs910B) {
     if constexpr (std::is_same<U, float>::value && std::is_same<T, float>::value) return all_int;
-    if constexpr (std::is_same<U, float>::value && std::is_same<T, bfloat16_t>::value) return none | all_int;
+    if constexpr (std::is_same<U, float>::value && std::is_same<T, bfloat16_t>::value) return all_int;
     if constexpr (std::is_same<U, bfloat16_t>::value && std::is_same<T, float>::value) return none;
     if constexpr (std::is_same<U, bfloat16_t>::value && std::is_same<T, int32_t>::value) return all_int;
     if constexpr (OneOf<U, half, float> && std::is_same<T, int16_t>::value) return all_int;
@@ -403,8 +403,10 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
     detail::Unary(detail::VOp::kCast, "Cast", dst, src, ::ascend_twin::DeqScale(detail::Current()), 0,
                   static_cast<uint8_t>(roundMode), lanes, detail::DenseStrides<T, U>(), where);
 }
-inline void SetDeqScale(half scale) {
-  ::ascend_twin::SetDeqScale(detail::Current(), static_cast<float>(scale));
+template <typename T>
+void SetDeqScale(T scale) {
+  ASCEND_TWIN_REQUIRE(kIs910B && (std::is_convertible<T, half>::value), "SetDeqScale");
+  ::ascend_twin::SetDeqScale(detail::Current(), static_cast<float>(half(scale)));
 }
 
 template <typename T, bool isSetMask = true>

@@ -151,7 +151,7 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTen
 template <typename T>
 void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& offset,
              const int32_t repeatTime, const GatherRepeatParams& p, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE(kIs910B && (sizeof(T) == 2 || sizeof(T) == 4), "Gatherb");
+  ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, uint16_t, uint32_t>), "Gatherb");
   ::ascend_twin::GatherCall call = {
       "Gatherb", dst.AsOperand(p.dstBlkStride, p.dstRepStride), src.AsOperand(), offset.AsOperand(), 0, {},
       true};
