@@ -285,6 +285,27 @@ TWIN_TEST(trace_and_report) {
 
 #if ASCEND_TWIN_ARCH == 2201
 
+// Without a mask of their own, level-2 calls are one instruction under the mask that is there.
+TWIN_TEST(level_2_calls_under_an_outer_mask) {
+  auto out = OnVector(Ramp(256), 256, [] {
+    SetVectorMask<float>(0, 0xf0);
+    Adds<float, false>(Ub(32768, 256), Ub(0, 256), 1.f, 200);
+    ResetMask();
+  });
+  for (int i = 0; i < 256; ++i)
+    CHECK(out[i] == (i >= 4 && i < 8 ? i + 1 : -7), "element %d is %g", i, out[i]);
+  out = OnVector(Ramp(256), 256, [] {
+    SetMaskCount();
+    SetVectorMask<float, MaskMode::COUNTER>(130);
+    Muls<float, false>(Ub(32768, 256), Ub(0, 256), 2.f, 1);
+    ReduceSum<float, false>(Ub(32768 + 800, 8), Ub(0, 256), Ub(40960, 64), 1);
+    SetMaskNorm();
+    ResetMask();
+  });
+  for (int i = 0; i < 256; ++i)
+    CHECK(out[i] == (i < 130 ? 2 * i : i == 200 ? 130 * 129 / 2 : -7), "element %d is %g", i, out[i]);
+}
+
 TWIN_TEST(compare_and_select_against_a_scalar) {
   const std::vector<float> v = Ramp(256);
   const auto out = OnVector(v, 128, [] {

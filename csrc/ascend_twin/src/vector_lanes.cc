@@ -28,9 +28,11 @@ void CheckNotCounter(Core& core, const char* name, const Where& where) {
 
 // Count, repeats or mask 0 do nothing on the 910B (constraints of Add.md, ReduceRepeat.md and the others).
 bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
-                    Lanes* lanes) {
+                    Lanes* lanes, bool set_mask) {
   core.CheckStop();
   if (core.stopped()) return false;
+  // The 910B's headers issue one instruction under the mask that is there, and ignore the count.
+  if (!set_mask) return LanesFromBits(core, name, where, element, false, nullptr, 1, lanes);
   const int64_t per_repeat = 256 / element;
   if (count == 0 && core.soc() == Soc::kAscend910B) return false;
   if (count <= 0) {

@@ -249,35 +249,36 @@ ASCEND_TWIN_UNARY(Relu, kRelu)
 ASCEND_TWIN_UNARY(Not, kNot)
 #undef ASCEND_TWIN_UNARY
 
-#define ASCEND_TWIN_SCALAR(NAME, OP)                                                                     \
-  template <typename T, bool isSetMask = true>                                                           \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[], \
-            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {        \
-    ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                          \
-    detail::Lanes lanes;                                                                                 \
-    if (::ascend_twin::LanesFromBits(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask, \
-                                     repeatTime, &lanes))                                                \
-      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                     \
-                    detail::AsInteger(scalarValue), 0, lanes, repeatParams, where);                      \
-  }                                                                                                      \
-  template <typename T, bool isSetMask = true>                                                           \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,   \
-            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {        \
-    ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                          \
-    detail::Lanes lanes;                                                                                 \
-    if (::ascend_twin::LanesFromMask(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask, \
-                                     repeatTime, &lanes))                                                \
-      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                     \
-                    detail::AsInteger(scalarValue), 0, lanes, repeatParams, where);                      \
-  }                                                                                                      \
-  template <typename T, bool isSetMask = true>                                                           \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue,                  \
-            const int32_t& count, ASCEND_TWIN_WHERE) {                                                   \
-    ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                          \
-    detail::Lanes lanes;                                                                                 \
-    if (::ascend_twin::LanesFromCount(detail::Current(), #NAME, where, detail::Width<T>, count, &lanes)) \
-      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                     \
-                    detail::AsInteger(scalarValue), 0, lanes, UnaryRepeatParams(), where);               \
+#define ASCEND_TWIN_SCALAR(NAME, OP)                                                                      \
+  template <typename T, bool isSetMask = true>                                                            \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[],  \
+            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {         \
+    ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                           \
+    detail::Lanes lanes;                                                                                  \
+    if (::ascend_twin::LanesFromBits(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,  \
+                                     repeatTime, &lanes))                                                 \
+      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                      \
+                    detail::AsInteger(scalarValue), 0, lanes, repeatParams, where);                       \
+  }                                                                                                       \
+  template <typename T, bool isSetMask = true>                                                            \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,    \
+            const int32_t repeatTime, const UnaryRepeatParams& repeatParams, ASCEND_TWIN_WHERE) {         \
+    ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME);                           \
+    detail::Lanes lanes;                                                                                  \
+    if (::ascend_twin::LanesFromMask(detail::Current(), #NAME, where, detail::Width<T>, isSetMask, mask,  \
+                                     repeatTime, &lanes))                                                 \
+      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                      \
+                    detail::AsInteger(scalarValue), 0, lanes, repeatParams, where);                       \
+  }                                                                                                       \
+  template <typename T, bool isSetMask = true>                                                            \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue,                   \
+            const int32_t& count, ASCEND_TWIN_WHERE) {                                                    \
+    ASCEND_TWIN_REQUIRE((kIs910B || isSetMask) && detail::Supports(detail::VOp::OP, TypeOf<T>()), #NAME); \
+    detail::Lanes lanes;                                                                                  \
+    if (::ascend_twin::LanesFromCount(detail::Current(), #NAME, where, detail::Width<T>, count, &lanes,   \
+                                      isSetMask))                                                         \
+      detail::Unary(detail::VOp::OP, #NAME, dst, src, detail::AsDouble(scalarValue),                      \
+                    detail::AsInteger(scalarValue), 0, lanes, UnaryRepeatParams(), where);                \
   }
 
 ASCEND_TWIN_SCALAR(Adds, kAdds)

@@ -92,9 +92,9 @@ struct VectorCall {
   uint8_t round = 0;    // RoundMode of a cast
 };
 
-// Lanes of the three ways to select elements; false: a rule was broken and reported.
+// Lanes of the three ways to select elements; false: a rule was broken and reported, or there is nothing to do.
 bool LanesFromCount(Core& core, const char* name, const Where& where, int element, int64_t count,
-                    Lanes* lanes);
+                    Lanes* lanes, bool set_mask = true);
 bool LanesFromMask(Core& core, const char* name, const Where& where, int element, bool set_mask,
                    uint64_t count, int repeats, Lanes* lanes);
 bool LanesFromBits(Core& core, const char* name, const Where& where, int element, bool set_mask,

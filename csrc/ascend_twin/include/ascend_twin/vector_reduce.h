@@ -205,7 +205,7 @@ void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const Local
                                        false,
                                        true};
   if (::ascend_twin::LanesFromCount(detail::Current(), "ReduceSum", where, detail::Width<T>, count,
-                                    &call.lanes))
+                                    &call.lanes, isSetMask || !kIs910B))
     ::ascend_twin::ReduceAll(detail::Current(), call, where);
 }
 template <typename T>
