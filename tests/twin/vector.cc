@@ -164,6 +164,59 @@ TWIN_TEST(reductions) {
   for (int b = 0; b < 8; ++b) CHECK(out[b] == 16 * b + 15, "block %d: %g", b, out[b]);
 }
 
+// What the headers let a kernel write down.
+TWIN_TEST(numbers_and_elements) {
+  constexpr half third(1.f / 3);
+  static_assert(third.bits == 0x3555 && half(65504).bits == 0x7bff && half(6e-8f).bits == 1, "a constant");
+  half h(1);
+  h += 0.5f, h *= half(3), h -= 1, h /= 2.0;
+  CHECK(float(h) == 1.75f, "%g", float(h));
+  const DataCopyPadExtParams<bfloat16_t> pad{true, 0, 0, 0};
+  CHECK(pad.paddingValue.bits == 0, "a bfloat16_t of 0");
+  std::vector<float> out(8, 5.f);
+  Gm gm;
+  GM_ADDR to = gm.InOut("out", out.data(), 32);
+  const Report r = RunKernel({}, gm, [&] {
+    const LocalTensor<half> t(TPosition::VECCALC, 0, 16);
+    const LocalTensor<uint16_t> bits(TPosition::VECCALC, 0, 16);
+    t(0) = half(2);
+    t(1) = t(0);
+    t(0) += 0.25f;
+    const float sum = static_cast<float>(t(0)) + t(1);
+    CHECK(sum == 4.25f && t(1)-- == half(2) && float(t(1)) == 1, "%g", sum);
+    bits(2) = 5;
+    bits(2) |= 8;
+    ++bits(2) <<= 1;
+    CHECK(bits(2) == 28, "%d", int(bits(2)));
+    auto g = Global(to);
+    g(0) = 2.f;
+    g(1) *= 3;
+    g(2) = g(0);
+    g(3)++;
+    const uint32_t dims[2] = {2, 4};
+    g.SetShapeInfo(ShapeInfo(2, dims));
+    CHECK(g.GetShapeInfo().shape[1] == 4, "the shape");
+  });
+  CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+  CHECK(out[0] == 2 && out[1] == 15 && out[2] == 2 && out[3] == 6 && out[4] == 5, "%g %g %g %g", out[0],
+        out[1], out[2], out[3]);
+}
+
+TWIN_TEST(reductions_of_a_tensor_under_bits) {
+  OnVector(Ramp(128), 8, [] {
+    const LocalTensor<half> h(TPosition::VECCALC, 16384, 128), sum(TPosition::VECCALC, 24576, 16),
+        high(TPosition::VECCALC, 24608, 16), low(TPosition::VECCALC, 24640, 16),
+        work(TPosition::VECCALC, 32000, 64);
+    const uint64_t mask[2] = {0xf0, 2};
+    Cast(h, Ub(0, 128), RoundMode::CAST_NONE, 128);
+    ReduceSum(sum, h, work, mask, 1, 8);
+    ReduceMax(high, h, work, mask, 1, 8);
+    ReduceMin(low, h, work, mask, 1, 8);
+    CHECK(float(sum(0)) == 87 && float(high(0)) == 65 && float(low(0)) == 4, "%g %g %g", float(sum(0)),
+          float(high(0)), float(low(0)));
+  });
+}
+
 TWIN_TEST(compare_and_select) {
   // One 64-bit mask serves every repeat in mode 0.
   std::vector<float> v = Ramp(256);

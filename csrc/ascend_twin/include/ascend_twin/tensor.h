@@ -32,7 +32,88 @@ using ::ascend_twin::Mem;
 using ::ascend_twin::Operand;
 using ::ascend_twin::Pipe;
 using ::ascend_twin::Rule;
+
+struct None {
+  None(float) {}
+};
+// A reference to an element of a tensor that reads and writes as the scalar unit does.
+template <typename Tensor, typename Index>
+class ElementOf {
+ public:
+  using T = typename Tensor::PrimType;
+  ElementOf(const Tensor& tensor, Index index, const Where& where)
+      : tensor_(tensor), index_(index), where_(where) {}
+  ElementOf(const ElementOf&) = default;
+  operator T() const { return Get(); }
+  // A half is a float wherever one is wanted; a bfloat16_t where one is asked for.
+  operator std::conditional_t<std::is_same<T, half>::value, float, None>() const { return float(Get()); }
+  template <typename U,
+            typename = std::enable_if_t<std::is_same<T, bfloat16_t>::value && std::is_same<U, float>::value>>
+  explicit operator U() const {
+    return static_cast<U>(Get());
+  }
+  const ElementOf& operator=(const T& value) const {
+    tensor_.SetValue(index_, value, where_);
+    return *this;
+  }
+  const ElementOf& operator=(const ElementOf& other) const { return *this = other.Get(); }
+#define ASCEND_TWIN_ASSIGN(OP)                              \
+  template <typename U>                                     \
+  const ElementOf& operator OP## = (const U& value) const { \
+    return *this = static_cast<T>(Get() OP value);          \
+  }
+  ASCEND_TWIN_ASSIGN(+)
+  ASCEND_TWIN_ASSIGN(-)
+  ASCEND_TWIN_ASSIGN(*)
+  ASCEND_TWIN_ASSIGN(/)
+  ASCEND_TWIN_ASSIGN(%)
+  ASCEND_TWIN_ASSIGN(&)
+  ASCEND_TWIN_ASSIGN(|)
+  ASCEND_TWIN_ASSIGN(^)
+  ASCEND_TWIN_ASSIGN(<<)
+  ASCEND_TWIN_ASSIGN(>>)
+#undef ASCEND_TWIN_ASSIGN
+  const ElementOf& operator++() const { return *this += 1; }
+  const ElementOf& operator--() const { return *this -= 1; }
+  T operator++(int) const {
+    const T before = Get();
+    *this = static_cast<T>(before + 1);
+    return before;
+  }
+  T operator--(int) const {
+    const T before = Get();
+    *this = static_cast<T>(before - 1);
+    return before;
+  }
+
+ private:
+  T Get() const { return tensor_.GetValue(index_, where_); }
+  const Tensor& tensor_;
+  Index index_;
+  Where where_;
+};
 }  // namespace detail
+
+constexpr int32_t K_MAX_SHAPE_DIM = 8;
+// Kept for the kernel; no call reads it.
+struct ShapeInfo {
+  ShapeInfo() {}
+  ShapeInfo(const uint8_t inputShapeDim, const uint32_t inputShape[], const uint8_t inputOriginalShapeDim,
+            const uint32_t inputOriginalShape[], const DataFormat inputFormat)
+      : shapeDim(inputShapeDim), originalShapeDim(inputOriginalShapeDim), dataFormat(inputFormat) {
+    for (int i = 0; i < shapeDim && i < K_MAX_SHAPE_DIM; ++i) shape[i] = inputShape[i];
+    for (int i = 0; i < originalShapeDim && i < K_MAX_SHAPE_DIM; ++i)
+      originalShape[i] = inputOriginalShape[i];
+  }
+  ShapeInfo(const uint8_t inputShapeDim, const uint32_t inputShape[],
+            const DataFormat inputFormat = DataFormat::ND)
+      : ShapeInfo(inputShapeDim, inputShape, inputShapeDim, inputShape, inputFormat) {}
+  uint8_t shapeDim = 0;
+  uint8_t originalShapeDim = 0;
+  uint32_t shape[K_MAX_SHAPE_DIM] = {};
+  uint32_t originalShape[K_MAX_SHAPE_DIM] = {};
+  DataFormat dataFormat = DataFormat::ND;
+};
 
 template <typename T>
 class LocalTensor {
@@ -64,6 +145,8 @@ class LocalTensor {
   void SetBufferLen(uint32_t dataLen) { address_.dataLen = dataLen; }
   void SetUserTag(const TTagType tag) { tag_ = tag; }
   TTagType GetUserTag() const { return tag_; }
+  void SetShapeInfo(const ShapeInfo& shapeInfo) { shape_ = shapeInfo; }
+  ShapeInfo GetShapeInfo() const { return shape_; }
 
   LocalTensor operator[](const uint32_t offset) const {
     LocalTensor result = *this;
@@ -90,22 +173,7 @@ class LocalTensor {
     Scalar(index, true, "SetValue", where, [&](uint8_t* p) { std::memcpy(p, &typed, sizeof(T)); });
   }
 
-  // A reference that reads and writes as the scalar unit does.
-  class Element {
-   public:
-    Element(const LocalTensor& tensor, uint32_t index, const Where& where)
-        : tensor_(tensor), index_(index), where_(where) {}
-    operator T() const { return tensor_.GetValue(index_, where_); }
-    const Element& operator=(const T& value) const {
-      tensor_.SetValue(index_, value, where_);
-      return *this;
-    }
-
-   private:
-    const LocalTensor& tensor_;
-    uint32_t index_;
-    Where where_;
-  };
+  using Element = detail::ElementOf<LocalTensor, uint32_t>;
   Element operator()(const uint32_t offset, ASCEND_TWIN_WHERE) const { return Element(*this, offset, where); }
 
   detail::Mem Memory() const { return PositionMem(static_cast<TPosition>(address_.logicPos)); }
@@ -145,6 +213,7 @@ class LocalTensor {
     f(core.At(Memory(), at));
   }
   TTagType tag_ = 0;
+  ShapeInfo shape_;
 };
 
 template <typename T>
@@ -179,7 +248,10 @@ class GlobalTensor {
   void SetValue(const uint64_t offset, T value, ASCEND_TWIN_WHERE) const {
     if (Scalar(offset, true, "SetValue", where)) std::memcpy(address_ + offset, &value, sizeof(T));
   }
-  T operator()(const uint64_t offset, ASCEND_TWIN_WHERE) const { return GetValue(offset, where); }
+  using Element = detail::ElementOf<GlobalTensor, uint64_t>;
+  Element operator()(const uint64_t offset, ASCEND_TWIN_WHERE) const { return Element(*this, offset, where); }
+  void SetShapeInfo(const ShapeInfo& shapeInfo) { shape_ = shapeInfo; }
+  ShapeInfo GetShapeInfo() const { return shape_; }
 
   // Twin only: the tensor of the launch and this tensor's first byte in it.
   uint16_t Tensor() const { return tensor_; }
@@ -218,6 +290,7 @@ class GlobalTensor {
   uint64_t bufferSize_ = 0;
   uint16_t tensor_ = 0xffff;
   int64_t offset_ = 0;
+  ShapeInfo shape_;
 };
 
 // Hands out a memory from its start, tensor behind tensor; alignment is the caller's business.

@@ -156,37 +156,62 @@ void RepeatReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const
                                ReduceOrder::ORDER_VALUE_INDEX, where);
 }
 
-#define ASCEND_TWIN_REDUCE_ALL(NAME, KIND)                                                               \
-  template <typename T>                                                                                  \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,            \
-            const int32_t count, bool calIndex = 0, ASCEND_TWIN_WHERE) {                                 \
-    ASCEND_TWIN_REQUIRE((OneOf<T, half, float>) && (kIs910B || sizeof(T) == 2), #NAME);                  \
-    ::ascend_twin::ReduceAllCall call = {::ascend_twin::ReduceKind::KIND,                                \
-                                         #NAME,                                                          \
-                                         dst.AsOperand(),                                                \
-                                         src.AsOperand(),                                                \
-                                         work.AsOperand(),                                               \
-                                         {},                                                             \
-                                         calIndex};                                                      \
-    if (::ascend_twin::LanesFromCount(detail::Current(), #NAME, where, detail::Width<T>, count,          \
-                                      &call.lanes))                                                      \
-      ::ascend_twin::ReduceAll(detail::Current(), call, where);                                          \
-  }                                                                                                      \
-  template <typename T>                                                                                  \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,            \
-            const int32_t mask, const int32_t repeatTime, const int32_t srcRepStride, bool calIndex = 0, \
-            ASCEND_TWIN_WHERE) {                                                                         \
-    ASCEND_TWIN_REQUIRE((OneOf<T, half, float>) && (kIs910B || sizeof(T) == 2), #NAME);                  \
-    ::ascend_twin::ReduceAllCall call = {::ascend_twin::ReduceKind::KIND,                                \
-                                         #NAME,                                                          \
-                                         dst.AsOperand(),                                                \
-                                         src.AsOperand(1, static_cast<uint32_t>(srcRepStride)),          \
-                                         work.AsOperand(),                                               \
-                                         {},                                                             \
-                                         calIndex};                                                      \
-    if (::ascend_twin::LanesFromMask(detail::Current(), #NAME, where, detail::Width<T>, true,            \
-                                     static_cast<uint64_t>(mask), repeatTime, &call.lanes))              \
-      ::ascend_twin::ReduceAll(detail::Current(), call, where);                                          \
+namespace detail {
+template <typename T>
+constexpr bool ReduceAllTypes = OneOf<T, half, float> && (kIs910B || sizeof(T) == 2);
+template <typename T>
+::ascend_twin::ReduceAllCall ReduceAllOf(::ascend_twin::ReduceKind kind, const char* name,
+                                         const LocalTensor<T>& dst, const LocalTensor<T>& src,
+                                         const LocalTensor<T>& work, int32_t src_rep, bool index) {
+  return {kind, name, dst.AsOperand(), src.AsOperand(1, static_cast<uint32_t>(src_rep)), work.AsOperand(),
+          {},   index};
+}
+// By lanes: a mask of consecutive elements, or of bits.
+template <typename T>
+void ReduceAll(::ascend_twin::ReduceAllCall call, int32_t mask, int32_t repeats, const Where& where) {
+  if (::ascend_twin::LanesFromMask(Current(), call.name, where, Width<T>, true, static_cast<uint64_t>(mask),
+                                   repeats, &call.lanes))
+    ::ascend_twin::ReduceAll(Current(), call, where);
+}
+template <typename T>
+void ReduceAll(::ascend_twin::ReduceAllCall call, const uint64_t mask[], int32_t repeats,
+               const Where& where) {
+  if (::ascend_twin::LanesFromBits(Current(), call.name, where, Width<T>, true, mask, repeats, &call.lanes))
+    ::ascend_twin::ReduceAll(Current(), call, where);
+}
+template <typename T>
+void ReduceAllByCount(::ascend_twin::ReduceAllCall call, int32_t count, bool set_mask, const Where& where) {
+  if (::ascend_twin::LanesFromCount(Current(), call.name, where, Width<T>, count, &call.lanes, set_mask))
+    ::ascend_twin::ReduceAll(Current(), call, where);
+}
+}  // namespace detail
+
+#define ASCEND_TWIN_REDUCE_ALL(NAME, KIND)                                                                   \
+  template <typename T>                                                                                      \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,                \
+            const int32_t count, bool calIndex = 0, ASCEND_TWIN_WHERE) {                                     \
+    ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, #NAME);                                                   \
+    detail::ReduceAllByCount<T>(                                                                             \
+        detail::ReduceAllOf(::ascend_twin::ReduceKind::KIND, #NAME, dst, src, work, 8, calIndex), count,     \
+        true, where);                                                                                        \
+  }                                                                                                          \
+  template <typename T>                                                                                      \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,                \
+            const int32_t mask, const int32_t repeatTime, const int32_t srcRepStride, bool calIndex = 0,     \
+            ASCEND_TWIN_WHERE) {                                                                             \
+    ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, #NAME);                                                   \
+    detail::ReduceAll<T>(                                                                                    \
+        detail::ReduceAllOf(::ascend_twin::ReduceKind::KIND, #NAME, dst, src, work, srcRepStride, calIndex), \
+        mask, repeatTime, where);                                                                            \
+  }                                                                                                          \
+  template <typename T>                                                                                      \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,                \
+            const uint64_t mask[], const int32_t repeatTime, const int32_t srcRepStride, bool calIndex = 0,  \
+            ASCEND_TWIN_WHERE) {                                                                             \
+    ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, #NAME);                                                   \
+    detail::ReduceAll<T>(                                                                                    \
+        detail::ReduceAllOf(::ascend_twin::ReduceKind::KIND, #NAME, dst, src, work, srcRepStride, calIndex), \
+        mask, repeatTime, where);                                                                            \
   }
 ASCEND_TWIN_REDUCE_ALL(ReduceMax, kMax)
 ASCEND_TWIN_REDUCE_ALL(ReduceMin, kMin)
@@ -195,33 +220,27 @@ ASCEND_TWIN_REDUCE_ALL(ReduceMin, kMin)
 template <typename T, bool isSetMask = true>
 void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,
                const int32_t count, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE((OneOf<T, half, float>) && (kIs910B || sizeof(T) == 2), "ReduceSum");
-  ::ascend_twin::ReduceAllCall call = {::ascend_twin::ReduceKind::kSum,
-                                       "ReduceSum",
-                                       dst.AsOperand(),
-                                       src.AsOperand(),
-                                       work.AsOperand(),
-                                       {},
-                                       false,
-                                       true};
-  if (::ascend_twin::LanesFromCount(detail::Current(), "ReduceSum", where, detail::Width<T>, count,
-                                    &call.lanes, isSetMask || !kIs910B))
-    ::ascend_twin::ReduceAll(detail::Current(), call, where);
+  ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, "ReduceSum");
+  auto call = detail::ReduceAllOf(::ascend_twin::ReduceKind::kSum, "ReduceSum", dst, src, work, 8, false);
+  call.sum_by_count = true;
+  detail::ReduceAllByCount<T>(call, count, isSetMask || !kIs910B, where);
 }
 template <typename T>
 void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,
                const int32_t mask, const int32_t repeatTime, const int32_t srcRepStride, ASCEND_TWIN_WHERE) {
-  ASCEND_TWIN_REQUIRE((OneOf<T, half, float>) && (kIs910B || sizeof(T) == 2), "ReduceSum");
-  ::ascend_twin::ReduceAllCall call = {::ascend_twin::ReduceKind::kSum,
-                                       "ReduceSum",
-                                       dst.AsOperand(),
-                                       src.AsOperand(1, static_cast<uint32_t>(srcRepStride)),
-                                       work.AsOperand(),
-                                       {},
-                                       false};
-  if (::ascend_twin::LanesFromMask(detail::Current(), "ReduceSum", where, detail::Width<T>, true,
-                                   static_cast<uint64_t>(mask), repeatTime, &call.lanes))
-    ::ascend_twin::ReduceAll(detail::Current(), call, where);
+  ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, "ReduceSum");
+  detail::ReduceAll<T>(
+      detail::ReduceAllOf(::ascend_twin::ReduceKind::kSum, "ReduceSum", dst, src, work, srcRepStride, false),
+      mask, repeatTime, where);
+}
+template <typename T>
+void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& work,
+               const uint64_t mask[], const int32_t repeatTime, const int32_t srcRepStride,
+               ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(detail::ReduceAllTypes<T>, "ReduceSum");
+  detail::ReduceAll<T>(
+      detail::ReduceAllOf(::ascend_twin::ReduceKind::kSum, "ReduceSum", dst, src, work, srcRepStride, false),
+      mask, repeatTime, where);
 }
 
 // What the last reduction of a tensor, or of its repeats, left in its registers; a V_S flag orders the read.
