@@ -523,6 +523,22 @@ TWIN_TEST(elements_of_data_copy_pad) {
   ExpectRule(Rule::kDmaLimit, padding(1), padding(0));
 }
 
+TWIN_TEST(the_end_of_l1) {
+  LaunchOptions o;
+  o.kernel_type = KernelType::kAicOnly;
+  ExpectClean(
+      "explicit",
+      [](Tensors t) { DataCopy(LocalTensor<float>(TPosition::A1, 512 * 1024 - 32, 8), Global(t.in), 8); }, o);
+  auto pipe = [](uint32_t bytes) {
+    return [bytes](Tensors) {
+      TPipe p;
+      TBuf<TPosition::A1> b;
+      p.InitBuffer(b, bytes);
+    };
+  };
+  ExpectRule(Rule::kCapacity, pipe(512 * 1024), pipe(512 * 1024 - 128), o);
+}
+
 TWIN_TEST(reserved_ubuf_option) {
   LaunchOptions o;
   o.reserved_ubuf = false;

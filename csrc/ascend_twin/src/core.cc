@@ -260,7 +260,8 @@ bool Core::CheckRange(const Access& a, const char* name, const Where& where, Pip
          pipe, a.mem, low);
     return false;
   }
-  if (high > local.usable && !header_scratch) {
+  // What KFC keeps of L1 is TPipe's limit, and that of nobody who places tensors (kernel_utils_constants.h).
+  if (high > local.usable && a.mem == Mem::kUB && !header_scratch) {
     Fail(Rule::kReservedMemory, name, where,
          std::string(a.write ? "writes " : "reads ") + bytes_text() + " of " + MemName(a.mem) +
              ", where everything from " + std::to_string(local.usable) + " is reserved",

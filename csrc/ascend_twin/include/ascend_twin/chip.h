@@ -23,8 +23,9 @@ const char* CoreKindName(CoreKind kind);
 struct ChipLimits {
   const char* name;
   Soc soc;
-  uint32_t bytes[kMems];   // what the hardware has; 0 for GM
-  uint32_t usable[kMems];  // what a kernel may address: without header scratch, dump area and KFC
+  uint32_t bytes[kMems];  // what the hardware has; 0 for GM
+  uint32_t
+      usable[kMems];  // what TPipe may hand out, and of UB all: without header scratch, dump area and KFC
   int physical_aic, physical_aiv;
   int event_ids;  // per pair of pipes, and so outstanding AllocTensors per TPosition
   double clock_ghz;
