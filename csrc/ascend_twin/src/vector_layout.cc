@@ -355,8 +355,8 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   const int size = SizeOf(c.dst.type), per_repeat = 256 / size;
   if (!CheckOperand(core, name, where, c.dst, 32) || !CheckOperand(core, name, where, c.src, 32)) return 0;
   if (!c.fixed && !CheckOperand(core, name, where, c.pattern, 32)) return 0;
-  core.vector.counter_mode = core.vector.explicit_mask =
-      false;  // it sets mask and mode itself, and ends as SetMaskNorm
+  // It sets mask and mode itself, and ends as SetMaskNorm.
+  core.vector.counter_mode = core.vector.explicit_mask = false;
   if (c.counted && !c.mask) {
     core.Fail(Rule::kCountRange, name, where, "a mask of 0 elements, expected at least 1", Pipe::kV);
     return 0;
