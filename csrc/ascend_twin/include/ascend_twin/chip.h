@@ -24,8 +24,8 @@ struct ChipLimits {
   const char* name;
   Soc soc;
   uint32_t bytes[kMems];  // what the hardware has; 0 for GM
-  uint32_t
-      usable[kMems];  // what TPipe may hand out, and of UB all: without header scratch, dump area and KFC
+  // What TPipe may hand out, and of UB all that may be used: without header scratch, dump area and KFC.
+  uint32_t usable[kMems];
   int physical_aic, physical_aiv;
   int event_ids;  // per pair of pipes, and so outstanding AllocTensors per TPosition
   double clock_ghz;
