@@ -144,13 +144,17 @@ def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = No
 
     Raises:
         FileNotFoundError: `root` is no folder.
-        ValueError: it has no class folders or no files, or a folder is not among `labels`.
+        ValueError: it has no class folders or no files, a link to nothing, or a folder that is not among `labels`.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"data_url: {root} is no folder.")
     root = root / "val" if (root / "val").is_dir() else root
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    entries = sorted(p for p in root.iterdir() if not p.name.startswith("."))
+    broken = [p for p in entries if not p.exists()]
+    if broken:  # as a class folder it would shift the labels of those after it
+        raise ValueError(f"data_url: {broken[0]} is a link to nothing; mend or remove it.")
+    folders = [p for p in entries if p.is_dir()]
     if not folders:
         raise ValueError(f"data_url: {root} has no sub-folder; expected one for each class.")
     known = list(labels) if labels is not None else [p.name for p in folders]
@@ -159,8 +163,8 @@ def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = No
         if folder.name not in known:
             raise ValueError(f"data_url: folder {folder} is none of the {len(known)} labels.")
         label = known.index(folder.name)
-        for parent, below, files in sorted(os.walk(folder)):
-            below[:] = [name for name in below if not name.startswith(".")]
+        for parent, below, files in os.walk(folder):
+            below[:] = sorted(name for name in below if not name.startswith("."))
             samples += [(os.path.join(parent, f), label) for f in sorted(files) if not f.startswith(".")]
     if not samples:
         raise ValueError(f"data_url: the folders of {root} hold no files.")

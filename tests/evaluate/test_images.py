@@ -177,3 +177,22 @@ def test_folder_order_and_labels(photo, tmp_path):
         image_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="no sub-folder"):
         image_folder(tmp_path / "val" / "a")
+
+
+def test_hidden_folders_inside_class_folders_are_left_out(tmp_path):
+    for name in ("a/b/1.jpg", "a/.hidden/2.jpg", "a/.hidden/c/3.jpg", "a/0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p[len(str(tmp_path)) + 1 :] for p, _ in image_folder(tmp_path).samples] == [
+        "a/0.jpg",
+        "a/b/1.jpg",
+    ]
+
+
+def test_a_link_to_nothing_is_told(tmp_path):
+    """As a class folder it would shift the labels of the folders after it."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.jpg").touch()
+    (tmp_path / "a").symlink_to(tmp_path / "none")
+    with pytest.raises(ValueError, match="/a is a link to nothing"):
+        image_folder(tmp_path)
