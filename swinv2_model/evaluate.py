@@ -31,11 +31,15 @@ LARGEST_CONFUSION = 20
 
 @dataclass(frozen=True)
 class Samples:
-    """`load(i)` gives image i as float32 (channels, H, W) with a note, or raises ImageError."""
+    """`load(i)` gives image i as float32 (channels, H, W) with a note, or raises ImageError.
+
+    `folders` counts class folders, empty ones too.
+    """
 
     names: Sequence[str]
     labels: np.ndarray
     load: Callable[[int], tuple[np.ndarray, str]]
+    folders: int = 0
 
 
 @dataclass
@@ -71,7 +75,7 @@ def folder_samples(
             raise ImageError(f"{path}: {error}.") from None
 
     paths, targets = zip(*folder.samples)
-    return Samples(paths, np.array(targets), load)
+    return Samples(paths, np.array(targets), load, len(folder.classes))
 
 
 def rank_of_label(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -291,7 +295,7 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
     """The model, its configuration and its preprocessing from `add_model_arguments`."""
     if not args.pretrained:
         raise ValueError("pretrained: expected a checkpoint; give --pretrained CKPT.")
-    config = load_config(args.config) if args.config else config_of(args.pretrained)
+    config = load_config(args.config) if args.config else config_of(args.pretrained, args.cls_map_file)
     sizes: dict[str, Any] = {}
     for key in ("image_size", "window_size"):
         value = getattr(args, key)
@@ -303,6 +307,7 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
         config,
         checkpoint_path=args.pretrained,
         cls_map_file=args.cls_map_file,
+        new_head=False,
         backend=args.backend,
         compute_dtype=args.compute_dtype,
         **sizes,
@@ -342,9 +347,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"pretrained: {args.pretrained} has no head; nothing to evaluate.")
     names = read_labels(args.labels, classes) if args.labels else None
     samples = folder_samples(args.data_url, preprocess, names)
-    found = len(set(samples.labels.tolist()))
-    if rank == 0 and found < classes and not args.labels:
-        print(f"note: {found} class folders for {classes} classes: the sorted folders are classes 0, 1, ...")
+    if rank == 0 and samples.folders < classes and not args.labels:
+        print(
+            f"note: {samples.folders} class folders for {classes} classes: the sorted folders are classes 0, 1, ..."
+        )
     result = evaluate(
         model, samples, classes, args.batch_size, args.num_parallel_workers, rank, count, progress=True
     )

@@ -158,6 +158,7 @@ def create_model(
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     cls_map_file: str | os.PathLike[str] | None = None,
+    new_head: bool = True,
     **options: Any,
 ) -> nn.Cell:
     """Build a preset, and load a checkpoint of any implementation into it.
@@ -175,6 +176,7 @@ def create_model(
         features_only: return the stages' outputs, (B, H_i, W_i, C_i) each, in place of logits.
         out_indices: the stages to return; all by default.
         cls_map_file: takes rows of the checkpoint's head, see `weights.load.read_class_map`.
+        new_head: False refuses a checkpoint whose head would be re-initialised.
         options: further arguments of the model: drop_path_rate, window_rule, mask_padding, mask_value, gelu,
             norm_eps, compute_dtype, seed, backend.
 
@@ -198,7 +200,7 @@ def create_model(
     if checkpoint_path is None:
         model = build(config, **changes)
     else:
-        model, report = _build_loaded(config, changes, checkpoint_path, cls_map_file)
+        model, report = _build_loaded(config, changes, checkpoint_path, cls_map_file, new_head)
         for note in report.notes:
             logger.warning("%s: %s", os.fspath(checkpoint_path), note)
         if (wanted_image, wanted_window) != (tuple(model.image_size), tuple(model.window_size)):
@@ -211,13 +213,24 @@ def create_model(
 
 
 def _build_loaded(
-    config: Mapping[str, Any], changes: dict[str, Any], checkpoint_path: Any, cls_map_file: Any
+    config: Mapping[str, Any],
+    changes: dict[str, Any],
+    checkpoint_path: Any,
+    cls_map_file: Any,
+    new_head: bool,
 ) -> tuple[nn.Cell, Report]:
     """The model at the sizes its checkpoint was made for, the checkpoint in it."""
+    from swinv2_model.weights.errors import CheckpointError
     from swinv2_model.weights.load import load_into, read_official
 
-    arrays, _, report = read_official(checkpoint_path, cls_map_file=cls_map_file)
+    arrays, found, report = read_official(checkpoint_path, cls_map_file=cls_map_file)
     model_config = config["model"]
+    classes = changes.get("num_classes", architecture(config).num_classes)
+    if not new_head and classes != found.num_classes:
+        raise CheckpointError(
+            f"{os.fspath(checkpoint_path)}: expected a head of {classes} classes, the configuration's num_classes, "
+            f"got {found.num_classes or 'none'}; set num_classes to it, or choose rows with a class map (cls_map_file)."
+        )
     native: dict[str, Any] = {key: pair(model_config[key], key) for key in ("image_size", "window_size")}
     made = report.description
     if made is not None and len(made.pretrained_window_sizes) == len(model_config["depths"]):
@@ -237,8 +250,13 @@ def _build_loaded(
     return model, report
 
 
-def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
+def config_of(
+    checkpoint_path: str | os.PathLike[str], cls_map_file: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
     """A configuration for a checkpoint from what it tells of itself, and the preset it is named after.
+
+    Args:
+        cls_map_file: the class map the checkpoint will be loaded with: it changes the number of classes.
 
     Raises:
         CheckpointError: damaged, no Swin Transformer, or its sizes are told nowhere.
@@ -247,7 +265,7 @@ def config_of(checkpoint_path: str | os.PathLike[str]) -> dict[str, Any]:
     from swinv2_model.weights.load import read_official
 
     path = Path(checkpoint_path)
-    _, found, report = read_official(path)
+    _, found, report = read_official(path, cls_map_file=cls_map_file)
     made = report.description
     name = (made and made.preset) or preset_named_by(path)
     config: dict[str, Any] = {"name": path.stem, "data": {}, "card": {}}

@@ -215,3 +215,47 @@ def test_decoding_keeps_the_order_and_goes_on(model):
     result = evaluate(model, Samples([str(i) for i in range(20)], said, load), 10, 4)
     assert (result.scored, result.top1, len(result.unreadable)) == (13, 13, 7)
     assert result.unreadable[2] == "image 6 is broken." and result.notes == ["a note"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_class_map_without_a_configuration(command, pictures, tmp_path, capsys):
+    """The map's classes, not the checkpoint's, are the model's: their rows of the head stay as they are."""
+    files = ["--data_url", str(pictures)] if command == "evaluate" else [str(pictures / "class0" / "000.jpg")]
+    said = []
+    for rows in (10, 4):
+        (tmp_path / "map.txt").write_text("\n".join("0123456789"[:rows]))
+        arguments = [*files, "--pretrained", str(GOLDEN), "--cls_map_file", str(tmp_path / "map.txt")]
+        said.append((main([command, *arguments]), *capsys.readouterr()))
+    assert said[0][0] == 0
+    if command == "evaluate":
+        assert said[1][0] == 2 and "at most 4 classes" in said[1][2]
+    else:
+        shares = re.findall(r"([\d.]+) %", said[1][1])
+        assert said[1][0] == 0 and len(shares) == 4 and len(set(shares)) > 1
+
+
+@pytest.mark.parametrize(("classes", "got"), [(3, "10"), (10, "none")])
+def test_a_head_that_would_be_zero_is_an_error(checkpoint, pictures, tmp_path, capsys, classes, got):
+    import yaml
+
+    from swinv2_model.weights.convert import convert
+
+    if got == "none":
+        convert(checkpoint, tmp_path / "bare.ckpt", num_classes=0)
+        checkpoint = tmp_path / "bare.ckpt"
+    model = {**config_of(GOLDEN)["model"], "num_classes": classes, "image_size": 64, "window_size": 8}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"model": model}))
+    arguments = ["--pretrained", str(checkpoint), "--config", str(tmp_path / "c.yaml")]
+    picture = str(pictures / "class0" / "000.jpg")
+    for command in (["evaluate", "--data_url", str(pictures)], ["predict", picture]):
+        assert main([*command, *arguments]) == 2
+        said = capsys.readouterr().err
+        assert f"{checkpoint}: expected a head of {classes} classes" in said and f"got {got};" in said
+
+
+def test_the_note_counts_empty_folders(checkpoint, tmp_path, capsys):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "b" / "1.png")
+    assert main(["evaluate", "--pretrained", str(checkpoint), "--data_url", str(tmp_path)]) == 0
+    assert "note: 3 class folders for 10 classes" in capsys.readouterr().out
