@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,30 @@ from swinv2_model.weights.pth import PathLike, atomic_output, read_pth_with_text
 KINDS = {".pth": "pth", ".pt": "pth", ".bin": "pth", ".safetensors": "safetensors", ".ckpt": "ckpt"}
 # Hugging Face's model-00001-of-00003.safetensors and model.safetensors.index.json; 1 of 1 is whole.
 _SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.\w+$|\.index\.json$")
+# Their names of NumPy's dtypes, and bfloat16, which NumPy lacks.
 _SAFETENSORS = {
     "F32": "<f4",
     "F64": "<f8",
     "F16": "<f2",
+    "BF16": "bfloat16",
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
     "I8": "<i1",
     "U8": "<u1",
     "BOOL": "?",
+}
+_CKPT = {
+    "Float32": "<f4",
+    "Float64": "<f8",
+    "Float16": "<f2",
+    "BFloat16": "bfloat16",
+    "Int64": "<i8",
+    "Int32": "<i4",
+    "Int16": "<i2",
+    "Int8": "<i1",
+    "UInt8": "<u1",
+    "Bool": "?",
 }
 
 
@@ -87,37 +102,53 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         raise CheckpointError(f"{path}: the safetensors file is truncated or damaged ({error}).") from None
     arrays = {}
     for name, entry in entries:
-        dtype, shape = entry["dtype"], tuple(entry["shape"])
-        if dtype == "BF16":
-            arrays[name] = (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
-        elif dtype in _SAFETENSORS:
-            arrays[name] = np.frombuffer(entry["data"], _SAFETENSORS[dtype])
-        else:
-            raise CheckpointError(
-                f"{path}: {name!r} has dtype {dtype}; expected BF16 or one of {', '.join(_SAFETENSORS)}."
-            )
-        arrays[name] = arrays[name].reshape(shape)
+        arrays[name] = _array(
+            f"{path}: {name!r}", entry["data"], entry["dtype"], entry["shape"], _SAFETENSORS
+        )
     return arrays, texts
 
 
 def _read_ckpt(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    import mindspore as ms
+    """MindSpore's own loader does not compare a tensor's shape with its bytes and reads beyond them."""
+    from google.protobuf.message import DecodeError
+    from mindspore.train.checkpoint_pb2 import Checkpoint
 
-    try:
-        parameters = ms.load_checkpoint(str(path), format="ckpt")
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path}: no MindSpore checkpoint, or truncated or damaged ({reason})."
-        ) from None
+    data = path.read_bytes()
+    if data[-17:-10] == b"crc_num":  # of save_checkpoint(crc_check=True)
+        data = data[:-17]
+    pieces: dict[str, list] = {}
     arrays, texts = {}, {}
-    for name, parameter in parameters.items():
-        if not isinstance(parameter, ms.Tensor):
-            texts[name] = str(parameter)
-            continue
-        value = parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter
-        arrays[name] = value.asnumpy()
+    try:
+        # A tensor above 512 MB lies in pieces of one name, each with the whole's shape.
+        for value in Checkpoint.FromString(data).value:
+            pieces.setdefault(value.tag, []).append(value.tensor)
+        for name, tensors in pieces.items():
+            content, kind = b"".join(t.tensor_content for t in tensors), tensors[0].tensor_type
+            if kind == "str":
+                texts[name] = content.decode("utf-32-le")
+                continue
+            shape = list(tensors[0].dims)
+            shape = [] if shape == [0] and content else shape  # a scalar
+            arrays[name] = _array(f"{path}: {name!r}", content, kind, shape, _CKPT)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: no MindSpore checkpoint, or truncated or damaged ({error})."
+        ) from None
     return arrays, texts
+
+
+def _array(what: str, data: bytes, kind: str, shape: Sequence[int], dtypes: Mapping[str, str]) -> np.ndarray:
+    if kind not in dtypes:
+        raise CheckpointError(f"{what} has dtype {kind}, expected one of {', '.join(dtypes)}.")
+    dtype = dtypes[kind]
+    stored = np.dtype("<u2" if dtype == "bfloat16" else dtype)
+    expected = math.prod(shape) * stored.itemsize
+    if min(shape, default=0) < 0 or len(data) != expected:
+        raise CheckpointError(
+            f"{what}: expected {expected} bytes, {kind} of shape {tuple(shape)}, got {len(data)}; the file is damaged."
+        )
+    array = np.frombuffer(data, stored).reshape(shape)
+    return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else array
 
 
 def write_checkpoint(

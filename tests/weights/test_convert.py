@@ -217,6 +217,47 @@ def test_mutations_of_formats_without_checksums_are_clean(tmp_path, suffix):
             assert {k: v.shape for k, v in arrays.items()} == architecture.parameter_shapes()
 
 
+def test_a_ckpt_whose_shapes_are_not_its_bytes_is_told(tmp_path):
+    """MindSpore's loader would read beyond them: 3 channels of weights, 300 claimed."""
+    from mindspore.train.checkpoint_pb2 import Checkpoint
+
+    convert(GOLDEN, tmp_path / "a.ckpt")
+    for change, expected in ((300, 614400), (1, 2048), (-3, -6144)):
+        content = Checkpoint.FromString((tmp_path / "a.ckpt").read_bytes())
+        assert content.value[0].tag == "patch_embed.proj.weight"
+        content.value[0].tensor.dims[1] = change
+        (tmp_path / "b.ckpt").write_bytes(content.SerializeToString())
+        message = rf"b.ckpt: 'patch_embed.proj.weight': expected {expected} bytes, .*, got 6144"
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(tmp_path / "b.ckpt")
+
+
+def test_all_that_mindspore_puts_into_a_ckpt_is_read(tmp_path):
+    import mindspore as ms
+    from mindspore.train.checkpoint_pb2 import Checkpoint
+
+    arrays = {
+        "scalar": np.float32(3),
+        "half": np.ones((2, 3), np.float16),
+        "index": np.arange(4),
+        "mask": np.eye(3) > 0,
+    }
+    parameters = [{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()]
+    file = tmp_path / "a.ckpt"
+    ms.save_checkpoint(parameters, str(file), append_dict={"text": "häuser"}, crc_check=True)
+    read, texts = read_checkpoint(file)
+    assert texts == {"text": "häuser"} and list(read) == list(arrays)
+    assert all(read[k].dtype == a.dtype and np.array_equal(read[k], a) for k, a in arrays.items())
+    # above 512 MB a tensor comes in pieces
+    pieces = Checkpoint()
+    for row in range(2):
+        tensor = pieces.value.add(tag="half").tensor
+        tensor.dims.extend((2, 3))
+        tensor.tensor_type, tensor.tensor_content = "Float16", arrays["half"][row].tobytes()
+    (tmp_path / "b.ckpt").write_bytes(pieces.SerializeToString())
+    assert np.array_equal(read_checkpoint(tmp_path / "b.ckpt")[0]["half"], arrays["half"])
+
+
 def test_bad_output_is_told(tmp_path, capsys):
     for target, message in (("a.onnx", "expected a name ending in"), ("no/such/a.ckpt", "does not exist")):
         assert main(["convert", str(GOLDEN), str(tmp_path / target)]) == 2
