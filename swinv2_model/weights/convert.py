@@ -49,10 +49,15 @@ def convert(
         raise CheckpointError(f"{target}: is the checkpoint to convert itself; give another name.")
     arrays, _, report = read_official(source, from_, cls_map_file, num_classes)
     to = to or ("official" if kind == "pth" else "mindspore")
-    texts = None
+    texts, bare = None, (kind, to) == ("pth", "hf")
     if made := report.description:
         texts = replace(made, preset=made.preset or preset_named_by(source)).text()
-    write_checkpoint(target, keys.from_official(arrays, to), texts)
+        if bare:
+            report.notes.append(
+                "sizes and options are not kept: a .pth for Hugging Face has no place for them"
+            )
+    # Hugging Face takes a state dict under a key for no weights at all, and starts with random ones.
+    write_checkpoint(target, keys.from_official(arrays, to), texts, None if bare else "model")
     report.notes.append(f"wrote {target} in {to} names")
     return report
 

@@ -97,7 +97,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     data = path.read_bytes()
     try:
         entries = safetensors.deserialize(data)
-        texts = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        texts = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: the safetensors file is truncated or damaged ({error}).") from None
     arrays = {}
@@ -152,16 +152,21 @@ def _array(what: str, data: bytes, kind: str, shape: Sequence[int], dtypes: Mapp
 
 
 def write_checkpoint(
-    path: PathLike, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str] | None = None
+    path: PathLike,
+    arrays: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+    pth_key: str | None = "model",
 ) -> None:
     """Write {name: array} in the format of the suffix; the file appears under its name only when complete.
 
     Args:
         texts: {name: text} to keep beside the arrays.
+        pth_key: see `write_pth`.
 
     Raises:
         CheckpointError: the suffix is none of .pth, .pt, .bin, .safetensors, .ckpt.
         FileNotFoundError: the folder does not exist.
+        OSError: it cannot be written to; nothing is left behind.
     """
     path = Path(path)
     kind = KINDS.get(path.suffix)
@@ -170,14 +175,19 @@ def write_checkpoint(
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist.")
     if kind == "pth":
-        write_pth(path, arrays, texts=texts)
+        write_pth(path, arrays, pth_key, texts)
         return
     with atomic_output(path) as temporary:
         if kind == "safetensors":
+            from safetensors import SafetensorError
             from safetensors.numpy import save_file
 
             contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-            save_file(contiguous, temporary, metadata={"format": "np", **(texts or {})})
+            try:
+                # "pt" is how names and layout are meant, and what transformers asks for.
+                save_file(contiguous, temporary, metadata={"format": "pt", **(texts or {})})
+            except SafetensorError as error:
+                raise OSError(f"{path}: cannot be written ({error}).") from None
         else:
             import mindspore as ms
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickletools
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -445,9 +446,9 @@ def atomic_output(path: PathLike) -> Iterator[str]:
         FileNotFoundError: the folder of `path` does not exist.
     """
     target = os.path.abspath(os.fspath(path))
-    suffix = os.path.splitext(target)[1]
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".partial-", suffix=suffix)
-    os.close(handle)
+    # In a folder of its own, as MindSpore writes a second file beside the one it is given.
+    folder = tempfile.mkdtemp(dir=os.path.dirname(target), prefix=".partial-")
+    temporary = os.path.join(folder, os.path.basename(target))
     try:
         yield temporary
         with open(temporary, "rb") as done:
@@ -456,10 +457,12 @@ def atomic_output(path: PathLike) -> Iterator[str]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, target) from None  # "No space left" comes without a name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _STORAGE_OF = {dtype: name for name, dtype in _STORAGES.items() if dtype != "bfloat16"}
@@ -503,7 +506,7 @@ def _pickle_tensor(key: str, array: np.ndarray) -> bytes:
 def write_pth(
     path: PathLike,
     arrays: Mapping[str, np.ndarray],
-    key: str = "model",
+    key: str | None = "model",
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write `{key: state dict}` as `torch.save` would; `torch.load(path, weights_only=True)` reads it back.
@@ -511,7 +514,8 @@ def write_pth(
     Args:
         path: the file to write; it appears under this name only when complete.
         arrays: {name: array of a dtype PyTorch has}.
-        key: name of the state dict at the top level (official checkpoints: `model`).
+        key: name of the state dict at the top level (official checkpoints: `model`); None for the state dict alone,
+            which Hugging Face needs and which has no place for texts.
         texts: {name: string} to put beside the state dict.
 
     Raises:
@@ -525,12 +529,15 @@ def write_pth(
                 f"{name}: dtype {array.dtype} has no PyTorch storage; use one of {sorted(_STORAGE_OF)}."
             )
         contiguous[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-    pickle = [b"\x80\x02}(", _pickle_text(key), b"}("]
+    pickle = [b"\x80\x02"] if key is None else [b"\x80\x02}(", _pickle_text(key)]
+    pickle.append(b"}(")
     for i, (name, array) in enumerate(contiguous.items()):
         pickle += [_pickle_text(name), _pickle_tensor(str(i), array)]
     pickle.append(b"u")
-    pickle += [_pickle_text(name) + _pickle_text(text) for name, text in (texts or {}).items()]
-    pickle.append(b"u.")
+    if key is not None:
+        pickle += [_pickle_text(name) + _pickle_text(text) for name, text in (texts or {}).items()]
+        pickle.append(b"u")
+    pickle.append(b".")
     with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
 
         def add(entry: str, data: Any) -> None:

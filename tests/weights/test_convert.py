@@ -2,9 +2,12 @@
 """Conversion from file to file: formats, names, the head, the report, and files that are wrong."""
 
 import json
+import pickletools
 import random
 import struct
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +47,47 @@ def test_every_name_and_format_and_back(official, tmp_path, dialect, suffix):
     again = convert(tmp_path / f"a{suffix}", tmp_path / "b.pth")
     assert again.dialect == dialect and again.buffers == []
     assert same(read_pth(tmp_path / "b.pth"), official)
-    assert again.description.image_size == (64, 64) and again.description.window_size == (8, 8)
+    if (dialect, suffix) == ("hf", ".pth"):  # a bare state dict
+        assert again.description is None and "sizes and options are not kept" in str(report)
+    else:
+        assert again.description.image_size == (64, 64) and again.description.window_size == (8, 8)
+
+
+def test_what_hugging_face_reads(tmp_path):
+    """A state dict under a key leaves its model at random weights, metadata of another format is refused."""
+    convert(GOLDEN, tmp_path / "pytorch_model.bin", to="hf")
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin") as archive:
+        strings = [
+            arg for _, arg, _ in pickletools.genops(archive.read("archive/data.pkl")) if isinstance(arg, str)
+        ]
+    assert (
+        strings[0] == "swinv2.embeddings.patch_embeddings.projection.weight" and "swinv2_model" not in strings
+    )
+    convert(GOLDEN, tmp_path / "model.safetensors", to="hf")
+    assert read_checkpoint(tmp_path / "model.safetensors")[1]["format"] == "pt"
+
+
+def test_safetensors_whose_metadata_is_null(tmp_path):
+    header = json.dumps(
+        {"__metadata__": None, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    ).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    assert read_checkpoint(tmp_path / "a.safetensors")[1] == {}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, suffix):
+    """A limit on the size of files is the full disk."""
+    code = (
+        "import resource, signal; from swinv2_model.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2); "
+        f"raise SystemExit(main(['convert', {str(GOLDEN)!r}, 'out{suffix}']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and f"out{suffix}" in done.stderr and "Traceback" not in done.stderr, (
+        done.stderr
+    )
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith("rank_")] == []
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -546,8 +589,6 @@ def test_architecture_of_the_golden(official):
 
 def test_conversion_needs_neither_torch_nor_mindspore(tmp_path):
     """.pth to .safetensors imports no framework: it runs where none is installed."""
-    import subprocess
-
     code = (
         "import sys; from swinv2_model.weights.convert import convert; "
         f"convert({str(GOLDEN)!r}, {str(tmp_path / 'a.safetensors')!r}); "
