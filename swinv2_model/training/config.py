@@ -2,6 +2,8 @@
 """The options of `train`, typed: a flag given on the command line wins over the YAML file, that over the default."""
 
 import argparse
+import glob
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Optional, Union
@@ -11,6 +13,7 @@ import jsonargparse
 from swinv2_model.registry import PRESETS, list_models, load_config
 
 Size = Union[int, list[int]]
+SECTIONS = ("model", "data", "train")
 
 
 @dataclass
@@ -103,14 +106,19 @@ class TrainConfig:
             ("total_batch_size", 1, None),
             ("base_lr", 0, None),
             ("min_lr", 0, None),
+            ("warmup_lr", 0, None),
+            ("cool_lr", 0, None),
             ("weight_decay", 0, None),
             ("warmup_length", 0, self.epochs),
             ("cool_length", 0, self.epochs - self.warmup_length),
             ("clip_global_norm_value", 0, None),
             ("label_smoothing", 0, 1),
+            ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, key)
-            if not value >= low or (high is not None and value > high):
+            if not math.isfinite(value):
+                raise ValueError(f"train.{key}: expected a finite number, got {value}.")
+            if value < low or (high is not None and value > high):
                 limit = f"at least {low}" + (f" and at most {high}" if high is not None else "")
                 raise ValueError(f"train.{key}: expected {limit}, got {value}.")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -130,8 +138,7 @@ class RunConfig:
 
     def tree(self):
         """Plain mappings and lists, as in a YAML file."""
-        sections = ("model", "data", "train")
-        return {"name": self.name, **{key: dict(vars(getattr(self, key))) for key in sections}}
+        return {"name": self.name, **{key: dict(vars(getattr(self, key))) for key in SECTIONS}}
 
 
 def parse(argv, prog="swinv2_model train"):
@@ -144,7 +151,15 @@ def parse(argv, prog="swinv2_model train"):
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset")
     first.add_argument("--config")
+    # jsonargparse would read a whole section from a file, but not say what it expects there.
+    for section in SECTIONS:
+        first.add_argument(f"--{section}", nargs="?", const="")
     chosen, _ = first.parse_known_args(argv)
+    for section in SECTIONS:
+        if getattr(chosen, section) is not None:
+            raise ValueError(
+                f"--{section}: expected one key of it, --{section}.KEY VALUE, or a file with --config."
+            )
     if chosen.preset and chosen.config:
         raise ValueError("--preset, --config: expected one of the two, got both.")
     if chosen.preset and chosen.preset not in list_models():
@@ -182,7 +197,9 @@ class _Parser(jsonargparse.ArgumentParser):
 
 
 def _parser(path, prog):
-    parser = _Parser(prog=prog, default_config_files=[str(path)], description=__doc__)
+    # The names of default_config_files are patterns.
+    files = [glob.escape(str(path))]
+    parser = _Parser(prog=prog, default_config_files=files, description=__doc__, allow_abbrev=False)
     parser.add_argument("--preset", help="a preset that names a data set (default: digits)")
     parser.add_argument("--config", help="a YAML file of the same shape, in place of a preset")
     parser.add_argument("--output_dir", type=Optional[str], help="checkpoint and log (default: runs/NAME)")

@@ -132,8 +132,15 @@ class Trainer:
         return Score(self.test_labels, self.inference(self.test_images).argmax(-1))
 
     def save(self, path):
-        """The weights and the configuration they need, under `path` only when complete."""
+        """The weights and the configuration they need, under `path` only when complete.
+
+        Raises:
+            FloatingPointError: a weight is not finite; `path` stays as it is.
+        """
         arrays = {parameter.name: parameter.asnumpy() for parameter in self.model.get_parameters()}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise FloatingPointError(f"{path}: not written, the training left NaN or infinity in {name}.")
         model = self.model
         trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
         options = {key: getattr(self.config.model, key) for key in OPTIONS}
@@ -244,8 +251,10 @@ def _check_data(config):
     for key in ("mean", "std"):
         if len(getattr(config.data, key)) != channels:
             raise ValueError(f"data.{key}: expected one number a channel, got {getattr(config.data, key)}.")
-    if min(config.data.std) <= 0:
-        raise ValueError(f"data.std: expected positive numbers, got {config.data.std}.")
+    if not np.isfinite(config.data.mean).all():
+        raise ValueError(f"data.mean: expected finite numbers, got {config.data.mean}.")
+    if not all(0 < std < np.inf for std in config.data.std):
+        raise ValueError(f"data.std: expected finite positive numbers, got {config.data.std}.")
     for key, limit in (("max_shift", 32), ("max_rotation", 180), ("max_scale", 0.5)):
         if not 0 <= getattr(config.data, key) <= limit:
             raise ValueError(f"data.{key}: expected 0 to {limit}, got {getattr(config.data, key)}.")

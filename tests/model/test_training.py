@@ -228,6 +228,22 @@ BAD = {
     "type": (["--train.epochs", "many"], "train.epochs"),
     "range": (["--train.epochs", "0"], "train.epochs: expected at least 1, got 0"),
     "warm-up": (["--train.epochs", "2"], "train.warmup_length: expected at least 0 and at most 2, got 3"),
+    "infinite": (["--train.base_lr", ".inf"], "train.base_lr: expected a finite number, got inf"),
+    "nan": (["--train.warmup_lr", ".nan"], "train.warmup_lr: expected a finite number, got nan"),
+    "cool": (["--train.cool_lr", "-1"], "train.cool_lr: expected at least 0, got -1"),
+    "clip": (["--train.clip_global_norm_value", ".inf"], "train.clip_global_norm_value: expected a finite"),
+    "seed": (
+        ["--train.seed", "-1"],
+        "train.seed: expected at least 0 and at most 9223372036854775807, got -1",
+    ),
+    "seed-big": (
+        ["--train.seed", str(2**70)],
+        "train.seed: expected at least 0 and at most 9223372036854775807",
+    ),
+    "mean": (["--data.mean", "[.nan]"], "data.mean: expected finite numbers"),
+    "std": (["--data.std", "[.inf]"], "data.std: expected finite positive numbers"),
+    "abbreviation": (["--conf", "mine.yaml"], "--conf"),
+    "section": (["--model", "mine.yaml"], "--model: expected one key of it, --model.KEY VALUE"),
     "betas": (["--train.betas", "[0.9]"], "train.betas: expected two numbers"),
     "channels": (["--model.in_channels", "3"], "expected 1 and 10 for digits, got 3 and 10"),
     "batch": (["--train.total_batch_size", "5000"], "train.total_batch_size: expected at most 1437"),
@@ -242,6 +258,24 @@ def test_bad_command_lines_are_told_in_a_sentence(arguments, message, capsys):
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path):
+    run = trainer.Trainer(parse(TINY))
+    path = tmp_path / "checkpoint.ckpt"
+    run.save(path)
+    before = path.read_bytes()
+    run.model.head.weight.set_data(Tensor(np.full(run.model.head.weight.shape, np.inf, np.float32)))
+    with pytest.raises(FloatingPointError, match=f"{path}: not written, .*head.weight"):
+        run.save(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_whose_name_is_a_pattern(tmp_path):
+    text = (trainer.registry.PRESETS / "digits.yaml").read_text()
+    for name, epochs in (("a[1].yaml", 7), ("a1.yaml", 8)):
+        (tmp_path / name).write_text(text.replace("epochs: 25", f"epochs: {epochs}"))
+    assert parse(["--config", str(tmp_path / "a[1].yaml")]).train.epochs == 7
 
 
 @pytest.mark.parametrize("key", ["model", "train"])
