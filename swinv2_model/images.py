@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = {"nearest": 0, "bilinear": 2, "bicubic": 3, "lanczos": 1}
 # A 1 x 10000 strip scaled to a short side of 292 would ask for 2.5 GB.
 MAX_RESIZED_PIXELS = 1 << 26
+
+
+def _all_finite(values: Sequence[object]) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)  # type: ignore[arg-type]
 
 
 class ImageError(ValueError):
@@ -45,13 +50,19 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         pair(self.image_size, "image_size")
-        if self.crop_ratio is not None and not 0 < self.crop_ratio <= 1:
+        if self.crop_ratio is not None and not (_all_finite([self.crop_ratio]) and 0 < self.crop_ratio <= 1):
             raise ValueError(f"crop_ratio: expected a number in (0, 1] or null, got {self.crop_ratio!r}.")
-        if self.interpolation not in INTERPOLATIONS:
+        if self.interpolation not in tuple(INTERPOLATIONS):
             raise ValueError(
                 f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}."
             )
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std) or min(self.std) <= 0:
+        numbers = all(isinstance(v, (list, tuple)) and _all_finite(v) for v in (self.mean, self.std))
+        if (
+            not numbers
+            or len(self.mean) not in (1, 3)
+            or len(self.mean) != len(self.std)
+            or min(self.std) <= 0
+        ):
             raise ValueError(f"mean, std: expected 1 or 3 of each, std > 0, got {self.mean} and {self.std}.")
 
     def resized(self, width: int, height: int) -> tuple[int, int]:

@@ -8,7 +8,8 @@ import fnmatch
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,29 @@ if TYPE_CHECKING:
     from swinv2_model.weights.load import Report
 
 SECTIONS = ("name", "model", "data", "train", "card")
+# Options of `train`, which reads the same files; it judges the keys of its section itself.
+TRAIN_OPTIONS = ("output_dir", "backend")
 MODEL_KEYS = {
     *("type", "image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depths", "num_heads"),
     *("window_size", "pretrained_window_sizes", "mlp_ratio", "drop_path_rate"),
     *("window_rule", "mask_padding", "mask_value", "gelu", "norm_eps"),
 }
+DATA_KEYS = {
+    *(f.name for f in fields(Preprocess) if f.name != "image_size"),
+    *("dataset", "max_shift", "max_rotation", "max_scale"),
+}
+CARD_KEYS = {"top1", "top5", "paper", "weights"}
 NEEDED = ("image_size", "embed_dim", "depths", "num_heads", "window_size")
 logger = logging.getLogger("swinv2_model")
+
+
+class _Loader(yaml.SafeLoader):
+    """1e-5 is a number, as in YAML 1.2 and for `train`; YAML 1.1 asks for 1.0e-5."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -49,7 +66,7 @@ def load_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str,
 
     Raises:
         FileNotFoundError: neither a preset nor a file.
-        ValueError: not YAML, or a section or key of `model` is unknown, missing or of the wrong type.
+        ValueError: not YAML, or a section or key is unknown, missing or of the wrong type.
     """
     if isinstance(config, Mapping):
         name, tree = str(config.get("name", "config")), copy.deepcopy(dict(config))
@@ -61,13 +78,14 @@ def load_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str,
                 f"config: {name!r} is no file and none of the presets {', '.join(list_models())}."
             )
         try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+            tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: expected YAML ({reason}).") from None
         if not isinstance(tree, dict):
             raise ValueError(f"{path}: expected the sections {', '.join(SECTIONS)}.")
         tree.setdefault("name", path.stem)
+    _check_keys(name, tree, (*SECTIONS, *TRAIN_OPTIONS))
     model = tree.get("model")
     if not isinstance(model, dict):
         raise ValueError(f"{name}: the section 'model' is missing.")
@@ -77,12 +95,47 @@ def load_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str,
         raise ValueError(f"{name}: model has unknown keys {unknown} and lacks {missing}.")
     if model.setdefault("type", "swinv2") not in ("swin", "swinv2"):
         raise ValueError(f"{name}: model.type must be swinv2 or swin, got {model['type']!r}.")
-    for section in ("data", "card"):
+    for section, known in (("data", DATA_KEYS), ("card", CARD_KEYS)):
         if not isinstance(tree.setdefault(section, {}), dict):
             raise ValueError(f"{name}: the section {section!r} must be a mapping.")
-    architecture(tree)
-    preprocessing(tree)
+        _check_keys(f"{name}: {section}", tree[section], known)
+    try:
+        architecture(tree)
+        _check_types(model, "model", _OPTION_TYPES)
+        _check_types(tree["card"], "card", _CARD_TYPES)
+        preprocessing(tree)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return tree
+
+
+def _check_keys(what: str, mapping: Mapping[str, Any], known: Collection[str]) -> None:
+    unknown = [str(key) for key in mapping if key not in known]
+    if unknown:
+        raise ValueError(f"{what}: expected keys of {', '.join(sorted(known))}, got {', '.join(unknown)}.")
+
+
+_NUMBER = ("a finite number", lambda v: type(v) in (int, float) and math.isfinite(v))
+_OPTION_TYPES = {
+    "mask_padding": ("true or false", lambda v: isinstance(v, bool)),
+    "window_rule": ("official or per_axis", lambda v: v in ("official", "per_axis")),
+    "gelu": ("none or tanh", lambda v: v in ("none", "tanh")),
+    **dict.fromkeys(("mask_value", "norm_eps", "drop_path_rate"), _NUMBER),
+    "pretrained_window_sizes": (
+        "a list of windows, one a stage, or null",
+        lambda v: v is None
+        or (isinstance(v, (list, tuple)) and all(type(w) in (int, list, tuple) for w in v)),
+    ),
+}
+_CARD_TYPES = dict.fromkeys(
+    ("top1", "top5"), ("a finite number or null", lambda v: v is None or _NUMBER[1](v))
+)
+
+
+def _check_types(mapping: Mapping[str, Any], section: str, types: Mapping[str, tuple]) -> None:
+    for key, (expected, fits) in types.items():
+        if key in mapping and not fits(mapping[key]):
+            raise ValueError(f"{section}.{key}: expected {expected}, got {mapping[key]!r}.")
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture:
@@ -108,7 +161,7 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
         if key in model and (type(model[key]) is not int or model[key] < least):
             raise ValueError(f"model.{key}: expected an integer from {least}, got {model[key]!r}.")
     ratio = model.get("mlp_ratio", 4.0)
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < math.inf:
+    if type(ratio) not in (int, float) or not 0 < ratio < math.inf:
         raise ValueError(f"model.mlp_ratio: expected a positive number, got {ratio!r}.")
     pair(model["image_size"], "model.image_size")
     return Architecture(
@@ -291,6 +344,8 @@ def config_of(
         sizes = {k: config["model"][k] for k in ("image_size", "window_size")}
         if found.version == 2:
             sizes["pretrained_window_sizes"] = config["model"]["pretrained_window_sizes"]
+    if made is not None:
+        config["data"] = {**config["data"], **made.data}
     config["model"] = {
         "type": "swinv2" if found.version == 2 else "swin",
         "embed_dim": found.embed_dim,

@@ -144,7 +144,10 @@ class Trainer:
         model = self.model
         trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
         options = {key: getattr(self.config.model, key) for key in OPTIONS}
-        texts = Description(model.image_size, model.window_size, tuple(trained), options=options).text()
+        # Whole scans are scaled to image_size.
+        data = {"crop_ratio": None, "mean": self.config.data.mean, "std": self.config.data.std}
+        sizes = (model.image_size, model.window_size, tuple(trained))
+        texts = Description(*sizes, options=options, data=data).text()
         write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
 
 

@@ -30,7 +30,8 @@ _MASK = re.compile(r".*?layers\.0\.blocks\.1\..*attn_mask")
 class Description:
     """Sizes a model was made for, in pixels (image) and tokens (windows); `source` says who told.
 
-    Where nothing tells the image size it is None. `options` are arguments of the model that are not its defaults.
+    Where nothing tells the image size it is None. `options` are arguments of the model that are not its defaults,
+    `data` keys of a configuration's section of that name.
     `preset` is the one the file, or the file it was converted from, is named after.
     """
 
@@ -40,6 +41,7 @@ class Description:
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> dict[str, str]:
         """What `write_checkpoint` keeps beside the weights."""
@@ -48,6 +50,7 @@ class Description:
             "window_size": self.window_size,
             "pretrained_window_sizes": self.pretrained_window_sizes,
             "preset": self.preset,
+            "data": dict(self.data),
             **self.options,
         }
         return {TEXT_KEY: json.dumps(fields)}
@@ -70,7 +73,10 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from None
     options = {key: fields[key] for key in OPTIONS if key in fields}
-    return Description(image, window, tuple(windows), source, options, fields.get("preset"))
+    data = fields.get("data", {})
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{source}: 'data' must be a JSON object.")
+    return Description(image, window, tuple(windows), source, options, fields.get("preset"), data)
 
 
 def preset_names() -> list[str]:

@@ -267,6 +267,9 @@ def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, repor
     shapes = {name: tuple(ours[official[name]].shape) for name in official}
     fitted = fit_to(arrays, shapes, file, report)
     for name, array in fitted.items():
+        if array.dtype == np.float64 and np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+            raise CheckpointError(f"{file}: {name!r} holds numbers beyond the range of float32.")
+    for name, array in fitted.items():
         parameter = ours[official[name]]
         ops.assign(parameter, Tensor(array, parameter.dtype))
 

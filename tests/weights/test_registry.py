@@ -378,3 +378,55 @@ def test_golden_configuration_is_the_json():
     )
     assert config["pretrained_window_sizes"] == fields["pretrained_window_sizes"]
     assert set(read_pth(GOLDEN)) >= set(architecture(config_of(GOLDEN)).parameter_shapes())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "mask_padding", "no way", "model.mask_padding: expected true or false, got 'no way'"),
+        ("model", "mask_padding", 0, "model.mask_padding: expected true or false, got 0"),
+        ("model", "norm_eps", "small", "model.norm_eps: expected a finite number, got 'small'"),
+        ("model", "mask_value", float("nan"), "model.mask_value: expected a finite number"),
+        ("model", "gelu", ["tanh"], r"model.gelu: expected none or tanh, got \['tanh'\]"),
+        ("model", "pretrained_window_sizes", 8, "model.pretrained_window_sizes: expected a list"),
+        ("data", "crop_pct", 0.5, "data: expected keys of .*crop_ratio.*, got crop_pct"),
+        ("data", "crop_ratio", "all", "crop_ratio: expected a number"),
+        ("data", "mean", [0.5, float("nan"), 0.5], "mean, std"),
+        ("data", "std", 0.5, "mean, std"),
+        ("data", "std", [1, float("inf"), 1], "mean, std"),
+        ("data", "interpolation", ["bicubic"], "interpolation: expected one of"),
+        ("card", "top1", "81.8 %", "card.top1: expected a finite number or null, got '81.8 %'"),
+        ("card", "top2", 3, "card: expected keys of .*, got top2"),
+    ],
+)
+def test_keys_of_a_yaml_are_checked(tmp_path, section, key, value, message):
+    config = {"model": dict(GOLDEN_CONFIG["model"]), "data": {}, "card": {}}
+    config[section][key] = value
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=rf"mine.yaml: {message}"):
+        load_config(tmp_path / "mine.yaml")
+
+
+def test_an_unknown_section_is_told(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**GOLDEN_CONFIG, "dta": {}, "name": "mine"}))
+    with pytest.raises(ValueError, match="mine.yaml: expected keys of .*data.*, got dta"):
+        load_config(tmp_path / "mine.yaml")
+
+
+def test_numbers_are_read_as_train_reads_them(tmp_path):
+    text = yaml.safe_dump(GOLDEN_CONFIG) + "data: {crop_ratio: 9e-1}\n"
+    (tmp_path / "mine.yaml").write_text(
+        text.replace("model:", "model:\n  norm_eps: 1e-6\n  mask_value: -1E+2")
+    )
+    config = load_config(tmp_path / "mine.yaml")
+    assert (config["model"]["norm_eps"], config["model"]["mask_value"]) == (1e-6, -100.0)
+    assert config["data"]["crop_ratio"] == 0.9
+
+
+def test_numbers_beyond_float32_are_told(tmp_path):
+    arrays, _, report = read_official(GOLDEN)
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    wide["norm.bias"][0] = 1e300
+    model = create_model(GOLDEN_CONFIG)
+    with pytest.raises(CheckpointError, match="a.pth: 'norm.bias' holds numbers beyond the range of float32"):
+        load_into(model, wide, "a.pth", report)
