@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mindspore import nn
 
 # What became of a sample; 0 is "not seen", so that the sum over ranks tells every sample's fate.
-WRONG, IN_TOP5, TOP1, UNREADABLE = 1, 2, 3, 4
+WRONG, IN_TOP5, TOP1, UNREADABLE, NOT_FINITE = 1, 2, 3, 4, 5
 LARGEST_CONFUSION = 20
 
 
@@ -50,6 +50,7 @@ class Result:
     scored: int = 0
     top1: int = 0
     top5: int = 0
+    not_finite: int = 0
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -168,7 +169,8 @@ def evaluate(
                 slots, indices = np.array(readable).T
                 logits = forward(images)[slots]
                 place = rank_of_label(logits, samples.labels[indices])
-                fate[indices] += np.select([place < 1, place < 5], [TOP1, IN_TOP5], WRONG).astype(np.int32)
+                cases = [~np.isfinite(logits).all(1), place < 1, place < 5]
+                fate[indices] += np.select(cases, [NOT_FINITE, TOP1, IN_TOP5], WRONG).astype(np.int32)
                 said[indices] = logits.argmax(1)
             advance(len(batch))
         seconds = time.perf_counter() - begin
@@ -184,6 +186,7 @@ def _reduce(samples, fate, said, errors, notes, seconds, num_classes, ranks) -> 
     result = Result(len(fate), seconds=seconds, notes=notes)
     result.scored = int((fate != UNREADABLE).sum())
     result.top1 = int((fate == TOP1).sum())
+    result.not_finite = int((fate == NOT_FINITE).sum())
     result.top5 = result.top1 + int((fate == IN_TOP5).sum())
     result.unreadable = [
         errors.get(i, f"{samples.names[i]}: cannot be read (told by another rank).")
@@ -243,6 +246,12 @@ def print_result(result: Result, card: Mapping[str, Any], ranks: int, device: st
         rate = result.rate(correct)
         against = "" if expected is None else f", card {expected} %, difference {rate - expected:+.2f}"
         print(f"{name} {rate:.2f} % ({correct} of {result.scored}){against}")
+    if result.not_finite:
+        print(
+            f"error: {result.not_finite} of {result.scored} images gave logits that are not finite, counted as wrong; "
+            "another --compute_dtype may hold them.",
+            file=sys.stderr,
+        )
     if result.confusion is not None:
         from rich.console import Console
         from rich.table import Table
@@ -312,7 +321,13 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Cell, dict[str, Any], Prepr
         compute_dtype=args.compute_dtype,
         **sizes,
     )
-    return model, config, preprocessing(config, model.image_size)
+    preprocess = preprocessing(config, model.image_size)
+    if len(preprocess.mean) != model.in_channels:
+        raise ValueError(
+            f"data.mean, data.std: expected {model.in_channels} of each, one for each channel of {args.pretrained}, "
+            f"got {len(preprocess.mean)}; give them in the section data of a YAML, --config FILE."
+        )
+    return model, config, preprocess
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -322,7 +337,16 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--num_parallel_workers", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args(argv)
-    return run(args) if args.data_url else _run_digits(args)
+    if args.data_url:
+        return run(args)
+    honoured = ("data_url", "pretrained", "backend", *([] if args.pretrained else ["config"]))
+    given = [k for k, v in vars(args).items() if k not in honoured and v != parser.get_default(k)]
+    if given:
+        raise ValueError(
+            f"--{', --'.join(given)}: only for a folder of images, --data_url DIR; without one a checkpoint of `train` "
+            "is evaluated as it was trained."
+        )
+    return _run_digits(args)
 
 
 def _run_digits(args: argparse.Namespace) -> int:
@@ -331,7 +355,8 @@ def _run_digits(args: argparse.Namespace) -> int:
 
     from swinv2_model.training import trainer
 
-    path = Path(args.pretrained or Path("runs") / (args.config or "digits") / trainer.CHECKPOINT)
+    name = load_config(args.config)["name"] if args.config else "digits"
+    path = Path(args.pretrained or Path("runs") / name / trainer.CHECKPOINT)
     if path.is_file() and trainer.CONFIG_KEY not in read_checkpoint(path)[1]:
         raise ValueError(f"data_url: {path} is no run of `train`; give a folder of images, --data_url DIR.")
     trainer.evaluate(path, args.backend, Console(highlight=False))
@@ -358,7 +383,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     if rank == 0:
         print_result(result, config["card"], count, args.device_target)
-    return 0 if result.scored else 1
+    return 0 if result.scored and not result.not_finite else 1
 
 
 __all__ = ["Result", "Samples", "evaluate", "folder_samples", "print_result", "run"]

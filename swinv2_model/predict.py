@@ -180,6 +180,13 @@ def main(argv: Sequence[str], prog: str) -> int:
             failed += 1
             continue
         logits, seen = watch(model, x)
+        if not np.isfinite(logits).all():
+            print(
+                f"error: {path}: the logits are not finite; another --compute_dtype may hold them.",
+                file=sys.stderr,
+            )
+            failed += 1
+            continue
         print(path + (f"  (note: {note})" if note else ""))
         for name, probability in top_classes(logits, labels):
             print(f"  {100 * probability:6.2f} %  {name}")

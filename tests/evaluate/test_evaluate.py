@@ -18,6 +18,7 @@ from swinv2_model.cli import main
 from swinv2_model.evaluate import Samples, evaluate, folder_samples, rank_of_label
 from swinv2_model.images import ImageError, Preprocess, read_image
 from swinv2_model.registry import config_of, create_model
+from swinv2_model.weights.files import read_checkpoint, write_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "model_w8_64px.pth"
 
@@ -259,3 +260,28 @@ def test_the_note_counts_empty_folders(checkpoint, tmp_path, capsys):
     Image.new("RGB", (64, 64)).save(tmp_path / "b" / "1.png")
     assert main(["evaluate", "--pretrained", str(checkpoint), "--data_url", str(tmp_path)]) == 0
     assert "note: 3 class folders for 10 classes" in capsys.readouterr().out
+
+
+def test_mean_and_std_have_the_channels_of_the_model(checkpoint, pictures, tmp_path, capsys):
+    import yaml
+
+    config = {"model": config_of(checkpoint)["model"], "data": {"mean": [0.5], "std": [0.5]}}
+    config["model"].update(image_size=64, window_size=8)
+    (tmp_path / "grey.yaml").write_text(yaml.safe_dump(config))
+    arguments = ["--pretrained", str(checkpoint), "--config", str(tmp_path / "grey.yaml")]
+    assert main(["evaluate", *arguments, "--data_url", str(pictures)]) == 2
+    assert "data.mean, data.std: expected 3 of each" in capsys.readouterr().err
+
+
+def test_logits_that_are_not_finite_are_an_error(pictures, tmp_path, capsys):
+    """Weights that float32 holds and float16 does not."""
+    arrays, texts = read_checkpoint(GOLDEN)
+    arrays["layers.0.blocks.0.mlp.fc1.weight"] = arrays["layers.0.blocks.0.mlp.fc1.weight"] * np.float32(1e6)
+    write_checkpoint(tmp_path / "big.pth", arrays, texts)
+    arguments = ["--pretrained", str(tmp_path / "big.pth"), "--compute_dtype", "float16"]
+    assert main(["evaluate", *arguments, "--data_url", str(pictures)]) == 1
+    assert "error: 43 of 43 images gave logits that are not finite" in capsys.readouterr().err
+    picture = str(pictures / "class0" / "000.jpg")
+    assert main(["predict", *arguments, picture]) == 1
+    said = capsys.readouterr()
+    assert f"error: {picture}: the logits are not finite" in said.err and "%" not in said.out

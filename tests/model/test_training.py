@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
+from PIL import Image
 
 from swinv2_model.cli import main
 from swinv2_model.randomness import drop_path_factors, permutation, uniform
@@ -310,3 +311,31 @@ def test_digits_reach_98_percent_in_three_minutes(tmp_path, capsys):
     shown = capsys.readouterr().out
     result = [line for line in shown.splitlines() if line.startswith("test accuracy")][-1]
     assert float(result.split()[2]) >= 98.0 and seconds < 180, (result, seconds)
+
+
+def test_a_checkpoint_tells_its_preprocessing(tmp_path, capsys):
+    """One channel has its own mean and std, also after conversions; `predict` and `evaluate` need no YAML."""
+    trainer.Trainer(parse(TINY)).save(tmp_path / "run.ckpt")
+    convert(tmp_path / "run.ckpt", tmp_path / "run.pth")
+    scan = np.round(255 * digits.load((32, 32))[1][0][0, 0].clip(0, 1)).astype(np.uint8)
+    Image.fromarray(scan).save(tmp_path / "scan.png")
+    for file in ("run.ckpt", "run.pth"):
+        data = config_of(tmp_path / file)["data"]
+        assert data == {"crop_ratio": None, "mean": [0.3053], "std": [0.3763]}
+        assert main(["predict", str(tmp_path / "scan.png"), "--pretrained", str(tmp_path / file)]) == 0
+
+
+def test_evaluate_refuses_what_a_run_of_train_does_not_ask(tmp_path, capsys):
+    trainer.Trainer(parse(TINY)).save(tmp_path / "run.ckpt")
+    flags = ["--image_size", "64", "--labels", "a.txt", "--config", "digits", "--batch_size", "8"]
+    assert main(["evaluate", "--pretrained", str(tmp_path / "run.ckpt"), *flags]) == 2
+    assert (
+        "error: --config, --image_size, --labels, --batch_size: only for a folder" in capsys.readouterr().err
+    )
+
+
+def test_the_checkpoint_of_a_yaml_is_where_train_puts_it(tmp_path, capsys):
+    text = (trainer.registry.PRESETS / "digits.yaml").read_text().replace("name: digits", "name: mine")
+    (tmp_path / "a.yaml").write_text(text)
+    assert main(["evaluate", "--config", str(tmp_path / "a.yaml")]) == 2
+    assert "runs/mine/checkpoint.ckpt: no such checkpoint" in capsys.readouterr().err
