@@ -15,6 +15,7 @@ import numpy as np
 from swinv2_model import ranks
 from swinv2_model.evaluate import add_model_arguments, load_model, read_labels
 from swinv2_model.images import ImageError, Preprocess, read_image
+from swinv2_model.weights.pth import atomic_output
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -118,7 +119,8 @@ def draw_attention(path: Path, image: np.ndarray, seen: Sequence[Seen]) -> None:
     for axis, one in zip(axes[1:], seen):
         axis.imshow(attention_received(one), cmap="inferno", alpha=0.65, extent=extent, vmin=0)
         axis.set_title(f"attention, stage {one.stage}")
-    figure.savefig(path, dpi=100)
+    with atomic_output(path) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def draw_bias(path: Path, seen: Sequence[Seen]) -> None:
@@ -139,7 +141,8 @@ def draw_bias(path: Path, seen: Sequence[Seen]) -> None:
         axis.set_title(f"position bias, stage {one.stage}, {heads} heads")
         axis.axis("off")
         figure.colorbar(shown, ax=axis, shrink=0.7)
-    figure.savefig(path, dpi=100)
+    with atomic_output(path) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def top_classes(logits: np.ndarray, labels: Sequence[str] | None = None) -> list[tuple[str, float]]:

@@ -109,3 +109,17 @@ def test_a_headless_checkpoint_is_told(checkpoint, tmp_path, capsys):
     for arguments in (["predict", str(picture)], ["evaluate", "--data_url", str(tmp_path)]):
         assert main([*arguments, "--pretrained", str(tmp_path / "bare.ckpt")]) == 2
         assert "bare.ckpt has no head" in capsys.readouterr().err
+
+
+def test_a_picture_appears_only_when_complete(checkpoint, tmp_path, monkeypatch, capsys):
+    from matplotlib.figure import Figure
+
+    def full(_, path, **__):
+        Path(path).touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    arguments = ["--pretrained", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "a.png"), *arguments]) == 2
+    assert "a_attention.png" in capsys.readouterr().err and not list((tmp_path / "out").iterdir())
