@@ -7,7 +7,13 @@ Without MindSpore there is `swinv2_kernels._native` alone, the kernels on NumPy 
 from importlib.util import find_spec
 
 if find_spec("mindspore") is not None:
-    from swinv2_kernels.backend import BACKENDS, available_backends, resolve_backend, use_backend
+    from swinv2_kernels.backend import (
+        BACKENDS,
+        BackendUnavailable,
+        available_backends,
+        resolve_backend,
+        use_backend,
+    )
     from swinv2_kernels.bias_gelu import bias_gelu
     from swinv2_kernels.linear import linear, patch_embedding, patch_merging
     from swinv2_kernels.relative_position_bias import relative_coords_table, relative_position_bias_table
@@ -16,6 +22,7 @@ if find_spec("mindspore") is not None:
 
 __all__ = [
     "BACKENDS",
+    "BackendUnavailable",
     "WindowAttention",
     "available_backends",
     "bias_gelu",

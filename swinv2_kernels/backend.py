@@ -25,6 +25,10 @@ ENVIRONMENT_VARIABLE = "SWINV2_KERNELS_BACKEND"
 _forced: ContextVar[Optional[str]] = ContextVar("swinv2_kernels_backend", default=None)
 
 
+class BackendUnavailable(RuntimeError):
+    """A back end cannot run here; the text says why and how to get it."""
+
+
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Operators called, and Cells built, inside the `with` block run on back end `name`, one of `BACKENDS`.
@@ -34,7 +38,7 @@ def use_backend(name: str) -> Iterator[None]:
 
     Raises:
         ValueError: `name` is not a back end.
-        RuntimeError: the back end cannot run here; the text says how to get it.
+        BackendUnavailable: it cannot run here; the text says how to get it.
     """
     _check_available(_check_name(name, "use_backend"))
     token = _forced.set(name)
@@ -49,7 +53,7 @@ def resolve_backend(backend: Optional[str] = None) -> str:
 
     Raises:
         ValueError: a name that is no back end, from the argument or the environment.
-        RuntimeError: the back end cannot run here; the text says how to get it.
+        BackendUnavailable: it cannot run here; the text says how to get it.
     """
     if backend is not None:
         name, origin = _check_name(backend, "backend"), "argument"
@@ -121,7 +125,7 @@ def _device_default() -> str:
         return "cpu"
     if target == "Ascend":
         return "ascend"
-    raise RuntimeError(
+    raise BackendUnavailable(
         f"no fused kernels for device_target {target!r}; pass backend='reference' for plain MindSpore operators"
     )
 
@@ -145,7 +149,7 @@ def _why_unavailable(name: str) -> Optional[str]:
 def _check_available(name: str) -> None:
     why = _why_unavailable(name)
     if why is not None:
-        raise RuntimeError(f"back end {name!r} cannot run: {why}")
+        raise BackendUnavailable(f"back end {name!r} cannot run: {why}")
 
 
 @cache

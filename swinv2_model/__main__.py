@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import sys
 
-from swinv2_model.cli import main
+from swinv2_model.cli import keep_interrupt, main
 
+keep_interrupt()
 sys.exit(main())

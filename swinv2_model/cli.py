@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m swinv2_model COMMAND: each command is a module's `main(argv, prog)`, imported when it is asked for."""
 
+import _thread
 import argparse
 import importlib
 import logging
+import signal
 import sys
+import threading
 
 EVALUATE = (
     "swinv2_model.evaluate",
@@ -36,7 +39,7 @@ COMMANDS = {
 
 
 def main(argv=None):
-    """Exit status of a command line: 0, or 2 after an error of the user's, told in a sentence."""
+    """Exit status of a command line: 0, 2 after an error of the user's, told in a sentence, 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="python -m swinv2_model", description="Swin Transformer V2 on MindSpore"
@@ -52,6 +55,33 @@ def main(argv=None):
             getattr(importlib.import_module(module), function)(argv[1:], f"python -m swinv2_model {name}")
             or 0
         )
-    except (ValueError, OSError, FloatingPointError) as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_unavailable(error):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def keep_interrupt():
+    """Leave Ctrl-C to Python for the rest of this process.
+
+    MindSpore takes the signal with every graph and ends the process as it stands: no message, no cursor after a
+    progress bar. So it is blocked, in threads to come too, and one thread waits for it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def wait():
+        while True:
+            signal.sigwait({signal.SIGINT})
+            _thread.interrupt_main()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _is_unavailable(error):
+    from swinv2_kernels.backend import BackendUnavailable  # MindSpore, which not every command needs
+
+    return isinstance(error, BackendUnavailable)

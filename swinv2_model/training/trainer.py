@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,9 @@ class Trainer:
 
 
 def main(argv, prog):
+    workers = os.environ.get("MS_WORKER_NUM", "1")
+    if workers != "1":
+        raise ValueError(f"MS_WORKER_NUM: train runs in one process, got {workers}; start it without msrun.")
     ranks.graph_mode()
     train(parse(argv, prog), Console(highlight=False))
 
@@ -173,7 +177,9 @@ def train(config: RunConfig, console: Console):
         TimeRemainingColumn(),
     )
     log_path = config.output_dir / "log.csv"
-    with open(log_path, "w", newline="") as file, Progress(*columns, console=console) as progress:
+    # An earlier run's log stays with its checkpoint until there is a new one.
+    running_log = config.output_dir / "log.running.csv"
+    with open(running_log, "w", newline="") as file, Progress(*columns, console=console) as progress:
         log = csv.DictWriter(file, LOG_COLUMNS)
         log.writeheader()
         total = recipe.epochs * trainer.steps_per_epoch
@@ -196,6 +202,7 @@ def train(config: RunConfig, console: Console):
                 )
     path = config.output_dir / CHECKPOINT
     trainer.save(path)
+    running_log.replace(log_path)
     console.print(f"{score}\nwrote {path} and {log_path}")
     return score
 

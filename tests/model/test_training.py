@@ -4,6 +4,9 @@
 import csv
 import json
 import math
+import signal
+import subprocess
+import sys
 import time
 
 import mindspore as ms
@@ -259,6 +262,57 @@ def test_bad_command_lines_are_told_in_a_sentence(arguments, message, capsys):
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_an_interrupted_rerun_leaves_the_earlier_run_whole(tmp_path, monkeypatch):
+    command = [
+        "train",
+        "--output_dir",
+        str(tmp_path),
+        "--train.epochs=1",
+        "--train.total_batch_size=1400",
+        *TINY,
+    ]
+    assert main(command) == 0
+    before = [(tmp_path / name).read_bytes() for name in ("checkpoint.ckpt", "log.csv")]
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "score", interrupted)
+    assert main([*command, "--train.seed=1"]) == 130
+    assert [(tmp_path / name).read_bytes() for name in ("checkpoint.ckpt", "log.csv")] == before
+
+
+def test_ctrl_c_ends_a_training_in_a_line(tmp_path):
+    """MindSpore takes the signal when graphs run; it must reach Python all the same."""
+    command = [sys.executable, "-m", "swinv2_model", "train", "--output_dir", "run", "--train.epochs=100"]
+    with subprocess.Popen(
+        [*command, *TINY], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while "epoch   1 " not in run.stdout.readline():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == 130 and "interrupted" in error.splitlines() and "Traceback" not in error
+
+
+def test_only_a_back_end_that_cannot_run_is_the_users_error(monkeypatch, capsys):
+    assert main(["train", "--backend", "ascend", *TINY]) == 2
+    assert "error: back end 'ascend' cannot run: " in capsys.readouterr().err
+
+    def bug(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(trainer, "parse", bug)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["train"])
+
+
+def test_train_refuses_several_processes(monkeypatch, capsys):
+    monkeypatch.setenv("MS_WORKER_NUM", "2")
+    assert main(["train", "--train.epochs=1", *TINY]) == 2
+    assert "MS_WORKER_NUM: train runs in one process, got 2" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path):
