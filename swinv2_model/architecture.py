@@ -152,19 +152,14 @@ class Architecture:
         Where a resolution is no multiple of the window the padded tokens count in attention.
 
         Raises:
-            ValueError: a size is not positive, or the image is smaller than one patch a stage.
+            ValueError: a size is not positive.
         """
         height, width = pair(image_size, "image_size")
         window = pair(window_size, "window_size")
         shapes = self.parameter_shapes()
         rows = []
-        h, w = height // self.patch_size, width // self.patch_size
+        h, w = math.ceil(height / self.patch_size), math.ceil(width / self.patch_size)  # as the model pads
         for i, depth in enumerate(self.depths):
-            if min(h, w) < 1:
-                raise ValueError(
-                    f"image_size: {height}x{width} leaves nothing for stage {i}; "
-                    f"at least {self.patch_size << i} pixels a side are needed."
-                )
             (wh, ww), shift = official_window((h, w), window)
             c, heads = self.dim(i), self.num_heads[i]
             windows = math.ceil(h / wh) * math.ceil(w / ww)
@@ -173,8 +168,9 @@ class Architecture:
             block = windows * attention + 2 * h * w * c * self.hidden(c) + 2 * h * w * c
             total = depth * block
             if i < len(self.depths) - 1:
-                norm = h * w * c // 2 if self.version == 2 else h * w * c
-                total += (h // 2) * (w // 2) * 4 * c * 2 * c + norm
+                merged = math.ceil(h / 2) * math.ceil(w / 2)
+                norm = merged * 2 * c if self.version == 2 else merged * 4 * c
+                total += merged * 4 * c * 2 * c + norm
             parameters = sum(math.prod(s) for k, s in shapes.items() if k.startswith(f"layers.{i}."))
             rows.append(Stage(i, (h, w), c, depth, heads, (wh, ww), shift, windows, parameters, total))
             h, w = (h + 1) // 2, (w + 1) // 2
@@ -183,7 +179,7 @@ class Architecture:
     def multiply_adds(self, image_size: Size, window_size: Size) -> int:
         """Multiply-adds of one image; see `stages` for what counts."""
         height, width = pair(image_size, "image_size")
-        tokens = (height // self.patch_size) * (width // self.patch_size)
+        tokens = math.ceil(height / self.patch_size) * math.ceil(width / self.patch_size)
         embed = tokens * self.embed_dim * (self.in_channels * self.patch_size**2 + 1)
         # The official code counts the last norm at num_patches / 2^stages tokens.
         head = self.num_features * (tokens // 2 ** len(self.depths)) + self.num_features * self.num_classes

@@ -430,3 +430,10 @@ def test_numbers_beyond_float32_are_told(tmp_path):
     model = create_model(GOLDEN_CONFIG)
     with pytest.raises(CheckpointError, match="a.pth: 'norm.bias' holds numbers beyond the range of float32"):
         load_into(model, wide, "a.pth", report)
+
+
+@pytest.mark.parametrize("image_size", [20, 33, (70, 50)])
+def test_the_stage_table_counts_what_the_model_pads(image_size):
+    model = create_model(GOLDEN_CONFIG, image_size=image_size, window_size=4)
+    rows = architecture(GOLDEN_CONFIG).stages(image_size, 4)
+    assert [row.resolution for row in rows] == [layer.blocks[0].attn.resolution for layer in model.layers]
