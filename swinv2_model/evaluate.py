@@ -273,7 +273,7 @@ def read_labels(path: str | os.PathLike[str], num_classes: int) -> list[str]:
         ValueError: not text, or another number of lines than the model has classes.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"labels: {path} is no text file.") from None
     lines = [line.strip() for line in lines]

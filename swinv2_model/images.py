@@ -173,6 +173,10 @@ def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = No
     for folder in folders:
         if folder.name not in known:
             raise ValueError(f"data_url: folder {folder} is none of the {len(known)} labels.")
+        if known.count(folder.name) > 1:
+            raise ValueError(
+                f"data_url: folder {folder} is {known.count(folder.name)} of the labels; rename one and its folder."
+            )
         label = known.index(folder.name)
         for parent, below, files in os.walk(folder):
             below[:] = sorted(name for name in below if not name.startswith("."))

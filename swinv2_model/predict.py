@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         print(path + (f"  (note: {note})" if note else ""))
         for name, probability in top_classes(logits, labels):
             print(f"  {100 * probability:6.2f} %  {name}")
-        stem = Path(path).stem
+        stem = os.fsdecode(os.fsencode(Path(path).stem)[:200])  # file systems take names of 255 bytes
         while stem in taken:
             stem += "_"
         taken.add(stem)

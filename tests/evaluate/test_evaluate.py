@@ -182,7 +182,8 @@ def test_nothing_readable_is_no_success(checkpoint, tmp_path, capsys):
 
 
 def test_labels_reorder_the_folders(checkpoint, pictures, tmp_path, capsys):
-    (tmp_path / "labels.txt").write_text("\n".join(f"class{9 - i}" for i in range(10)))
+    names = "\n".join(f"class{9 - i}" for i in range(10))
+    (tmp_path / "labels.txt").write_text(names, encoding="utf-8-sig")  # with the mark that Windows writes
     arguments = [
         "--pretrained",
         str(checkpoint),

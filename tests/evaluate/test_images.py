@@ -173,6 +173,8 @@ def test_folder_order_and_labels(photo, tmp_path):
     assert [y for _, y in image_folder(tmp_path, ["x", "b", "a"]).samples] == [2, 1, 1]
     with pytest.raises(ValueError, match="/b is none of the 1 labels"):
         image_folder(tmp_path, ["a"])
+    with pytest.raises(ValueError, match="/b is 2 of the labels"):
+        image_folder(tmp_path, ["a", "b", "b"])
     with pytest.raises(FileNotFoundError, match="none"):
         image_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="no sub-folder"):

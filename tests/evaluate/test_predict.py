@@ -111,6 +111,14 @@ def test_a_headless_checkpoint_is_told(checkpoint, tmp_path, capsys):
         assert "bare.ckpt has no head" in capsys.readouterr().err
 
 
+def test_a_name_as_long_as_the_file_system_takes(checkpoint, tmp_path):
+    picture = tmp_path / f"{'a' * 245}.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    arguments = ["--pretrained", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main(["predict", str(picture), str(picture), *arguments]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_a_picture_appears_only_when_complete(checkpoint, tmp_path, monkeypatch, capsys):
     from matplotlib.figure import Figure
 
