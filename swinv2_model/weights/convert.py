@@ -33,7 +33,7 @@ def convert(
         from_: whose names `source` uses, or `auto`.
         to: whose names to write; None: `official` for a .pth, `mindspore` otherwise.
         cls_map_file: text file, line i the row of the old head that becomes class i.
-        num_classes: size of the new head; a head of another size is re-initialised to zero.
+        num_classes: size of the new head; a head of another size is re-initialised to zero, 0 leaves it out.
 
     Returns:
         What was used, dropped and changed.
@@ -41,7 +41,10 @@ def convert(
     Raises:
         FileNotFoundError: `source`, the map or the folder of `target` does not exist.
         CheckpointError: the checkpoint or the map is wrong; names the file and the key.
+        ValueError: num_classes is negative.
     """
+    if num_classes is not None and num_classes < 0:
+        raise ValueError(f"num_classes: expected an integer from 0, got {num_classes}.")
     kind = KINDS.get(Path(target).suffix)
     if kind is None:
         raise CheckpointError(f"{target}: expected a name ending in {', '.join(KINDS)}.")
@@ -72,10 +75,11 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument("--from", dest="from_", choices=["auto", *names], default="auto", help="names of IN")
     parser.add_argument("--to", choices=names, help="names of OUT (official for .pth, else mindspore)")
     parser.add_argument("--cls_map_file", metavar="MAP", help="line i: the row of the old head for class i")
-    parser.add_argument("--num_classes", type=int, help="a head of another size is re-initialised to zero")
+    parser.add_argument("--num_classes", type=int, help="another size sets the head to zero, 0 leaves it out")
     args = parser.parse_args(argv)
-    source, target = args.source or args.pth_file, args.target or args.ckpt_file
-    if not source or not target:
-        raise CheckpointError("convert: expected IN and OUT (or --pth_file and --ckpt_file).")
-    print(convert(source, target, args.from_, args.to, args.cls_map_file, args.num_classes))
+    files = [name for name in (args.source, args.pth_file, args.target, args.ckpt_file) if name]
+    if len(files) != 2 or bool(args.source) == bool(args.pth_file):
+        given = f", got {', '.join(files)}" if files else ""
+        raise CheckpointError(f"convert: expected IN and OUT (or --pth_file and --ckpt_file){given}.")
+    print(convert(*files, args.from_, args.to, args.cls_map_file, args.num_classes))
     return 0

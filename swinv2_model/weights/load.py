@@ -129,8 +129,10 @@ def check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]
 
 
 def _new_head(old: int, new: int) -> str:
+    if not new:
+        return f"head: {old} classes in the checkpoint, none wanted: left out"
     return f"head: {old} classes in the checkpoint, {new} wanted: re-initialised to zero" + (
-        "; a class map (cls_map_file) would keep rows of the old head" if old and new else ""
+        "; a class map (cls_map_file) would keep rows of the old head" if old else ""
     )
 
 
@@ -148,7 +150,7 @@ def read_class_map(path: PathLike) -> np.ndarray:
     """
     name = os.fspath(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = file.read().split("\n")
     except UnicodeDecodeError:
         raise CheckpointError(

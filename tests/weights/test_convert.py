@@ -151,7 +151,8 @@ def test_other_heads_are_set_to_zero_and_said(tmp_path):
     arrays = read_pth(tmp_path / "a.pth")
     assert arrays["head.weight"].shape == (3, 64) and not arrays["head.weight"].any()
     assert any("10 classes in the checkpoint, 3 wanted: re-initialised" in note for note in report.notes)
-    convert(GOLDEN, tmp_path / "b.pth", num_classes=0)
+    report = convert(GOLDEN, tmp_path / "b.pth", num_classes=0)
+    assert "head: 10 classes in the checkpoint, none wanted: left out" in report.notes
     assert "head.weight" not in read_pth(tmp_path / "b.pth")
 
 
@@ -179,8 +180,8 @@ def test_malformed_maps_are_told(tmp_path, text, message):
     assert "map.txt" in str(caught.value) and not (tmp_path / "a.pth").exists()
 
 
-def test_class_map_reads_crlf(tmp_path):
-    (tmp_path / "map.txt").write_bytes(b"5\r\n3\r\n")
+def test_class_map_reads_what_windows_writes(tmp_path):
+    (tmp_path / "map.txt").write_bytes(b"\xef\xbb\xbf5\r\n3\r\n")
     assert read_class_map(tmp_path / "map.txt").tolist() == [5, 3]
 
 
@@ -309,6 +310,10 @@ def test_bad_output_is_told(tmp_path, capsys):
     assert "none.pth" in capsys.readouterr().err
     assert main(["convert", str(GOLDEN)]) == 2
     assert "expected IN and OUT" in capsys.readouterr().err
+    assert main(["convert", str(GOLDEN), "a.ckpt", "--ckpt_file", "b.ckpt"]) == 2
+    assert "expected IN and OUT (or --pth_file and --ckpt_file), got" in capsys.readouterr().err
+    assert main(["convert", str(GOLDEN), "a.ckpt", "--num_classes", "-1"]) == 2
+    assert "num_classes: expected an integer from 0, got -1" in capsys.readouterr().err
     (tmp_path / "a.pth").write_bytes(GOLDEN.read_bytes())
     assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a.pth")]) == 2
     assert "is the checkpoint to convert itself" in capsys.readouterr().err
