@@ -189,6 +189,10 @@ def _or_zeros(bias, weight):
 
 @constexpr
 def _zeros(count):
+    if count is None or count < 0:
+        raise ValueError(
+            "bias: expected a Tensor where weight's rows are unknown as the graph is compiled, got None"
+        )
     return Tensor(np.zeros(count, np.float32))
 
 

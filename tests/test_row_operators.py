@@ -280,6 +280,11 @@ def test_any_tensor_may_be_dynamic(name):
             unknown = Tensor(shape=[None, *shape[1:]], dtype=ms.float32)
             cell.set_inputs(*tensors[:i], unknown, *tensors[i + 1 :])
             np.testing.assert_array_equal(cell(*tensors).asnumpy(), want)
+        if name == "linear":
+            cell = Cell()
+            cell.set_inputs(tensors[0], Tensor(shape=[None, 8], dtype=ms.float32))
+            with pytest.raises(ValueError, match="bias: expected a Tensor where weight's rows are unknown"):
+                cell(*tensors[:2])
     finally:
         ms.set_context(mode=before)
 
