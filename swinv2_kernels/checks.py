@@ -6,7 +6,7 @@ from numbers import Real
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor
 from mindspore.ops import constexpr
 
 DTYPES = (ms.float32, ms.float16, ms.bfloat16)
@@ -36,12 +36,10 @@ def _check_storage_dtype(name, dtype):
         raise TypeError(f"{name}: expected float32, float16 or bfloat16, got {dtype}")
 
 
+@constexpr(check=False)  # of unknown values too
 def all_known(*shapes):
-    """Whether no shape has a dynamic dimension; those are checked natively, once they are known."""
-    known = True
-    for shape in shapes:
-        known = known and not ops.is_sequence_value_unknown(shape)
-    return known
+    """Whether no shape has a dynamic dimension or rank; those are checked natively, once they are known."""
+    return all(shape is not None and all(n is not None and n >= 0 for n in shape) for shape in shapes)
 
 
 def check_float32(name, value):
