@@ -99,15 +99,20 @@ class FuzzLinear(Rows):
         self.arrays = {"x": x, "weight": weight, "bias": bias, "dout": dout}
         self.kinds = {"x": x_kind, "weight": weight_kind, "bias": bias_kind, "dout": dout_kind}
         self.layouts = dict(zip(self.arrays, map(str, rng.choice(LAYOUTS, len(self.arrays)))))
+        self.weight_dtype = "bfloat16" if self.dtype == "bfloat16" and rng.random() < 0.5 else "float32"
+        with np.errstate(over="ignore"):
+            self.arrays["weight"] = oracle.round_to(weight, self.weight_dtype)
 
     def name(self):
-        return f"linear of {self.view} {self.arrays['x'].shape} {self.arrays['weight'].shape} {self.gelu} {self.dtype}"
+        shapes = f"{self.arrays['x'].shape} {self.arrays['weight'].shape}"
+        return f"linear of {self.view} {shapes} {self.weight_dtype} {self.gelu} {self.dtype}"
 
     def results(self):
         x, dout = (self.lay(name, stored(self.arrays[name], self.dtype)) for name in ("x", "dout"))
         weight, bias = (self.lay(name, self.arrays[name]) for name in ("weight", "bias"))
         how = {"view": self.view, "patch_size": self.patch}
-        out = _native.linear_forward(x, weight, bias, self.gelu, **how)
+        given = self.lay("weight", stored(self.arrays["weight"], self.weight_dtype))
+        out = _native.linear_forward(x, given, bias, self.gelu, **how)
         gradients = _native.linear_backward(x, weight, dout, **how)
         return dict(zip(("out", "dx", "dweight", "dbias"), map(values, (out, *gradients))))
 
