@@ -47,6 +47,11 @@ class Stage(NamedTuple):
     multiply_adds: int
 
 
+# Choices of a model's options.
+WINDOW_RULES = ("official", "per_axis")
+GELUS = ("none", "tanh")
+
+
 def hidden_width(dim: int, mlp_ratio: float) -> int:
     """Width of an MLP; the small term undoes the rounding of a ratio inferred from shapes."""
     return int(dim * mlp_ratio + 1e-6)

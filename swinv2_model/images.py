@@ -22,8 +22,9 @@ INTERPOLATIONS = {"nearest": 0, "bilinear": 2, "bicubic": 3, "lanczos": 1}
 MAX_RESIZED_PIXELS = 1 << 26
 
 
-def _all_finite(values: Sequence[object]) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)  # type: ignore[arg-type]
+def is_finite(value: object) -> bool:
+    """Whether it is a finite int or float; a bool is none."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 class ImageError(ValueError):
@@ -50,13 +51,13 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         pair(self.image_size, "image_size")
-        if self.crop_ratio is not None and not (_all_finite([self.crop_ratio]) and 0 < self.crop_ratio <= 1):
+        if self.crop_ratio is not None and not (is_finite(self.crop_ratio) and 0 < self.crop_ratio <= 1):
             raise ValueError(f"crop_ratio: expected a number in (0, 1] or null, got {self.crop_ratio!r}.")
         if self.interpolation not in tuple(INTERPOLATIONS):
             raise ValueError(
                 f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}."
             )
-        numbers = all(isinstance(v, (list, tuple)) and _all_finite(v) for v in (self.mean, self.std))
+        numbers = all(isinstance(v, (list, tuple)) and all(map(is_finite, v)) for v in (self.mean, self.std))
         if (
             not numbers
             or len(self.mean) not in (1, 3)

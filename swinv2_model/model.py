@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from swinv2_kernels.checks import number
-from swinv2_model.architecture import hidden_width, pair
+from swinv2_model.architecture import GELUS, WINDOW_RULES, hidden_width, pair
 from swinv2_model.inputs import checked
 from swinv2_model.layers import (
     Attention,
@@ -87,8 +87,8 @@ class SwinTransformerV2(nn.Cell):
         if pretrained_window_sizes is not None:
             pretrained = _by_stage("pretrained_window_sizes", pretrained_window_sizes)
         _check_architecture(depths, num_heads, pretrained, embed_dim, patch_size, in_channels, num_classes)
-        _check_choice("window_rule", window_rule, ("official", "per_axis"))
-        _check_choice("gelu", gelu, ("none", "tanh"))
+        _check_choice("window_rule", window_rule, WINDOW_RULES)
+        _check_choice("gelu", gelu, GELUS)
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
         if not number("norm_eps", norm_eps) > 0:
             raise ValueError(f"norm_eps: expected a positive number, got {norm_eps!r}")

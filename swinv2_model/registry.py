@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import fnmatch
 import logging
-import math
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from swinv2_model.architecture import Architecture, Size, pair
-from swinv2_model.images import Preprocess
+from swinv2_model.architecture import GELUS, WINDOW_RULES, Architecture, Size, pair
+from swinv2_model.images import Preprocess, is_finite
 from swinv2_model.mindcv_models import register
 from swinv2_model.weights.describe import PRESETS, preset_named_by, preset_names
 
@@ -115,11 +114,11 @@ def _check_keys(what: str, mapping: Mapping[str, Any], known: Collection[str]) -
         raise ValueError(f"{what}: expected keys of {', '.join(sorted(known))}, got {', '.join(unknown)}.")
 
 
-_NUMBER = ("a finite number", lambda v: type(v) in (int, float) and math.isfinite(v))
+_NUMBER = ("a finite number", is_finite)
 _OPTION_TYPES = {
     "mask_padding": ("true or false", lambda v: isinstance(v, bool)),
-    "window_rule": ("official or per_axis", lambda v: v in ("official", "per_axis")),
-    "gelu": ("none or tanh", lambda v: v in ("none", "tanh")),
+    "window_rule": (" or ".join(WINDOW_RULES), lambda v: v in WINDOW_RULES),
+    "gelu": (" or ".join(GELUS), lambda v: v in GELUS),
     **dict.fromkeys(("mask_value", "norm_eps", "drop_path_rate"), _NUMBER),
     "pretrained_window_sizes": (
         "a list of windows, one a stage, or null",
@@ -128,7 +127,7 @@ _OPTION_TYPES = {
     ),
 }
 _CARD_TYPES = dict.fromkeys(
-    ("top1", "top5"), ("a finite number or null", lambda v: v is None or _NUMBER[1](v))
+    ("top1", "top5"), ("a finite number or null", lambda v: v is None or is_finite(v))
 )
 
 
@@ -161,7 +160,7 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
         if key in model and (type(model[key]) is not int or model[key] < least):
             raise ValueError(f"model.{key}: expected an integer from {least}, got {model[key]!r}.")
     ratio = model.get("mlp_ratio", 4.0)
-    if type(ratio) not in (int, float) or not 0 < ratio < math.inf:
+    if not (is_finite(ratio) and ratio > 0):
         raise ValueError(f"model.mlp_ratio: expected a positive number, got {ratio!r}.")
     pair(model["image_size"], "model.image_size")
     return Architecture(

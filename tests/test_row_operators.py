@@ -271,22 +271,18 @@ def test_any_tensor_may_be_dynamic(name):
         def construct(self, *tensors):
             return getattr(sk, name)(*tensors, **how)
 
-    before = ms.get_context("mode")
-    try:
-        ms.set_context(mode=ms.GRAPH_MODE)
-        want = Cell()(*tensors).asnumpy()
-        for i, shape in enumerate(shapes):
-            cell = Cell()
-            unknown = Tensor(shape=[None, *shape[1:]], dtype=ms.float32)
-            cell.set_inputs(*tensors[:i], unknown, *tensors[i + 1 :])
-            np.testing.assert_array_equal(cell(*tensors).asnumpy(), want)
-        if name == "linear":
-            cell = Cell()
-            cell.set_inputs(tensors[0], Tensor(shape=[None, 8], dtype=ms.float32))
-            with pytest.raises(ValueError, match="bias: expected a Tensor where weight's rows are unknown"):
-                cell(*tensors[:2])
-    finally:
-        ms.set_context(mode=before)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    want = Cell()(*tensors).asnumpy()
+    for i, shape in enumerate(shapes):
+        cell = Cell()
+        unknown = Tensor(shape=[None, *shape[1:]], dtype=ms.float32)
+        cell.set_inputs(*tensors[:i], unknown, *tensors[i + 1 :])
+        np.testing.assert_array_equal(cell(*tensors).asnumpy(), want)
+    if name == "linear":
+        cell = Cell()
+        cell.set_inputs(tensors[0], Tensor(shape=[None, 8], dtype=ms.float32))
+        with pytest.raises(ValueError, match="bias: expected a Tensor where weight's rows are unknown"):
+            cell(*tensors[:2])
 
 
 X, C = ops.zeros((2, 3, 8), ms.float32), ops.zeros((8,), ms.float32)

@@ -110,14 +110,6 @@ def test_official_results(backend, golden):
 SHAPE = case(2, 16, 8, 4, 3)
 
 
-@pytest.fixture(params=["pynative", "graph"])
-def mode(request):
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if request.param == "graph" else ms.PYNATIVE_MODE)
-    yield request.param
-    ms.set_context(mode=before)
-
-
 @pytest.fixture(scope="module")
 def given():
     return {name: Tensor(value) for name, value in SHAPE.inputs().items()}
@@ -224,19 +216,13 @@ def test_window_of_another_table_with_a_dynamic_shape(given, window):
         operator(*inputs).asnumpy()
 
 
-@pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
 def test_under_to_float(given, mode):
     """MindSpore casts an operator's inputs behind Python's checks; the text comes through all the same."""
-    before = ms.get_context("mode")
-    try:
-        ms.set_context(mode=mode)
-        operator = Operator(**SHAPE.how).to_float(ms.float16)
-        with pytest.raises(
-            (TypeError, ValueError, RuntimeError), match="bias_table: expected float32.* got [Ff]loat16"
-        ):
-            operator(given["qkv"], given["bias_table"], given["logit_scale"]).asnumpy()
-    finally:
-        ms.set_context(mode=before)
+    operator = Operator(**SHAPE.how).to_float(ms.float16)
+    with pytest.raises(
+        (TypeError, ValueError, RuntimeError), match="bias_table: expected float32.* got [Ff]loat16"
+    ):
+        operator(given["qkv"], given["bias_table"], given["logit_scale"]).asnumpy()
 
 
 @pytest.mark.parametrize("name, value", [("NUM_THREADS", "abc"), ("NUM_THREADS", "-1"), ("ISA", "sse9")])

@@ -12,7 +12,8 @@
 //   patch embedding   x (B, C, H, W)        C * p runs of p pixels: the order (c, row) of a convolution's weight
 //
 // On CPUs with AVX512_BF16 a and do in bfloat16 are multiplied by W rounded to bfloat16, or stored so, and summed in
-// float32 (cpu/pairs.h); with AMX by tiles of them (cpu/tile.h), and float32 and float16 by tiles of three terms (cpu/terms.h).
+// float32 (cpu/pairs.h); with AMX by tiles of them (cpu/tile.h), and float32 and float16 by tiles of three terms
+// (cpu/terms.h).
 //
 // Backward of the Linear without g: da = do W, scattered back to x (every element is in one row);
 // dW = do^T a; db = sum over rows of do.

@@ -270,7 +270,8 @@ class LastOnes {
   char* start_;
 };
 
-// 20 rows, of x or of a stored weight, leave a tile unfilled: what lies behind them is not read. A mistake ends the program.
+// 20 rows, of x or of a stored weight, leave a tile unfilled: what lies behind them is not read. A mistake ends the
+// program.
 void last_rows_tests() {
   const Linear op = check_linear({20, 64}, DType::kBFloat16, {32, 64}, View::kTokens, 0, Gelu::kNone);
   LastOnes x(20 * 64), dout(20 * 32);
