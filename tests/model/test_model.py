@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 import oracle
 import pytest
-from mindspore import Tensor, ops
+from mindspore import ParameterTuple, Tensor, nn, ops
 
 from swinv2_kernels import _native
 from swinv2_model.architecture import Architecture
@@ -122,6 +122,45 @@ def test_masked_padding_leaves_the_image_alone():
     masked, attended = (randomise(small(image_size=36, mask_padding=m)) for m in (True, False))
     x = Tensor(images(1, 3, 36, 36))
     assert np.abs(masked(x).asnumpy() - attended(x).asnumpy()).max() > 1e-4
+
+
+class Gradients(nn.Cell):
+    """Of the sum of the logits, in the images and in every parameter."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model, self.weights = model, ParameterTuple(model.trainable_params())
+        self.of = ops.GradOperation(get_all=True, get_by_list=True)
+
+    def construct(self, x):
+        return self.of(self.model, self.weights)(x)
+
+
+@pytest.mark.parametrize(
+    "mode, dtype, mask_padding",
+    [
+        (ms.GRAPH_MODE, "float32", True),
+        (ms.GRAPH_MODE, "float32", False),
+        (ms.GRAPH_MODE, "bfloat16", True),
+        (ms.PYNATIVE_MODE, "bfloat16", False),
+    ],
+)
+def test_gradients_through_padding(mode, dtype, mask_padding):
+    """Patches, windows and merging padded: the same in every call (an operator of MindSpore's that pads is right in the
+    first call of a graph only), and the slope of the loss."""
+    ms.set_context(mode=mode)
+    sizes = {"image_size": (30, 45), "window_size": (3, 4), "depths": (1, 1)}
+    model = small(**sizes, compute_dtype=dtype, mask_padding=mask_padding)
+    gradients = Gradients(randomise(model, spread=0.2).set_train(False))
+    x, step = images(2, 3, 30, 45), 1e-2 * images(2, 3, 30, 45, seed=2)
+    calls = [[g.asnumpy() for part in gradients(Tensor(x)) for g in part] for _ in range(3)]
+    for call in calls[1:]:
+        for first, again in zip(calls[0], call):
+            np.testing.assert_array_equal(first, again)
+    if dtype == "float32":
+        above, below = (model(Tensor(x + way * step)).asnumpy().sum() for way in (1, -1))
+        slope = (calls[0][0] * step).sum()
+        assert abs((above - below) / 2 - slope) <= 1e-2 * np.linalg.norm(calls[0][0]) * np.linalg.norm(step)
 
 
 def test_names_and_shapes_are_the_official_ones():
