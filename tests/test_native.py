@@ -70,6 +70,29 @@ def test_products_of_huge_vectors_do_not_overflow(isa, dtype):
     expected.check(**actual)
 
 
+@pytest.mark.parametrize("shift", [0, 4])
+@pytest.mark.parametrize("window", [8, 12])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("isa", _native.isas())
+def test_exponentials_without_a_maximum(isa, dtype, window, shift):
+    """Of 16 bits, p = exp2(s - base) up to 2^96. Values of 2^100 overflow with it: they are taken again."""
+    _native.set_isa(isa)
+    shape = case(1, 2 * window, window, shift, 3)
+    inputs = shape.inputs()
+    inputs["bias_table"] = inputs["bias_table"].copy()
+    for head, wide in enumerate((0, 40, 80)):  # the last is too wide for it
+        inputs["bias_table"][head] += wide
+        inputs["bias_table"][head, window - 1, window - 1] -= wide
+    inputs["logit_scale"] = np.full(3, np.log(10), np.float32)
+    expected, actual = run(shape, dtype, inputs)
+    expected.check(**actual)
+    if dtype == "bfloat16":
+        values = inputs["qkv"] = inputs["qkv"].copy()
+        values[:, :3, :, 192:] *= 2.0**100
+        expected, actual = run(shape, dtype, inputs)
+        expected.check(out=actual["out"])
+
+
 @pytest.mark.parametrize("isa", _native.isas())
 def test_a_long_query_leaves_the_others_as_they_were(isa):
     """Forward and backward may share out queries to vectors differently: how one is scaled is its own."""

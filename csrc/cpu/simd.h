@@ -448,10 +448,10 @@ SWINV2_INLINE Vec max_rows(Vec (&r)[kLanes]) {
 
 // ---- exp2 and log2 ----
 
-// 2^x for x <= 127, |relative error| < 1e-7; exactly 0 below -126 (so 2^-Inf = 0, and no subnormal ever slows
-// a product down); NaN stays NaN. x = n + f with n nearest: 2^f by the degree-6 minimax polynomial on [-1/2,
-// 1/2].
-SWINV2_INLINE Vec exp2(Vec x) {
+// 2^(x - less), `less` a whole number, for results up to 2^127, |relative error| < 1e-7; exactly 0 below 2^-126 (so
+// 2^-Inf = 0, and no subnormal ever slows a product down); NaN stays NaN. x = n + f with n nearest: 2^f by the degree-6
+// minimax polynomial on [-1/2, 1/2].
+SWINV2_INLINE Vec exp2(Vec x, Vec less = Vec{}) {
 #if defined(__AVX512F__)
   const Vec n = (Vec)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const Vec f = x - n;
@@ -468,11 +468,12 @@ SWINV2_INLINE Vec exp2(Vec x) {
   p = p * f + splat(6.931472028e-1f);
   p = p * f + splat(1.f);
 #if defined(__AVX512F__)
-  const __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.f), _CMP_NLT_UQ);
-  return (Vec)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)n);
+  const __mmask16 kept = _mm512_cmp_ps_mask((__m512)x, (__m512)(less - 126.f), _CMP_NLT_UQ);
+  return (Vec)_mm512_maskz_scalef_ps(kept, (__m512)p, (__m512)(n - less));
 #else
-  const Vec two_n = (Vec)(((VecI)biased - 0x4b400000 + 127) << 23);
-  return x < splat(-126.f) ? Vec{} : p * two_n;
+  const VecI bias = 127 - 0x4b400000 - __builtin_convertvector(less, VecI);
+  const Vec two_n = (Vec)(((VecI)biased + bias) << 23);
+  return x < less - 126.f ? Vec{} : p * two_n;
 #endif
 }
 

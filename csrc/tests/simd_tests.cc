@@ -142,6 +142,15 @@ void exponentials() {
       CHECK(std::fabs(back - std::log2(double(float(exact)))) <= 2e-7 + 6e-8 * std::fabs(x),
             "log2 near " << x);
   }
+  for (const float less : {-71.f, -14.f, 33.f, 200.f})
+    for (float x = less - 130; x < less + 120; x += 0.37f) {
+      const double got = exp2(splat(x), splat(less))[0], exact = std::exp2(double(x) - double(less));
+      if (x < less - 126)
+        CHECK(got == 0, "exp2(" << x << ", " << less << ") = " << got);
+      else
+        CHECK(std::fabs(got - exact) <= 1.2e-7 * exact,
+              "exp2(" << x << ", " << less << ") = " << got << ", exactly " << exact);
+    }
   CHECK(exp2(splat(-INFINITY))[0] == 0, "exp2(-Inf)");
   CHECK(std::isnan(exp2(splat(NAN))[0]), "exp2(NaN)");
   CHECK(log2(splat(INFINITY))[0] == INFINITY, "log2(Inf)");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forward: for each window and head, key tiles outside, query blocks inside, softmax carried along as running
-// maximum m, sum l and unnormalised o (see window_attention.h for the mathematics, window_attention_cpu.h
-// for the layout). With pairs the operands are bfloat16 (window_attention_pairs.h).
+// Forward: for each window and head, key tiles outside, query blocks inside, softmax carried along as sum l, unnormalised
+// o and, where nothing bounds the scores, running maximum m (see window_attention.h for the mathematics,
+// window_attention_cpu.h for the layout). With pairs the operands are bfloat16 (window_attention_pairs.h).
 #include "cpu/parallel.h"
 #include "window_attention/window_attention_pairs.h"
 #include "window_attention/window_attention_regions.h"
@@ -45,6 +45,30 @@ struct Scratch : Windows {
   }
 };
 
+// A head of a forward, or how it is attended.
+//
+// `base`: that p = exp2(s - base), and nothing waits for a maximum. It is what the largest score of any row reaches, as
+// a token is a key of its own, so that the largest p of a row is at least 1; no p is more than 2^kRange. A whole number
+// of log2 units, so that no score is rounded once more. Where a sum leaves float32 all the same, o shows it, and the
+// head is done again. NaN: p = exp2(s - m) with the running maximum m. float32 has it always, for a p that is 1 and an o
+// that is v where one key has all the weight: ds is then 0, as it should be. The rounding of o to 16 bits gives that too.
+//
+// `least`: the least lse at which a p between regions is at most 2^-46 / N^2; Inf where an lse is hardly that large.
+struct Head {
+  float base, least;
+  bool based() const { return base == base; }
+};
+constexpr float kRange = 96;
+
+template <class T>
+Head head_of(const WindowAttention& op, const float* table, float scale) {
+  const Scores scores = bound_scores(op, table, scale);
+  const float base = std::floor(scores.least_top);
+  const bool within = op.cosine && scores.most - base <= kRange && std::fabs(base) < 1e6f;
+  const float least = scores.away + 46 + 2 * std::log2(float(op.geometry.tokens()));
+  return {within && sizeof(T) == 2 ? base : NAN, least <= scores.lse ? least : HUGE_VALF};
+}
+
 // Where a key tile stands among those of its window.
 struct Step {
   bool first, last;
@@ -65,11 +89,11 @@ void load_queries(const Layout& at, const Scratch& s, float* columns, float* fac
   }
 }
 
-// p^T (keys, queries) = exp2(s^T - m) of one query block against one key tile, the running m and l of its
-// queries, and decay, which brings what earlier tiles gave to the new m. The first block loads the values too, a few
-// beside each product, whose instructions leave room for it.
-template <int V, bool kPairs, class T, class Layout>
-void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first,
+// p^T (keys, queries) of one query block against one key tile, and the running l of its queries: exp2(s^T - base), or
+// exp2(s^T - m) with the running maximum m and decay, which brings what earlier tiles gave to the new m. The first block
+// loads the values too, a few beside each product, whose instructions leave room for it.
+template <int V, bool kPairs, bool kBased, class T, class Layout>
+void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, bool first, Head head,
             const float* q, const float* query_factor, const T* v, Ahead& ahead) {
   constexpr bool kByTiles = kPairs && kHasTiles;
   const int64_t i = block * kBlock, count = tile.count;
@@ -77,6 +101,8 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
   if constexpr (kByTiles) multiply_keys<V>(at, p, s.keys, q, count);
   Vec maximum[V];
   for (int v = 0; v < V; ++v) maximum[v] = first ? splat(kLowest) : load(running_m + v * kLanes);
+  Vec sum[V] = {}, rounded[V] = {};
+  const Vec less = splat(head.base);
 
   for (int64_t j = 0; j < count; j += kRowBlock)
     with_rows(count - j < kRowBlock ? count - j : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
@@ -102,6 +128,22 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
         at.template scores<M, V>(scores, tile, s.window, block, j, s.slabs, s.keys, q, query_factor);
         if (block == 0) at.load_values(s.values, tile, v, j, j + M);
       }
+      if constexpr (kBased) {
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+          for (int v = 0; v < V; ++v) sum[v] += scores[m][v] = exp2(scores[m][v], less);
+        if constexpr (kPairs) {
+          row = p + j / 2 * kBlock;
+#pragma GCC unroll 4
+          for (int m = 0; m < M; m += 2)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v)
+              store(row + m / 2 * kBlock + v * kLanes,
+                    round_pair(scores[m][v], m + 1 < M ? scores[m + 1][v] : Vec{}, rounded[v]));
+          return;
+        }
+      }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
@@ -111,9 +153,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
         }
     });
 
-  Vec sum[V], rounded[V];
-  for (int v = 0; v < V; ++v) sum[v] = rounded[v] = Vec{};
-  for (int64_t j = 0; j < count; j += 2) {
+  for (int64_t j = 0; j < count && !kBased; j += 2) {
     for (int v = 0; v < V; ++v) {
       const float* from = p + j * kBlock + v * kLanes;
       const Vec e = exp2(load(from) - maximum[v]);
@@ -131,7 +171,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
   for (int v = 0; v < V; ++v) {
     float *m = running_m + v * kLanes, *l = running_l + v * kLanes, *divisor = s.divisor + i + v * kLanes;
     if (!first) {
-      const Vec decay = exp2(load(m) - maximum[v]);
+      const Vec decay = kBased ? splat(1.f) : exp2(load(m) - maximum[v]);
       store(s.decay + v * kLanes, decay);
       sum[v] += load(l) * decay;
       if constexpr (kPairs) rounded[v] += load(divisor) * decay;
@@ -142,11 +182,12 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
   }
 }
 
-// M rows of o (queries, d) = p v + decay o from query i on, at channels c; with the last tile out rows = o / l. d is in
-// lanes, p is broadcast.
+// M rows of o (queries, d) = p v + decay o from query i on, at channels c; with the last tile out rows = o / l, and what
+// of them is not finite shows in `flaws`. d is in lanes, p is broadcast.
 template <int M, int V, bool kPairs, class T, class Layout>
 inline __attribute__((always_inline)) void weigh_rows(const Layout& at, const Scratch& s, int64_t keys,
-                                                      int64_t i, int64_t c, Step step, T* out, Ahead& ahead) {
+                                                      int64_t i, int64_t c, Step step, T* out, Vec& flaws,
+                                                      Ahead& ahead) {
   const int64_t lane = i % kBlock, d = at.d(), d_pad = at.d_pad(), stride = at.out_channels;
   const int32_t* token = s.window.token + i;
   const float *decay = s.decay + lane, *inverse_l = s.inverse_l + lane;
@@ -175,18 +216,24 @@ inline __attribute__((always_inline)) void weigh_rows(const Layout& at, const Sc
       for (int v = 0; v < V; ++v) store(o + m * d_pad + v * kLanes, acc[m][v]);
     return;
   }
+  Vec flaw{};
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
     if (token[m] < 0) continue;  // padding
     T* row = out + token[m] * stride + c;
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) store_first(row + v * kLanes, acc[m][v] * inverse_l[m], d - c - v * kLanes);
+    for (int v = 0; v < V; ++v) {
+      const Vec o = acc[m][v] * inverse_l[m];
+      flaw += o * 0.f;
+      store_first(row + v * kLanes, o, d - c - v * kLanes);
+    }
   }
+  flaws += flaw;
 }
 
 template <bool kPairs, class T, class Layout>
 void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t block, Step step, T* out,
-           Ahead& ahead) {
+           Vec& flaws, Ahead& ahead) {
   const int64_t i0 = block * kBlock, count = at.N - i0 < kBlock ? at.N - i0 : kBlock;
   if (step.last)
     for (int v = 0; v < 2; ++v)
@@ -199,19 +246,20 @@ void weigh(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t bloc
     with_rows(count - i < kRowBlock ? count - i : kRowBlock, [&](auto rows) SWINV2_INLINE_LAMBDA {
       at.each_columns([&](int64_t c, auto vectors) SWINV2_INLINE_LAMBDA {
         weigh_rows<decltype(rows)::value, decltype(vectors)::value, kPairs>(at, s, tile.count, i0 + i, c,
-                                                                            step, out, ahead);
+                                                                            step, out, flaws, ahead);
       });
     });
 }
 
-// lse = m + log2(l). False where one is below `least` or NaN, but for kLowest, where nothing is a key.
+// lse = base or m + log2(l), kLowest where nothing is a key. False where another is below head.least or NaN.
 template <class Layout>
-bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) {
+bool store_stats(const Layout& at, const Scratch& s, float* stats, Head head) {
   bool none_below = true;
   for (int64_t i = 0; i < at.N; i += kLanes) {
-    const Vec lse = load(s.m + i) + log2(load(s.l + i));
+    const Vec l = load(s.l + i), m = head.based() ? splat(head.base) : load(s.m + i);
+    const Vec lse = l == 0.f ? splat(kLowest) : m + log2(l);
     store(s.m + i, lse);
-    const VecI fine = (lse >= least) | (lse == kLowest);
+    const VecI fine = (lse >= head.least) | (lse == kLowest);
     if (i + kLanes <= at.N)
       none_below &= all(fine);
     else
@@ -223,16 +271,17 @@ bool store_stats(const Layout& at, const Scratch& s, float* stats, float least) 
   return none_below;
 }
 
-// A head of a window or of a region. False where an lse is below `least` or, with pairs, a q or k is too large for
-// them: it is to be done again.
+// A head of a window or of a region. False where it is to be done again: an lse is below head.least, a sum left
+// float32 against head.base or, with pairs, a q or k is too large for them.
 template <bool kPairs, class T, class Layout>
-bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowAttentionForward& io,
-                 float* stats, float least, Ahead& ahead) {
-  const T* q = static_cast<const T*>(io.qkv) + head * at.d();
+bool window_head(const Layout& at, const Scratch& s, int64_t index, Head head,
+                 const WindowAttentionForward& io, float* stats, Ahead& ahead) {
+  const T* q = static_cast<const T*>(io.qkv) + index * at.d();
   const T* k = q + at.out_channels;
   const T* v = k + at.out_channels;
-  T* out = static_cast<T*>(io.out) + head * at.d();
+  T* out = static_cast<T*>(io.out) + index * at.d();
 
+  Vec flaws{};
   KeyTile& tile = *s.tile;
   int64_t column = 0, row = 0;
   Step step{true, false};
@@ -240,7 +289,7 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
     if (!at.single_tile) at.next(tile, s.window, column, row);
     step.last = at.single_tile || column == at.cols.count;
     at.expand_bias(s.slabs, tile, s.table);
-    const float scale = io.scale[head] * kLog2E;
+    const float scale = io.scale[index] * kLog2E;
     if constexpr (kPairs) {
       if (!load_key_pairs(at, s.keys, s.key_factor, tile, k, scale)) return false;
       load_value_pairs(at, s.values, tile, v);
@@ -258,28 +307,27 @@ bool window_head(const Layout& at, const Scratch& s, int64_t head, const WindowA
         }
       }
       with_vectors(at.N - block * kBlock, [&](auto vectors) {
-        soften<decltype(vectors)::value, kPairs>(at, s, tile, block, step.first, qt, query_factor, v, ahead);
+        const auto run = [&](auto based) {
+          soften<decltype(vectors)::value, kPairs, decltype(based)::value>(at, s, tile, block, step.first,
+                                                                           head, qt, query_factor, v, ahead);
+        };
+        if constexpr (sizeof(T) == 2)
+          if (head.based()) return run(std::true_type{});
+        run(std::false_type{});
       });
-      weigh<kPairs>(at, s, tile, block, step, out, ahead);
+      weigh<kPairs>(at, s, tile, block, step, out, flaws, ahead);
     }
   }
-  return store_stats(at, s, stats, least);
-}
-
-// The least lse of a head at which A <= 2^-46 / N^2; Inf where an lse is hardly that large.
-float least_lse(const WindowAttention& op, const float* table, float scale) {
-  const Scores scores = bound_scores(op, table, scale);
-  const float least = scores.away + 46 + 2 * std::log2(float(op.geometry.tokens()));
-  return least <= scores.lse ? least : HUGE_VALF;
+  return store_stats(at, s, stats, head) && (!head.based() || all(flaws == 0.f));
 }
 
 template <class T, int D>
 void forward(const WindowAttention& op, const WindowAttentionForward& io) {
   const Layout<D> at(op);
   const Regions<D> regions(op);
-  const Floats least(op.num_heads);
-  for (int64_t head = 0; regions.any() && head < op.num_heads; ++head)
-    *(least + head) = least_lse(op, io.bias_table + head * op.table_size(), io.scale[head]);
+  std::vector<Head> heads;
+  for (int64_t head = 0; head < op.num_heads; ++head)
+    heads.push_back(head_of<T>(op, io.bias_table + head * op.table_size(), io.scale[head]));
   const WindowGeometry& g = op.geometry;
   const int64_t per_image = g.height * g.width * at.out_channels;
   if (g.valid_h < g.height || g.valid_w < g.width)  // padding tokens are written by nobody else
@@ -303,7 +351,8 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       for (int64_t i = at.N; i < op.stats_tokens(); ++i) stats[i] = 0;
 
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
-      const bool apart = window.masked && regions.any() && *(least + unit.head) < HUGE_VALF &&
+      const Head head = heads[unit.head], whole{head.base, kLowest}, with_maximum{NAN, kLowest};
+      const bool apart = window.masked && regions.any() && head.least < HUGE_VALF &&
                          spread(at, window, values, at.channels).bits <= bits;
       if (apart) ahead.hurry();
       at.load_table(s.table, io.bias_table + unit.head * op.table_size());
@@ -312,11 +361,12 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
         bool done = apart;
         for (int r = 0; done && r < int(regions.of(window).size()); ++r) {
           s.attend(1 + r);
-          done = window_head<kWith, T>(regions.of(window)[r], s, unit.head, io, stats, *(least + unit.head),
-                                       ahead);
+          done = window_head<kWith, T>(regions.of(window)[r], s, unit.head, head, io, stats, ahead);
         }
         s.attend(0);
-        return done || window_head<kWith, T>(at, s, unit.head, io, stats, kLowest, ahead);
+        for (const Head again : {whole, with_maximum})
+          done = done || window_head<kWith, T>(at, s, unit.head, again, io, stats, ahead);
+        return done;
       };
       if constexpr (kPairs)
         if (op.cosine && attend(std::true_type{})) return;

@@ -142,10 +142,10 @@ struct Windows {
   }
 };
 
-// In log2 units: the most that a score between regions can be, and what lse is hardly below. NaN where the table
-// holds NaN or Inf.
+// In log2 units: the most that a score can be at all, and between regions; the least that the largest of a row can be,
+// as every token is a key of its own; and what lse is hardly below. NaN where the table holds NaN or Inf.
 struct Scores {
-  float away, lse;
+  float most, away, least_top, lse;
 };
 inline Scores bound_scores(const WindowAttention& op, const float* table, float scale) {
   Vec high = splat(kLowest), low = splat(kHighest), zeros{};
@@ -162,8 +162,9 @@ inline Scores bound_scores(const WindowAttention& op, const float* table, float 
     lowest = table[e] < lowest ? table[e] : lowest;
     zero += 0 * table[e];
   }
-  const float product = std::fabs(scale);
-  return {(product + highest + op.mask_value + zero) * kLog2E, (0.1f * product + lowest + zero) * kLog2E};
+  const float product = std::fabs(scale), most = product + highest + zero;
+  return {most * kLog2E, (most + op.mask_value) * kLog2E, (table[size / 2] - product + zero) * kLog2E,
+          (0.1f * product + lowest + zero) * kLog2E};
 }
 
 // The least of `count` lse; one of kLowest, where nothing is a key, is none.
