@@ -255,29 +255,46 @@ class Residual(nn.Cell):
         return sk.residual_layer_norm(x, 2 * x, self.gamma, self.beta)
 
 
-@pytest.mark.parametrize("name", ["residual_layer_norm", "bias_gelu", "linear", "window_attention"])
+DYNAMIC = {
+    "residual_layer_norm": ([(2, 3, 8), (2, 3, 8), (8,), (8,)], {}),
+    "layer_norm": ([(2, 3, 8), (8,), (8,)], {}),
+    "bias_gelu": ([(2, 3, 8), (8,)], {}),
+    "linear": ([(2, 3, 8), (5, 8), (5,)], {}),
+    "patch_merging": ([(2, 6, 4, 3), (5, 12), (5,)], {}),
+    "patch_embedding": ([(2, 3, 6, 4), (5, 3, 2, 2), (5,)], {}),
+    "window_attention": ([(1, 4, 8, 48), (2, 7, 7), (2, 1, 1)], {"window_size": 4, "shift_size": 2}),
+}
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
 def test_any_tensor_may_be_dynamic(name):
-    """An unknown shape is checked when it is known, wherever it comes."""
+    """An unknown shape is checked when it is known, wherever it comes; others compute with what it becomes."""
     rng = np.random.default_rng(0)
-    shapes, how = {
-        "residual_layer_norm": ([(2, 3, 8), (2, 3, 8), (8,), (8,)], {}),
-        "bias_gelu": ([(2, 3, 8), (8,)], {}),
-        "linear": ([(2, 3, 8), (5, 8), (5,)], {}),
-        "window_attention": ([(1, 4, 8, 48), (2, 7, 7), (2, 1, 1)], {"window_size": 4, "shift_size": 2}),
-    }[name]
+    shapes, how = DYNAMIC[name]
     tensors = [Tensor(rng.standard_normal(shape, np.float32)) for shape in shapes]
 
-    class Cell(nn.Cell):
+    class Forward(nn.Cell):
         def construct(self, *tensors):
-            return getattr(sk, name)(*tensors, **how)
+            return getattr(sk, name)(*tensors, **how) * 2 + 1
+
+    class Cell(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.forward, self.grad = Forward(), ops.GradOperation(get_all=True)
+
+        def construct(self, *tensors):
+            return self.forward(*tensors), [2 * gradient for gradient in self.grad(self.forward)(*tensors)]
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    want = Cell()(*tensors).asnumpy()
+    want = Cell()(*tensors)
     for i, shape in enumerate(shapes):
-        cell = Cell()
-        unknown = Tensor(shape=[None, *shape[1:]], dtype=ms.float32)
-        cell.set_inputs(*tensors[:i], unknown, *tensors[i + 1 :])
-        np.testing.assert_array_equal(cell(*tensors).asnumpy(), want)
+        unknown = [[None, *shape[1:]], [None] * len(shape), None]
+        for dynamic in unknown[:1] if len(shape) == 4 and i == 1 else unknown:  # the patch size is known
+            cell = Cell()
+            cell.set_inputs(*tensors[:i], Tensor(shape=dynamic, dtype=ms.float32), *tensors[i + 1 :])
+            out, gradients = cell(*tensors)
+            for got, expected in zip((out, *gradients), (want[0], *want[1])):
+                np.testing.assert_array_equal(got.asnumpy(), expected.asnumpy())
     if name == "linear":
         cell = Cell()
         cell.set_inputs(tensors[0], Tensor(shape=[None, 8], dtype=ms.float32))

@@ -36,10 +36,13 @@ Shape weight_shape(const aot::Arguments& a) {
   return {N, rows > 0 ? product_of(a.shape(0)) / rows : 0};
 }
 
-// The shape with unknown (-1) dimensions that stay unknown.
-Shape doubtful(Shape shape) {
-  for (int64_t& n : shape) n = n < 0 ? -1 : n;
-  return shape;
+// A shape of so many dimensions, unknown (-1) where it has another number, as MindSpore's for an unknown rank, (-2,).
+Shape ranked(const Shape& shape, size_t rank) {
+  return shape.size() == rank ? shape : Shape(rank, -1);
+}
+
+Shape ranked(const Shape& x, View view) {
+  return view == View::kTokens ? x : ranked(x, 4);
 }
 
 }  // namespace
@@ -53,7 +56,7 @@ Shape SwinV2LinearInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
     check_linear_bias(
         check_linear(a.shape(0), DType::kFloat32, a.shape(1), how.view, how.patch_size, how.gelu),
         a.shape(2));
-  return doubtful(linear_out_shape(a.shape(0), a.shape(1), how.view, how.patch_size));
+  return linear_out_shape(ranked(a.shape(0), how.view), ranked(a.shape(1), 2), how.view, how.patch_size);
 }
 
 aot::TypeId SwinV2LinearInferType(std::vector<aot::TypeId> types, aot::Extra* extra) {
@@ -82,7 +85,7 @@ int SwinV2Linear(int count, void** data, int* ndims, int64_t** shapes, const cha
 Shape SwinV2LinearGradInputInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
   const aot::Arguments a{2, nullptr, ndims, shapes, nullptr};
   const Attributes how(extra);
-  return doubtful(linear_x_shape(a.shape(1), a.shape(0), how.view, how.patch_size));
+  return linear_x_shape(ranked(a.shape(1), how.view), ranked(a.shape(0), 2), how.view, how.patch_size);
 }
 
 aot::TypeId SwinV2LinearGradInputInferType(std::vector<aot::TypeId> types, aot::Extra*) {
@@ -104,12 +107,13 @@ int SwinV2LinearGradInput(int count, void** data, int* ndims, int64_t** shapes, 
 std::vector<Shape> SwinV2LinearGradWeightInferShape(int* ndims, int64_t** shapes, aot::Extra* extra) {
   const aot::Arguments a{2, nullptr, ndims, shapes, nullptr};
   const Attributes how(extra);
-  const int64_t N = a.shape(1).back();
-  const Shape x = a.shape(0);
-  int64_t K = x.back();
-  if (how.view == View::kMerging) K = 4 * x[3];
-  if (how.view == View::kEmbedding) K = x[1] * how.patch_size * how.patch_size;
-  return {doubtful({N, K}), doubtful({N})};
+  const auto last = [](const Shape& rows) { return rows.empty() || rows.back() < 0 ? -1 : rows.back(); };
+  const int64_t N = last(a.shape(1)),
+                channels = how.view == View::kEmbedding ? ranked(a.shape(0), 4)[1] : last(a.shape(0)),
+                pixels = how.view == View::kTokens    ? 1
+                         : how.view == View::kMerging ? 4
+                                                      : how.patch_size * how.patch_size;
+  return {{N, channels < 0 ? -1 : channels * pixels}, {N}};
 }
 
 std::vector<aot::TypeId> SwinV2LinearGradWeightInferType(std::vector<aot::TypeId>, aot::Extra*) {

@@ -29,6 +29,20 @@ PatchView view_of(const Shape& x, View view, int64_t patch) {
   __builtin_unreachable();
 }
 
+// Of a dimension that may be unknown (-1).
+int64_t part(int64_t n, int64_t of) {
+  return n < 0 ? -1 : n / of;
+}
+int64_t times(int64_t n, int64_t factor) {
+  return n < 0 ? -1 : n * factor;
+}
+
+// Rows of another length; where their rank is unknown (-2) it stays so.
+Shape with_length(Shape rows, int64_t n) {
+  if (!rows.empty() && rows.back() != -2) rows.back() = n;
+  return rows;
+}
+
 }  // namespace
 
 Linear check_linear(const Shape& x, DType dtype, const Shape& weight, View view, int64_t patch_size,
@@ -78,20 +92,17 @@ void check_linear_bias(const Linear& op, const Shape& bias) {
 }
 
 Shape linear_out_shape(const Shape& x, const Shape& weight, View view, int64_t patch_size) {
-  if (view == View::kMerging) return {x[0], x[1] / 2, x[2] / 2, weight[0]};
-  if (view == View::kEmbedding) return {x[0], x[2] / patch_size, x[3] / patch_size, weight[0]};
-  Shape out = x;
-  out.back() = weight[0];
-  return out;
+  if (view == View::kMerging) return {x[0], part(x[1], 2), part(x[2], 2), weight[0]};
+  if (view == View::kEmbedding) return {x[0], part(x[2], patch_size), part(x[3], patch_size), weight[0]};
+  return with_length(x, weight[0]);
 }
 
 Shape linear_x_shape(const Shape& out, const Shape& weight, View view, int64_t patch_size) {
-  if (view == View::kMerging) return {out[0], 2 * out[1], 2 * out[2], weight[1] / 4};
+  if (view == View::kMerging) return {out[0], times(out[1], 2), times(out[2], 2), part(weight[1], 4)};
   if (view == View::kEmbedding)
-    return {out[0], weight[1] / (patch_size * patch_size), patch_size * out[1], patch_size * out[2]};
-  Shape x = out;
-  x.back() = weight[1];
-  return x;
+    return {out[0], part(weight[1], patch_size * patch_size), times(out[1], patch_size),
+            times(out[2], patch_size)};
+  return with_length(out, weight[1]);
 }
 
 void linear_forward(const Linear& op, const LinearForward& io) {

@@ -16,6 +16,7 @@ void round_x(Linear& op, DType dtype);    // x is rounded to dtype, that of out
 void weigh_in(Linear& op, DType weight);  // weight is stored so
 void check_linear_bias(const Linear& op, const Shape& bias);
 
+// Dimensions may be unknown (-1), of tokens also their number (-2).
 Shape linear_out_shape(const Shape& x, const Shape& weight, View view, int64_t patch_size);
 Shape linear_x_shape(const Shape& out, const Shape& weight, View view, int64_t patch_size);  // the inverse
 
