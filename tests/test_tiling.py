@@ -169,6 +169,20 @@ def test_seeded_shapes(seeds, soc):
 
 
 @pytest.mark.parametrize("soc", CHIPS)
+@pytest.mark.parametrize(
+    ("qkv", "heads", "error"),
+    [
+        ((1, 2**62, 4, 3), 1, "tokens"),
+        ((1, 2**31, 1, 48), 1, "tokens"),
+        ((1, 1, 1, 3), 2**62, "channels"),
+    ],
+)
+def test_what_32_bits_do_not_hold(qkv, heads, error, soc):
+    with pytest.raises(ValueError, match=f"qkv: expected .*{error}"):
+        tiling(qkv, (heads, 1, 1), soc=soc)
+
+
+@pytest.mark.parametrize("soc", CHIPS)
 def test_pure(soc):
     qkv, table, shift = drawn(7)
     first, second = (tiling(qkv, table, shift_size=shift, soc=soc) for _ in range(2))

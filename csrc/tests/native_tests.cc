@@ -762,6 +762,8 @@ void error_tests() {
   attention("qkv: expected a height", {2, 9, 12, 30}, table, scale, {});
   attention("qkv: expected a width", {2, 8, 13, 30}, table, scale, {});
   attention("qkv: expected fewer", {int64_t{1} << 40, 8, 12, 30}, table, scale, {});
+  attention("qkv: expected fewer", {1, int64_t{1} << 62, 4, 3}, {1, 1, 1}, {1}, {});
+  attention("qkv: expected fewer", {1, int64_t{1} << 31, 1, 3}, {1, 1, 1}, {1}, {});
   attention("bias_table: ", qkv, {2, 7}, scale, {});
   attention("bias_table: ", qkv, {2, 8, 11}, scale, {});
   attention("scale: ", qkv, table, {3}, {});

@@ -16,6 +16,8 @@ SWINV2_PER_ISA(size_t window_attention_forward_scratch(const WindowAttention&);
 
 namespace {
 
+constexpr int64_t kMaxTokens = INT32_MAX;  // tilings count them in int32
+
 size_t backward_scratch(const WindowAttention& op) {
   SWINV2_DISPATCH(window_attention_backward_scratch(op));
 }
@@ -44,9 +46,9 @@ WindowAttention check_window_attention(const Shape& qkv, DType dtype, const Shap
   if (table.size() != 3 || table[0] < 1 || table[1] < 1 || table[2] < 1 || table[1] % 2 == 0 ||
       table[2] % 2 == 0)
     fail("bias_table: expected shape (heads, 2*Wh-1, 2*Ww-1), got ", text(table));
-  const int64_t heads = table[0], window_h = (table[1] + 1) / 2, window_w = (table[2] + 1) / 2;
-  if (qkv[3] % (3 * heads))
-    fail("qkv: expected channels divisible by 3 * heads = ", 3 * heads, ", got ", qkv[3], " channels");
+  const int64_t heads = table[0], window_h = table[1] / 2 + 1, window_w = table[2] / 2 + 1;
+  if (qkv[3] % 3 || qkv[3] / 3 % heads)
+    fail("qkv: expected channels divisible by 3 * heads, heads = ", heads, ", got ", qkv[3], " channels");
   if (scale != Shape{heads}) fail("scale: expected shape (", heads, ",), one a head, got ", text(scale));
   const int64_t valid_h = options.valid_h == -1 ? qkv[1] : options.valid_h;
   const int64_t valid_w = options.valid_w == -1 ? qkv[2] : options.valid_w;
@@ -54,7 +56,7 @@ WindowAttention check_window_attention(const Shape& qkv, DType dtype, const Shap
   check_axis("width", qkv[2], window_w, options.shift_w, valid_w);
   if (!(options.mask_value <= 0.f))
     fail("mask_value: expected a number <= 0 or -Inf, got ", options.mask_value);
-  if (qkv[0] > (int64_t{1} << 31) / (qkv[1] * qkv[2]))
+  if (qkv[0] > kMaxTokens / qkv[1] / qkv[2])
     fail("qkv: expected fewer than 2^31 tokens, got shape ", text(qkv), "; split the batch");
 
   const WindowAttention op{
