@@ -261,6 +261,15 @@ def too_many_tokens(rng, call):
     return "qkv", call.with_array("qkv", np.broadcast_to(WIDE, (batch, 8, 12, 30)))
 
 
+def too_large_to_tile(rng, _):
+    """More tokens, or heads of windows, than a tiling's 32-bit numbers hold."""
+    height, width, heads = (2 ** int(n) for n in rng.integers((0, 0, 0), (63, 63, 11)))
+    batch = max(1, 2**31 // (height * width * heads))
+    shapes = {"qkv": (batch, height, width, 48 * heads), "bias_table": (heads, 1, 1)}
+    soc = pick(rng, ("ascend910", "ascend910b"))
+    return "qkv", Call(_native.twin.window_attention_tiling, shapes, {"soc": soc}, {})
+
+
 KINDS = (
     bad_dtype,
     bad_rank,
@@ -271,6 +280,7 @@ KINDS = (
     empty_patches,
     window_too_large,
     too_many_tokens,
+    too_large_to_tile,
 )
 
 

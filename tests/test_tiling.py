@@ -174,6 +174,9 @@ def test_seeded_shapes(seeds, soc):
     [
         ((1, 2**62, 4, 3), 1, "tokens"),
         ((1, 2**31, 1, 48), 1, "tokens"),
+        ((1, 2**15, 2**15, 96), 2, "heads of windows, got 1073741824 windows of 2 heads; split the batch"),
+        ((1, 2**16, 2**14, 192), 4, "heads of windows"),
+        ((1, 1, 1, 48 * (2**32 + 1)), 2**32 + 1, "channels"),
         ((1, 1, 1, 3), 2**62, "channels"),
     ],
 )

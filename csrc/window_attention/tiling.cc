@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kBlock = 16, kFractal = 512, kBlockBytes = 32;
 constexpr int64_t kMaxBlocks =
     63;  // a pass over the scores of a block is one instruction of at most 255 repeats
+constexpr int64_t kMaxChannels = 65535 * kBlockBytes / 2;  // the longest stride between tokens
 constexpr int32_t kMaxBlocksTogether = 5;
 constexpr int64_t kStageBytes = 32 * 1024;  // long enough bursts; two of them
 constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
@@ -137,6 +138,9 @@ double vector_cycles(const WindowAttentionTiling910& t) {
 
 WindowAttentionProblem problem_of(const WindowAttention& op) {
   const WindowGeometry& g = op.geometry;
+  if (g.windows() * op.num_heads > INT32_MAX)
+    fail("qkv: expected fewer than 2^31 heads of windows, got ", g.windows(), " windows of ", op.num_heads,
+         " heads; split the batch");
   WindowAttentionProblem t{};
   t.batch = g.batch, t.height = g.height, t.width = g.width;
   t.window_h = g.window_h, t.window_w = g.window_w;
@@ -156,6 +160,9 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
          dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
   if (op.head_dim % kBlock || op.head_dim > 64)
     fail("qkv: expected head_dim 16, 32, 48 or 64 on ", chip.name, ", got ", op.head_dim,
+         "; use another back end");
+  if (const int64_t channels = 3 * op.num_heads * op.head_dim; channels > kMaxChannels)
+    fail("qkv: expected at most ", kMaxChannels, " channels on ", chip.name, ", got ", channels,
          "; use another back end");
   if (g.window_w > 127)
     fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w,
@@ -179,8 +186,7 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   int64_t best_bytes = 0;
   const auto consider = [&](int32_t group, int32_t strip, int32_t phases) {
     t.head_group = group, t.strip = strip, t.phases = phases;
-    const int64_t stride = int64_t{3} * t.heads * t.head_dim * 2;
-    if (stride / kBlockBytes > 65535 || !cut_tiles(t, chip)) return;
+    if (!cut_tiles(t, chip)) return;
     const int64_t tasks = g.windows() / strip * (t.heads / group);
     t.tasks = tasks;
     t.cores = std::min<int64_t>(chip.cores, tasks);

@@ -14,9 +14,8 @@ namespace swinv2 {
 
 using Fields = std::vector<std::pair<std::string, double>>;  // names and values of a struct
 
+// Throw InvalidArgument where the chip, or 32 bits, cannot hold the problem, naming the argument and the mend.
 WindowAttentionProblem problem_of(const WindowAttention& op);
-
-// Throws InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip);
 
