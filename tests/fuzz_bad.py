@@ -222,6 +222,8 @@ def bad_length(rng, call):
         wrong = [n for n in wrong if n % 6 or n == 0]
     elif name == "logit_scale":
         wrong.remove(EMPTY)
+    elif name == "keep":  # one for all samples is a choice
+        wrong = [n for n in wrong if n != 1]
     shape[axis] = pick(rng, [n for n in wrong if n != call.arrays[name].shape[axis]])
     return name, call.with_array(name, np.broadcast_to(WIDE, shape))
 
