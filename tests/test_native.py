@@ -155,13 +155,50 @@ def test_callers_share_the_threads():
             np.testing.assert_array_equal(actual.result(timeout=60), expected[rows])
 
 
+def holds_in_a_child(claim):
+    child = os.fork()
+    if child == 0:  # pytest must not run on in the child
+        code = 2
+        try:
+            code = 0 if claim() else 1
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def test_a_forked_child_has_threads_of_its_own():
     _native.set_num_threads(2)
     expected = some_gelu(3000)
-    child = os.fork()
-    if child == 0:  # pytest must not run on in the child
-        os._exit(0 if np.array_equal(some_gelu(3000), expected) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert holds_in_a_child(lambda: np.array_equal(some_gelu(3000), expected))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_a_helper_keeps_to_the_cores_it_may_use():
+    """It leaves its caller's core for those that the caller may use by then, unless it was bound from outside."""
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+
+    def claim():
+        os.sched_setaffinity(0, {first})
+        some_gelu(3000)
+        (helper,) = {int(task) for task in os.listdir("/proc/self/task")} - {os.getpid()}
+
+        def leaves_first(callers):
+            for _ in range(200):
+                os.sched_setaffinity(0, {first})
+                os.sched_setaffinity(0, callers)
+                some_gelu(3000)
+                if os.sched_getaffinity(helper) != {first}:
+                    return True
+            return False
+
+        left = [leaves_first({first, second})]  # a caller that was bound as it made the helper
+        for callers in ({first}, {first, second}):
+            os.sched_setaffinity(helper, {first})
+            left.append(leaves_first(callers))
+        return left == [True, False, False]
+
+    _native.set_num_threads(2)
+    assert holds_in_a_child(claim)
 
 
 def special(kind, shape):

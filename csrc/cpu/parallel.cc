@@ -136,7 +136,7 @@ struct Loop {
 // A thread of the pool, guarded by its mutex.
 struct Sleeper {
   pthread_t thread;
-  cpu_set_t allowed;
+  cpu_set_t given;    // the cores that it was born with or moved to last
   int cpu = -1;       // where it worked last; -1: at work
   size_t number = 0;  // from 1 on
 };
@@ -180,21 +180,25 @@ class Pool {
         sleepers_.pop_back();
         return;  // the system refuses: those there are do the work
       }
-      CPU_ZERO(&added.allowed);
-      pthread_getaffinity_np(added.thread, sizeof added.allowed, &added.allowed);
+      CPU_ZERO(&added.given);
+      pthread_getaffinity_np(added.thread, sizeof added.given, &added.given);
       added.cpu = sched_getcpu();
     }
   }
 
   // Linux wakes a thread where it slept, even if its caller runs there now and other cores are idle: the two would
-  // take turns on one core until the load is balanced, which a short loop does not live to see.
+  // take turns on one core until the load is balanced, which a short loop does not live to see. It goes to the cores
+  // that the caller may use now, unless others have set its own meanwhile.
   void move_off(int cpu) {
     for (Sleeper& sleeper : sleepers_) {
       if (sleeper.cpu != cpu || cpu < 0) continue;
-      cpu_set_t elsewhere = sleeper.allowed;
-      CPU_CLR(cpu, &elsewhere);
-      if (CPU_COUNT(&elsewhere) == 0) continue;
-      pthread_setaffinity_np(sleeper.thread, sizeof elsewhere, &elsewhere);
+      cpu_set_t callers, its;
+      if (sched_getaffinity(0, sizeof callers, &callers) != 0 || CPU_COUNT(&callers) < 2) return;
+      if (pthread_getaffinity_np(sleeper.thread, sizeof its, &its) != 0) continue;
+      if (!CPU_EQUAL(&its, &sleeper.given) && !CPU_EQUAL(&its, &callers)) continue;
+      CPU_CLR(cpu, &callers);
+      pthread_setaffinity_np(sleeper.thread, sizeof callers, &callers);
+      sleeper.given = callers;
       sleeper.cpu = -1;
     }
   }
