@@ -19,6 +19,13 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#define SWINV2_ASAN
+#elif defined(__has_feature)  // older clang
+#if __has_feature(address_sanitizer)
+#define SWINV2_ASAN
+#endif
+#endif
+#if defined(SWINV2_ASAN)
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -321,7 +328,7 @@ class Buffer {
       buffer_.reset(p);
       capacity_ = rounded;
     }
-#if defined(__SANITIZE_ADDRESS__)  // a step beyond what was asked for shows
+#if defined(SWINV2_ASAN)  // a step beyond what was asked for shows
     ASAN_UNPOISON_MEMORY_REGION(buffer_.get(), bytes);
     ASAN_POISON_MEMORY_REGION(static_cast<char*>(buffer_.get()) + bytes, capacity_ - bytes);
 #endif
