@@ -14,6 +14,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/shape.h"
 
 namespace swinv2 {
 namespace aot {
@@ -40,11 +41,7 @@ struct Arguments {
   const char** dtypes;
 
   std::vector<int64_t> shape(int i) const { return {shapes[i], shapes[i] + ndims[i]}; }
-  bool known(int i) const {  // false under a dynamic shape (-1) or rank (-2)
-    for (int64_t n : shape(i))
-      if (n < 0) return false;
-    return true;
-  }
+  bool known(int i) const { return swinv2::known(shape(i)); }
   float* f32(int i) const { return static_cast<float*>(data[i]); }
   DType dtype(int i, const char* name) const;
   void expect(int i, const char* name, DType dtype) const;

@@ -15,4 +15,10 @@ inline int64_t product_of(const Shape& shape, size_t begin = 0) {
   return n;
 }
 
+inline bool known(const Shape& shape) {  // false under a dynamic shape (-1) or rank (-2)
+  for (int64_t n : shape)
+    if (n < 0) return false;
+  return true;
+}
+
 }  // namespace swinv2

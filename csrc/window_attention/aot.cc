@@ -128,11 +128,8 @@ std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, in
     const WindowAttention op = check_shapes(a, DType::kFloat32, extra);
     return {out_shape(op), stats_shape(op)};
   }
-  const Shape qkv = a.shape(0), table = a.shape(1);
-  const int64_t unknown = -1, channels = qkv.size() == 4 ? qkv[3] : unknown;
-  return {{qkv.size() == 4 ? qkv[0] : unknown, qkv.size() == 4 ? qkv[1] : unknown,
-           qkv.size() == 4 ? qkv[2] : unknown, channels < 0 ? unknown : channels / 3},
-          {unknown, table.size() == 3 ? table[0] : unknown, unknown}};
+  const Shape table = a.shape(1);
+  return unknown_shapes(a.shape(0), table.size() == 3 ? table[0] : -1);
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId> types, aot::Extra*) {
