@@ -6,10 +6,12 @@
 // parameters alone comes prepared.
 #include <cstring>
 
-#include "core/error.h"
+#include "base/err_msg.h"
+#include "core/check.h"
 #include "register/op_def_registry.h"
 #include "tiling/platform/platform_ascendc.h"
 #include "window_attention/tiling_host.h"
+#include "window_attention/window_attention_shapes.h"
 
 namespace swinv2 {
 namespace {
@@ -17,22 +19,43 @@ namespace {
 enum Input { kQkv, kPreparedBias, kScale };
 enum Attribute { kWindowSize, kShiftSize, kValidSize, kMaskValue, kCosine };
 
+Shape dimensions(const gert::Shape& shape) {
+  Shape all;
+  for (size_t i = 0; i < shape.GetDimNum(); ++i) all.push_back(shape.GetDim(i));
+  return all;
+}
+
+void set(gert::Shape* shape, const Shape& dimensions) {
+  shape->SetDimNum(dimensions.size());
+  for (size_t i = 0; i < dimensions.size(); ++i) shape->SetDim(i, dimensions[i]);
+}
+
 template <class Context>
-WindowAttention problem(const Context* context, const gert::Shape& qkv, int64_t heads, DType dtype) {
+WindowAttention problem(const Context* context, const Shape& qkv, const Shape& scale, DType dtype) {
   const gert::RuntimeAttrs* attributes = context->GetAttrs();
-  const auto pair = [&](Attribute a) {
-    return static_cast<const int64_t*>(attributes->GetListInt(a)->GetData());
+  const auto pair = [&](Attribute a, const char* name) {
+    const auto* numbers = attributes->GetListInt(a);
+    if (numbers->GetSize() != 2) fail(name, ": expected 2 numbers, got ", numbers->GetSize());
+    return numbers->GetData();
   };
-  const int64_t *window = pair(kWindowSize), *shift = pair(kShiftSize), *valid = pair(kValidSize);
-  const int64_t batch = qkv.GetDim(0), height = qkv.GetDim(1), width = qkv.GetDim(2),
-                channels = qkv.GetDim(3);
-  return {{batch, height, width, window[0], window[1], shift[0], shift[1], valid[0] < 0 ? height : valid[0],
-           valid[1] < 0 ? width : valid[1]},
-          heads,
-          channels / 3 / heads,
-          *attributes->GetFloat(kMaskValue),
-          *attributes->GetBool(kCosine),
-          dtype};
+  const int64_t *window = pair(kWindowSize, "window_size"), *shift = pair(kShiftSize, "shift_size"),
+                *valid = pair(kValidSize, "valid_size");
+  if (scale.size() != 1) fail("scale: expected shape (heads,), one a head, got ", text(scale));
+  return check_problem(qkv, dtype, scale[0], window[0], window[1],
+                       {shift[0], shift[1], valid[0], valid[1], *attributes->GetFloat(kMaskValue),
+                        *attributes->GetBool(kCosine)});
+}
+
+// An error's text becomes CANN's, for aclGetRecentErrMsg.
+template <class F>
+ge::graphStatus reported(F&& body) {
+  try {
+    return body();
+  } catch (const InvalidArgument& error) {
+    if (ge::ReportUserDefinedErrMsg != nullptr)  // a weak symbol
+      ge::ReportUserDefinedErrMsg("EU0001", "%s", error.what());
+    return ge::GRAPH_FAILED;
+  }
 }
 
 template <class Tiling>
@@ -51,33 +74,36 @@ ge::graphStatus tile(gert::TilingContext* context) {
   if (qkv == nullptr || scale == nullptr) return ge::GRAPH_FAILED;
   const DType dtype =
       context->GetInputDesc(kQkv)->GetDataType() == ge::DT_BF16 ? DType::kBFloat16 : DType::kFloat16;
-  const WindowAttention op =
-      problem(context, qkv->GetStorageShape(), scale->GetStorageShape().GetDim(0), dtype);
-  const platform_ascendc::PlatformAscendC platform(context->GetPlatformInfo());
-  try {
+  return reported([&] {
+    const WindowAttention op =
+        problem(context, dimensions(qkv->GetStorageShape()), dimensions(scale->GetStorageShape()), dtype);
+    const platform_ascendc::PlatformAscendC platform(context->GetPlatformInfo());
     if (platform.GetSocVersion() != platform_ascendc::SocVersion::ASCEND910B)
       return hand_over(context, tile_window_attention(op, kAscend910), 0);
     ChipLimits chip = kAscend910B;
     chip.cores = platform.GetCoreNumAic();
     const WindowAttentionTiling910B tiling = tile_window_attention_910b(op, chip);
     return hand_over(context, tiling, platform.GetLibApiWorkSpaceSize() + workspace_bytes(tiling));
-  } catch (const InvalidArgument&) {
-    return ge::GRAPH_FAILED;
-  }
+  });
 }
 
+// Checks as soon as every dimension is known; before that, unknown ones stay unknown.
 ge::graphStatus infer_shape(gert::InferShapeContext* context) {
-  const gert::Shape *qkv = context->GetInputShape(kQkv), *scale = context->GetInputShape(kScale);
-  if (qkv == nullptr || scale == nullptr || qkv->GetDimNum() != 4) return ge::GRAPH_FAILED;
-  const WindowAttention op = problem(context, *qkv, scale->GetDim(0), DType::kFloat16);
-  gert::Shape *out = context->GetOutputShape(0), *stats = context->GetOutputShape(1);
-  *out = *qkv;
-  out->SetDim(3, qkv->GetDim(3) / 3);
-  stats->SetDimNum(3);
-  stats->SetDim(0, op.geometry.windows());
-  stats->SetDim(1, op.num_heads);
-  stats->SetDim(2, op.stats_tokens());
-  return ge::GRAPH_SUCCESS;
+  if (context->GetInputShape(kQkv) == nullptr || context->GetInputShape(kScale) == nullptr)
+    return ge::GRAPH_FAILED;
+  return reported([&] {
+    const Shape qkv = dimensions(*context->GetInputShape(kQkv)),
+                scale = dimensions(*context->GetInputShape(kScale));
+    std::vector<Shape> shapes;
+    if (known(qkv) && known(scale)) {
+      const WindowAttention op = problem(context, qkv, scale, DType::kFloat16);
+      shapes = {out_shape(op), stats_shape(op)};
+    } else {
+      shapes = unknown_shapes(qkv, scale.size() == 1 && known(scale) ? scale[0] : -1);
+    }
+    for (int i = 0; i < 2; ++i) set(context->GetOutputShape(i), shapes[i]);
+    return ge::GRAPH_SUCCESS;
+  });
 }
 
 ge::graphStatus infer_data_type(gert::InferDataTypeContext* context) {
