@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Ascend kernels on the host twin: parity with the oracle, no broken rule, under any interleaving; traffic."""
 
+import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -414,6 +416,21 @@ def test_large_windows_are_named():
         ValueError, match="window_size: expected at most 1024 tokens on ascend910b, got 33 x 32"
     ):
         twin.window_attention_tiling((1, 33, 32, 96), (1, 65, 63), soc="ascend910b")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [None, "", 'asm(".globl swinv2_window_attention_910\\nswinv2_window_attention_910 = 0");'],
+    ids=["no file", "no kernel", "kernel at 0"],
+)
+def test_library_without_a_kernel(source, tmp_path):
+    library = str(tmp_path / "kernel.so")
+    if source is not None:
+        command = [os.environ.get("CXX", "c++"), "-shared", "-fPIC", "-xc++", "-"]
+        subprocess.run([*command, "-o", library], input=source, text=True, check=True)
+    inputs, how = arguments(CASES[0])
+    with pytest.raises(ValueError, match="kernel_library: "):
+        forward(KERNELS[0], *inputs, **how, kernel_library=library)
 
 
 def test_unknown_soc():

@@ -3,6 +3,8 @@
 // swinv2_kernels._native.twin: the Ascend kernels on NumPy arrays, with the twin's report.
 #include <dlfcn.h>
 
+#include <memory>
+
 #include "native/arrays.h"
 #include "window_attention/tiling_host.h"
 #include "window_attention/window_attention_twin.h"
@@ -105,14 +107,22 @@ py::dict as_dict(const ascend_twin::Report& report) {
   return result;
 }
 
-// The kernel in a shared library of its own, built against this one; '': the kernel compiled in.
-AscendKernel kernel_of(const std::string& library, const ChipLimits& chip) {
-  if (library.empty()) return nullptr;
+// A shared library with a kernel of its own, built against this one; '': none.
+using Library = std::unique_ptr<void, int (*)(void*)>;
+
+Library open(const std::string& path) {
+  Library library(path.empty() ? nullptr : dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL), dlclose);
+  if (!path.empty() && !library) throw InvalidArgument("kernel_library: " + std::string(dlerror()));
+  return library;
+}
+
+AscendKernel kernel_of(const Library& library, const ChipLimits& chip) {
+  if (!library) return nullptr;
   const char* name =
       chip.name == kAscend910.name ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
-  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void* symbol = handle ? dlsym(handle, name) : nullptr;
-  if (!symbol) throw InvalidArgument("kernel_library: " + std::string(dlerror()));
+  void* symbol = dlsym(library.get(), name);
+  if (!symbol)
+    throw InvalidArgument("kernel_library: expected a function " + std::string(name) + ", got none");
   return reinterpret_cast<AscendKernel>(symbol);
 }
 
@@ -129,7 +139,8 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   Floats stats(stats_shape(op));
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
-  const TwinRun how{seed, trace, kernel_of(kernel_library, chip)};
+  const Library library = open(kernel_library);
+  const TwinRun how{seed, trace, kernel_of(library, chip)};
   const ascend_twin::Report report = with_tiling(op, chip, [&](const auto& tiling) {
     py::gil_scoped_release release;
     return window_attention_twin(tiling, io, how);
