@@ -6,8 +6,8 @@
 
 namespace swinv2 {
 
-// Bad input; pybind11 and MindSpore make a ValueError of it. The text names the argument, what was expected,
-// what came, and the mend.
+// Bad input; pybind11 makes a ValueError of it, MindSpore a RuntimeError where an InferShape or InferType throws it.
+// The text names the argument, what was expected, what came, and the mend.
 struct InvalidArgument : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };

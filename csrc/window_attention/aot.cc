@@ -119,8 +119,8 @@ using namespace swinv2;
 
 extern "C" {
 
-// Checks as soon as every dimension is known, so that bad shapes are a ValueError with its text in every
-// mode; before that, unknown (-1) dimensions stay unknown.
+// Checks as soon as every dimension is known, so that bad shapes are an error with its text in every mode; before
+// that, unknown (-1) dimensions stay unknown.
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes,
                                                                   aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
