@@ -33,7 +33,7 @@ int64_t workspace_bytes(const WindowAttentionTiling910B& tiling);
 struct Traffic {
   int64_t compulsory;  // qkv + out
   int64_t qkv_out;     // in sectors
-  int64_t bias;        // windows * heads * classes * panel_rows * 64
+  int64_t bias;        // windows * heads * classes * panel_rows * 64, over the strip where there is one class
 };
 Traffic traffic(const WindowAttentionTiling910& tiling, const ChipLimits& chip);
 
