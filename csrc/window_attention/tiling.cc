@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <numeric>
-#include <sstream>
 
 #include "core/check.h"
 #include "window_attention/tiling_host.h"
@@ -295,12 +294,6 @@ Fields fields(const WindowAttentionTiling910& t) {
 Fields joined(Fields first, const Fields& second) {
   first.insert(first.end(), second.begin(), second.end());
   return first;
-}
-
-std::string to_string(const WindowAttentionTiling910& t) {
-  std::ostringstream s;
-  for (const auto& field : fields(t)) s << field.first << '=' << field.second << ' ';
-  return s.str();
 }
 
 std::vector<float> prepare_bias(const WindowAttentionTiling910& t, const float* table) {

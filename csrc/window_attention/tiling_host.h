@@ -48,7 +48,6 @@ Fields fields(const WindowAttentionProblem& t);
 Fields fields(const WindowAttentionTiling910& t);  // the problem's too
 Fields fields(const WindowAttentionTiling910B& t);
 Fields joined(Fields first, const Fields& second);
-std::string to_string(const WindowAttentionTiling910& tiling);
 
 // (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.
 std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const float* bias_table);
