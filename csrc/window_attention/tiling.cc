@@ -16,10 +16,6 @@ constexpr int32_t kMaxBlocksTogether = 5;
 constexpr int64_t kStageBytes = 32 * 1024;  // long enough bursts; two of them
 constexpr int64_t kScoreBytes = 64 * 1024;  // a slot of scores in L0C
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 struct Sizes {
   int64_t n, n1, d, d1, g, phases, classes, class_blocks;
   explicit Sizes(const WindowAttentionTiling910& t)

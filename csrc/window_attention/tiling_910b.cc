@@ -12,10 +12,6 @@ constexpr int64_t kSlotBytes = 32 * 1024;  // half of L0A and L0B, a quarter of 
 constexpr int32_t kMaxTileRows = 128;
 constexpr int32_t kMaxPitch = 1024;  // strides between rows of scores are at most 255 blocks of 32 B
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 // Buffers as the kernel's constructors make them.
 int64_t ub_bytes(const WindowAttentionTiling910B& t) {
   const int64_t scores = int64_t{t.tile_rows} * t.pitch * 4, rows = divide_up(t.tile_rows, 64) * 64;

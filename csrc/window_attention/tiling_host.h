@@ -14,6 +14,10 @@ namespace swinv2 {
 
 using Fields = std::vector<std::pair<std::string, double>>;  // names and values of a struct
 
+inline int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
 // Throw InvalidArgument where the chip, or 32 bits, cannot hold the problem, naming the argument and the mend.
 WindowAttentionProblem problem_of(const WindowAttention& op);
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
