@@ -32,6 +32,7 @@ class Features(nn.Cell):
     def resize(self, image_size, window_size=None):
         """See the model's own `resize`."""
         self.model.resize(image_size, window_size)
+        self.compile_cache.clear()
         return self
 
     def construct(self, x):

@@ -9,6 +9,7 @@ from mindspore import ParameterTuple, Tensor, nn, ops
 
 from swinv2_kernels import _native
 from swinv2_model.architecture import Architecture
+from swinv2_model.features import Features
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.layers import Attention, PatchEmbed, PatchMerging, block_geometry
 from swinv2_model.model import SwinTransformerV2
@@ -230,6 +231,17 @@ def test_resize_and_a_new_head_reach_graph_mode():
     model(x)
     np.testing.assert_allclose(model.resize(32, 2)(x).asnumpy(), expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.reset_classifier(5)(x).asnumpy(), expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_resized_features_reach_graph_mode():
+    x = Tensor(images(1, 3, 32, 32))
+    features = Features(randomise(small()), (0, 1))
+    expected = [f.asnumpy() for f in features.resize(32, 2)(x)]
+    ms.set_context(mode=ms.GRAPH_MODE)
+    features = Features(randomise(small()), (0, 1))
+    features(x)
+    for got, want in zip(features.resize(32, 2)(x), expected):
+        np.testing.assert_allclose(got.asnumpy(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_reset_classifier():
