@@ -47,7 +47,8 @@ class Inference:
         if current != self._compiled:
             self._forward, self._compiled = _Forward(self.model), current
         tables, logits = self.bias_tables(), []
-        for start in range(0, len(images), self.batch_size):
+        # No image takes a batch too: it tells the number of classes.
+        for start in range(0, max(len(images), 1), self.batch_size):
             batch = images[start : start + self.batch_size]
             missing = self.batch_size - len(batch)
             filled = (

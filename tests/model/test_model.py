@@ -280,6 +280,11 @@ def test_cached_position_bias_is_never_stale():
     np.testing.assert_allclose(inference(x), model(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_inference_of_no_image():
+    logits = Inference(small(), batch_size=2)(images(0, 3, 32, 32))
+    assert logits.shape == (0, 5) and logits.dtype == np.float32
+
+
 def test_confusion_counts():
     table = confusion(np.array([0, 1, 1, 2]), np.array([0, 2, 1, 2]), 3)
     np.testing.assert_array_equal(table, [[1, 0, 0], [0, 1, 1], [0, 0, 1]])
