@@ -70,7 +70,8 @@ class PatchMergingV1(PatchMerging):
         height, width, channels = x.shape[1:]
         # Official order: (even row, even column), (odd, even), (even, odd), (odd, odd).
         x = x.reshape(-1, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(x.reshape(-1, height // 2, width // 2, 4 * channels)))
+        x = self.reduction(self.norm(x.reshape(-1, height // 2, width // 2, 4 * channels)))
+        return x.astype(ms.float32)  # no norm after it, as in V2, brings the stream back
 
 
 class SwinTransformer(SwinTransformerV2):

@@ -78,11 +78,24 @@ def test_logits(size, tmp_path):
     assert error <= 1e-5 * np.ptp(expected)
 
 
+SMALL = {"model": {"type": "swin", "image_size": 32, "embed_dim": 16, "depths": [2, 2],
+                   "num_heads": [2, 4], "window_size": 4, "num_classes": 5}}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float16", 5e-3), ("bfloat16", 4e-2)])
+def test_half_compute_keeps_a_float32_stream(mode, dtype, tolerance):
+    import mindspore as ms
+
+    x = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
+    model, expected = create_model(SMALL, compute_dtype=dtype), create_model(SMALL)(x).asnumpy()
+    assert [f.dtype for f in model.stage_features(x)] == [ms.float32] * 2
+    np.testing.assert_allclose(model(x).asnumpy(), expected, atol=tolerance * np.abs(expected).max())
+
+
 def test_gradients_reach_every_parameter():
     import mindspore as ms
 
-    model = create_model({"model": {"type": "swin", "image_size": 32, "embed_dim": 16, "depths": [2, 2],
-                                    "num_heads": [2, 4], "window_size": 4, "num_classes": 5}})  # fmt: skip
+    model = create_model(SMALL)
     x = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
     parameters = model.trainable_params()
     gradients = ms.grad(lambda x: model(x)[:, 0].sum(), None, parameters)(x)
