@@ -108,7 +108,7 @@ class Trainer:
         """One pass over the data. report(step, loss, accuracy, images a second) is called after every step.
 
         Returns:
-            dict with loss, train_accuracy, images_per_second and the last gradient_norm.
+            dict with loss, train_accuracy, images_per_second and, where gradients are clipped, the last gradient_norm.
         """
         start, losses, correct = time.perf_counter(), [], 0
         for step in range(self.steps_per_epoch):
@@ -121,12 +121,8 @@ class Trainer:
             speed = seen / (time.perf_counter() - start)
             if report is not None:
                 report(step, losses[-1], correct / seen, speed)
-        return {
-            "loss": float(np.mean(losses)),
-            "train_accuracy": correct / seen,
-            "images_per_second": speed,
-            "gradient_norm": float(norm),
-        }
+        row = {"loss": float(np.mean(losses)), "train_accuracy": correct / seen, "images_per_second": speed}
+        return {**row, "gradient_norm": float(norm)} if self.step.clip > 0 else row
 
     def score(self):
         """Score on the test images."""

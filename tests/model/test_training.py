@@ -166,14 +166,17 @@ def test_fused_and_reference_train_alike():
             np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
 
 
-def test_train_then_evaluate(tmp_path, capsys):
+@pytest.mark.parametrize("clip", [0, 5])
+def test_train_then_evaluate(clip, tmp_path, capsys):
     command = ["train", "--output_dir", str(tmp_path), "--train.epochs=2", "--data.max_shift=1", *TINY]
+    command += [f"--train.clip_global_norm_value={clip}"]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.ckpt", "log.csv"}
     with open(tmp_path / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert all(float(row["gradient_norm"]) > 0 if clip else row["gradient_norm"] == "" for row in rows)
     result = [line for line in shown.splitlines() if line.startswith("test accuracy")][-1]
     assert (
         main(["evaluate", "--pretrained", str(tmp_path / "checkpoint.ckpt"), "--backend", "reference"]) == 0
