@@ -30,8 +30,8 @@ def limit_threads(threads):
         raise ValueError(f"threads: expected 1 to {available_threads()} (the cores here), got {threads}")
     if "mindspore" in sys.modules and threads < available_threads():
         raise RuntimeError("threads must be limited before mindspore is imported")
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+    for library in ("SWINV2_KERNELS", "OMP", "MKL", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 

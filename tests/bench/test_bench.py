@@ -3,6 +3,9 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -225,6 +228,16 @@ def test_command_line(monkeypatch):
         assert parse([]).quick is quick
     with pytest.raises(ValueError, match="threads: expected 1 to"):
         machine.limit_threads(0)
+
+
+def test_threads_are_those_of_the_rows_whatever_is_inherited():
+    program = "from bench import machine; machine.limit_threads(1); from swinv2_kernels import _native; "
+    environment = {**os.environ, "SWINV2_KERNELS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", program + "print(_native.num_threads())"]
+    run = subprocess.run(
+        command, env=environment, cwd=machine.ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "1\n"
 
 
 def test_other_work_is_a_share():
