@@ -20,21 +20,24 @@ if find_spec("mindspore") is not None:
     from swinv2_kernels.residual_layer_norm import layer_norm, residual_layer_norm
     from swinv2_kernels.window_attention import WindowAttention, window_attention
 
-__all__ = [
-    "BACKENDS",
-    "BackendUnavailable",
-    "WindowAttention",
-    "available_backends",
-    "bias_gelu",
-    "layer_norm",
-    "linear",
-    "patch_embedding",
-    "patch_merging",
-    "relative_coords_table",
-    "relative_position_bias_table",
-    "residual_layer_norm",
-    "resolve_backend",
-    "use_backend",
-    "window_attention",
-]
+    __all__ = [
+        "BACKENDS",
+        "BackendUnavailable",
+        "WindowAttention",
+        "available_backends",
+        "bias_gelu",
+        "layer_norm",
+        "linear",
+        "patch_embedding",
+        "patch_merging",
+        "relative_coords_table",
+        "relative_position_bias_table",
+        "residual_layer_norm",
+        "resolve_backend",
+        "use_backend",
+        "window_attention",
+    ]
+else:
+    __all__ = []
+
 __version__ = "0.1.0"
