@@ -15,7 +15,7 @@ OTHERS = [
     "pyyaml>=6",
     "jsonargparse[signatures]>=4.27",
     "rich>=13",
-    "matplotlib>=3.6",
+    "matplotlib>=3.7",
     "scikit-learn>=1.2",
     "pillow>=9",
     "safetensors>=0.4",
@@ -28,6 +28,11 @@ def has_mindspore() -> bool:
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('mindspore') is None)"
     return subprocess.run([sys.executable, "-c", probe], env=environment, cwd="/").returncode == 0
+
+
+def dynamic_wheel(settings):
+    """A wheel built from an sdist asks its own environment: PKG-INFO says that its list is not the last word."""
+    return {"dependencies": True}
 
 
 def dynamic_metadata(settings, project):
