@@ -63,7 +63,7 @@ def _operand(x, dtype, training):
 
 
 class Linear(nn.Cell):
-    """x W^T + b computed in `dtype`; weight (out, in) and bias stay float32."""
+    """x W^T + b computed in `dtype`; weight (out, in) and bias stay float32, but for `round_weights`."""
 
     def __init__(self, in_channels, out_channels, has_bias=True, dtype=ms.float32, backend=None):
         super().__init__()
