@@ -7,8 +7,7 @@ from mindspore import ops
 
 from swinv2_kernels.backend import library_path
 
-# On Ascend the name will be that of an op package's; the twins run its kernel on the host.
-SYMBOL_SUFFIX = {"cpu": "", "ascend": "", "twin-910": "Twin910", "twin-910b": "Twin910B"}
+SYMBOL_SUFFIX = {"cpu": "", "twin-910": "Twin910", "twin-910b": "Twin910B"}
 
 
 def custom_operator(
