@@ -6,14 +6,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from swinv2_model.architecture import Size
 from swinv2_model.registry import architecture, list_models, load_config
 
+Table = list[tuple[str, ...]]
 
-def _size(values: list[int] | None, default: object) -> object:
+
+def _size(values: list[int] | None, default: Size) -> Size:
     return default if values is None else values[0] if len(values) == 1 else tuple(values)
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
+def _print_table(rows: Table) -> None:
     """Columns as wide as their widest cell; the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     for first, *others in rows:
@@ -35,7 +38,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         names = list_models(args.name or "*")
         if not names:
             raise ValueError(f"name: no preset matches {args.name!r}; see {', '.join(list_models())}.")
-        rows = [("preset", "parameters", "multiply-adds", "top-1", "top-5")]
+        rows: Table = [("preset", "parameters", "multiply-adds", "top-1", "top-5")]
         for name in names:
             config = load_config(name)
             model, arch = config["model"], architecture(config)

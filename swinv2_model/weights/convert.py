@@ -81,5 +81,6 @@ def main(argv: Sequence[str], prog: str) -> int:
     if len(files) != 2 or bool(args.source) == bool(args.pth_file):
         given = f", got {', '.join(files)}" if files else ""
         raise CheckpointError(f"convert: expected IN and OUT (or --pth_file and --ckpt_file){given}.")
-    print(convert(*files, args.from_, args.to, args.cls_map_file, args.num_classes))
+    source, target = files
+    print(convert(source, target, args.from_, args.to, args.cls_map_file, args.num_classes))
     return 0
