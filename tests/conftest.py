@@ -23,6 +23,15 @@ def _in_pynative_mode():
         ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
+@pytest.fixture(autouse=True)
+def _kernels_by_default():
+    """Tests force instruction sets and numbers of threads."""
+    yield
+    if native := sys.modules.get("swinv2_kernels._native"):
+        native.set_isa("")
+        native.set_num_threads(0)
+
+
 @pytest.fixture(params=["pynative", "graph"])
 def mode(request):
     import mindspore as ms

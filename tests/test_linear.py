@@ -16,13 +16,6 @@ from swinv2_kernels import _native
 BACKENDS = ("cpu", "reference")
 
 
-@pytest.fixture(autouse=True)
-def _defaults():
-    yield
-    _native.set_isa("")
-    _native.set_num_threads(0)
-
-
 def gather(x, view, patch):
     """Rows a (..., K) of a view of x."""
     if view == "merging":

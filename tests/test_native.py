@@ -16,13 +16,6 @@ from oracle import Expected
 from swinv2_kernels import _native
 
 
-@pytest.fixture(autouse=True)
-def _defaults():
-    yield
-    _native.set_isa("")
-    _native.set_num_threads(0)
-
-
 def stored(array, dtype):
     return oracle.bfloat16_bits(array) if dtype == "bfloat16" else np.asarray(array, dtype)
 

@@ -16,13 +16,6 @@ BACKENDS = ("cpu", "reference")
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
-@pytest.fixture(autouse=True)
-def _defaults():
-    yield
-    _native.set_isa("")
-    _native.set_num_threads(0)
-
-
 # ---- the formulas, at the precision of their arguments ----
 
 
