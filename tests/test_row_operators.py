@@ -190,8 +190,38 @@ def test_layer_norm(mode, backend, drop, dtype):
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_layer_norm_alone(mode, backend, dtype):
+    class Norm(nn.Cell):
+        def construct(self, y, gamma, beta):
+            return sk.layer_norm(y, gamma, beta, backend=backend)
+
+    rng = np.random.default_rng(0)
+    y = oracle.round_to(rng.standard_normal((2, 4, 6, 40), np.float32) * 3 + 2, dtype)
+    gamma, beta = (rng.standard_normal(40, np.float32) for _ in range(2))
+    dout = rng.standard_normal(y.shape, np.float32)
+
+    def formula(t):
+        zero, one = np.zeros_like(y, t), np.ones(2, t)
+        out, _, *gradients, _ = layer_norm(
+            zero, *(a.astype(t) for a in (y, gamma, beta)), one, dout.astype(t)
+        )
+        return out, *gradients
+
+    exact, plain = formula(np.float64), formula(np.float32)
+    plain = (plain[0], oracle.round_to(plain[1], dtype), *plain[2:])
+    actual = run(Norm(), Tensor(dout), Tensor(y).astype(MS[dtype]), Tensor(gamma), Tensor(beta))
+    kinds, sizes = ("float32", dtype, "float32", "float32"), (None, None, 28, 28)
+    for name, a, e, p, kind, size in zip(
+        ("out", "dy", "dgamma", "dbeta"), actual, exact, plain, kinds, sizes
+    ):
+        oracle.assert_close(name, a, e, p, kind, size)
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu(mode, approximate, dtype):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gelu(mode, backend, approximate, dtype):
     rng = np.random.default_rng(3)
     x, dout = 2 * rng.standard_normal((2, 5, 40), np.float32), rng.standard_normal((2, 5, 40), np.float32)
     bias = rng.standard_normal(40, np.float32)
@@ -199,7 +229,7 @@ def test_gelu(mode, approximate, dtype):
     x, dout = (Tensor(a).astype(MS[dtype]) for a in stored)
     check(
         ("out", "dx", "dbias"),
-        run(Gelu("cpu", approximate), dout, x, Tensor(bias)),
+        run(Gelu(backend, approximate), dout, x, Tensor(bias)),
         exact,
         rounded,
         dtype,
@@ -318,6 +348,7 @@ BAD = {
         ValueError,
         r"gamma: expected shape \(8,\).* got \(7,\)",
     ),
+    "gamma-alone": (lambda: sk.layer_norm(X, C[:5], C[:5]), ValueError, r"gamma: expected shape \(8,\)"),
     "beta": (
         lambda: sk.residual_layer_norm(HALF, HALF, C, C.astype(ms.float16)),
         TypeError,
