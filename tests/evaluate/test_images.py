@@ -154,9 +154,9 @@ def test_unreadable_files_are_named(photo, tmp_path):
 
 
 def test_a_strip_is_refused_before_memory_is_asked_for():
-    with pytest.raises(ImageError, match="1x20000"):
-        Preprocess((256, 256))(Image.new("RGB", (1, 20000)))
-        Preprocess((256, 256))(Image.new("RGB", (1, 2000000)))
+    for height in (20000, 2000000):
+        with pytest.raises(ImageError, match=f"1x{height} "):
+            Preprocess((256, 256))(Image.new("RGB", (1, height)))
 
 
 def test_folder_order_and_labels(photo, tmp_path):

@@ -159,11 +159,9 @@ def losses(backend, steps):
 def test_fused_and_reference_train_alike():
     expected = losses("reference", 24)
     assert expected[-4:].mean() < expected[:4].mean() - 0.3, expected
-    for backend in ("cpu", "reference"):
-        if backend != "reference":
-            curve = losses(backend, 24)
-            np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
-            np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
+    curve = losses("cpu", 24)
+    np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
+    np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
 
 
 @pytest.mark.parametrize("clip", [0, 5])
