@@ -16,7 +16,6 @@ from bench.machine import ROOT
 JOBS = {
     "operator": "window_attention T stage 1 w16 s8 forward+backward",
     "inference": "SwinV2-T w16 inference",
-    "training": "SwinV2-T w16 training step",
 }
 REPEATS = 2
 
@@ -53,10 +52,7 @@ def _job(job, backend, batch):
 
     if job == "operator":
         return operators.compiled(cases.window_attention(1, 16, batch), "forward+backward", backend)
-    values, x = models.parameters(16), models.images(batch)
-    if job == "inference":
-        return models.inference(16, backend, values, x)
-    return models.training_step(16, backend, values, x, models.labels(batch))
+    return models.inference(16, backend, models.parameters(16), models.images(batch))
 
 
 def main(job, backend, batch):
