@@ -19,7 +19,6 @@ from swinv2_model import ranks as group
 from swinv2_model.images import ImageError, Preprocess, image_folder, read_image
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.registry import config_of, create_model, load_config, preprocessing
-from swinv2_model.weights.files import read_checkpoint
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -357,8 +356,6 @@ def _run_digits(args: argparse.Namespace) -> int:
 
     name = load_config(args.config)["name"] if args.config else "digits"
     path = Path(args.pretrained or Path("runs") / name / trainer.CHECKPOINT)
-    if path.is_file() and trainer.CONFIG_KEY not in read_checkpoint(path)[1]:
-        raise ValueError(f"data_url: {path} is no run of `train`; give a folder of images, --data_url DIR.")
     trainer.evaluate(path, args.backend, Console(highlight=False))
     return 0
 

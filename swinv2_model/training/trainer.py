@@ -21,10 +21,11 @@ from swinv2_model.training import digits
 from swinv2_model.training.config import RunConfig, parse
 from swinv2_model.training.optimizer import AdamW, learning_rates
 from swinv2_model.training.step import TrainStep
+from swinv2_model.weights import keys
 from swinv2_model.weights.describe import OPTIONS, Description
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import read_checkpoint, write_checkpoint
-from swinv2_model.weights.load import load_into, read_official
+from swinv2_model.weights.load import Report, load_into
 
 CHECKPOINT = "checkpoint.ckpt"
 CONFIG_KEY = "config"
@@ -213,10 +214,10 @@ def evaluate(path, backend, console: Console):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; `python -m swinv2_model train` writes one.")
-    arrays, _, report = read_official(path)
-    config = _config_of(path)
+    arrays, texts = read_checkpoint(path)
+    config = _config_of(path, texts)
     trained = registry.build(registry.load_config(config), backend=backend)
-    load_into(trained, arrays, str(path), report)
+    load_into(trained, keys.to_official(arrays, "mindspore"), str(path), Report("mindspore"))
     _, (images, labels) = digits.load(trained.image_size)
     mean, std = (np.float32(config["data"][key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     score = Score(labels, Inference(trained, batch_size=120)((images - mean) / std).argmax(-1))
@@ -235,15 +236,16 @@ def confusion_table(score, classes):
     return table
 
 
-def _config_of(path):
-    _, texts = read_checkpoint(path)
+def _config_of(path, texts):
     try:
         config = json.loads(texts[CONFIG_KEY])
         dataset = config["data"]["dataset"]
     except (KeyError, TypeError, json.JSONDecodeError):
         dataset = None
     if dataset != "digits":
-        raise CheckpointError(f"{path}: expected a checkpoint that `train --preset digits` wrote.")
+        raise CheckpointError(
+            f"{path}: expected a run of `train` on the digits; for others give a folder of images, --data_url DIR."
+        )
     return config
 
 
