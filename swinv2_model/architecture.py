@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Union
+from typing import Literal, NamedTuple, Optional, Union
 
 Size = Union[int, Sequence[int]]
+Windows = Optional[list[Size]]  # by name: jsonargparse reads ModelConfig, on Python 3.9 too
 CPB_HIDDEN = 512
 
 
@@ -30,6 +31,12 @@ def pair(value: Size, name: str) -> tuple[int, int]:
             f"{name}: expected a positive integer or two of them (height, width), got {value!r}."
         )
     return both[0], both[1]
+
+
+def is_trained_window(value: object) -> bool:
+    """Whether it can be an entry of `pretrained_window_sizes`: an integer from 0, or two of them."""
+    both = value if isinstance(value, (tuple, list)) and len(value) == 2 else [value]
+    return all(type(n) is int and n >= 0 for n in both)
 
 
 class Stage(NamedTuple):
@@ -50,6 +57,38 @@ class Stage(NamedTuple):
 # Choices of a model's options.
 WINDOW_RULES = ("official", "per_axis")
 GELUS = ("none", "tanh")
+
+
+@dataclass
+class ModelConfig:
+    """Arguments of the model.
+
+    Args:
+        type: swinv2, or swin for version 1.
+        image_size: pixels, one number or height and width.
+        window_size: tokens, one number or height and width.
+        pretrained_window_sizes: one entry a stage, one number or height and width.
+        window_rule: official, or per_axis as timm and Hugging Face clip windows.
+        mask_padding: false lets tokens attend to padding, as Hugging Face does.
+    """
+
+    image_size: Size
+    embed_dim: int
+    depths: list[int]
+    num_heads: list[int]
+    window_size: Size
+    type: Literal["swinv2", "swin"] = "swinv2"
+    patch_size: int = 4
+    in_channels: int = 3
+    num_classes: int = 1000
+    pretrained_window_sizes: Windows = None
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.2
+    window_rule: Literal["official", "per_axis"] = "official"
+    mask_padding: bool = True
+    mask_value: float = -100.0
+    gelu: Literal["none", "tanh"] = "none"
+    norm_eps: float = 1e-5
 
 
 def hidden_width(dim: int, mlp_ratio: float) -> int:

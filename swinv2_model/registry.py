@@ -9,13 +9,21 @@ import logging
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from swinv2_model.architecture import GELUS, WINDOW_RULES, Architecture, Size, pair
+from swinv2_model.architecture import (
+    GELUS,
+    WINDOW_RULES,
+    Architecture,
+    ModelConfig,
+    Size,
+    is_trained_window,
+    pair,
+)
 from swinv2_model.images import Preprocess, is_finite
 from swinv2_model.mindcv_models import register
 from swinv2_model.weights.describe import PRESETS, preset_named_by, preset_names
@@ -28,17 +36,13 @@ if TYPE_CHECKING:
 SECTIONS = ("name", "model", "data", "train", "card")
 # Options of `train`, which reads the same files; it judges the keys of its section itself.
 TRAIN_OPTIONS = ("output_dir", "backend")
-MODEL_KEYS = {
-    *("type", "image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depths", "num_heads"),
-    *("window_size", "pretrained_window_sizes", "mlp_ratio", "drop_path_rate"),
-    *("window_rule", "mask_padding", "mask_value", "gelu", "norm_eps"),
-}
+MODEL_KEYS = {f.name for f in fields(ModelConfig)}
 DATA_KEYS = {
     *(f.name for f in fields(Preprocess) if f.name != "image_size"),
     *("dataset", "max_shift", "max_rotation", "max_scale"),
 }
 CARD_KEYS = {"top1", "top5", "paper", "weights"}
-NEEDED = ("image_size", "embed_dim", "depths", "num_heads", "window_size")
+NEEDED = [f.name for f in fields(ModelConfig) if f.default is MISSING]
 logger = logging.getLogger("swinv2_model")
 
 
@@ -122,8 +126,7 @@ _OPTION_TYPES = {
     **dict.fromkeys(("mask_value", "norm_eps", "drop_path_rate"), _NUMBER),
     "pretrained_window_sizes": (
         "a list of windows, one a stage, or null",
-        lambda v: v is None
-        or (isinstance(v, (list, tuple)) and all(type(w) in (int, list, tuple) for w in v)),
+        lambda v: v is None or (isinstance(v, (list, tuple)) and all(map(is_trained_window, v))),
     ),
 }
 _CARD_TYPES = dict.fromkeys(

@@ -6,45 +6,14 @@ import glob
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Optional, Union
+from typing import Literal, Optional
 
 import jsonargparse
 
+from swinv2_model.architecture import ModelConfig
 from swinv2_model.registry import PRESETS, list_models, load_config
 
-Size = Union[int, list[int]]
 SECTIONS = ("model", "data", "train")
-
-
-@dataclass
-class ModelConfig:
-    """Arguments of the model.
-
-    Args:
-        type: swinv2, or swin for version 1.
-        image_size: pixels, one number or height and width.
-        window_size: tokens, one number or height and width.
-        window_rule: official, or per_axis as timm and Hugging Face clip windows.
-        mask_padding: false lets tokens attend to padding, as Hugging Face does.
-    """
-
-    image_size: Size
-    embed_dim: int
-    depths: list[int]
-    num_heads: list[int]
-    window_size: Size
-    type: Literal["swinv2", "swin"] = "swinv2"
-    patch_size: int = 4
-    in_channels: int = 3
-    num_classes: int = 1000
-    pretrained_window_sizes: Optional[list[int]] = None
-    mlp_ratio: float = 4.0
-    drop_path_rate: float = 0.2
-    window_rule: Literal["official", "per_axis"] = "official"
-    mask_padding: bool = True
-    mask_value: float = -100.0
-    gelu: Literal["none", "tanh"] = "none"
-    norm_eps: float = 1e-5
 
 
 @dataclass

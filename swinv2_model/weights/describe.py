@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from swinv2_model.architecture import Architecture, official_window, pair
+from swinv2_model.architecture import Architecture, Size, is_trained_window, official_window, pair
 from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.keys import from_cell_list
 from swinv2_model.weights.pth import PathLike
@@ -37,7 +37,7 @@ class Description:
 
     image_size: tuple[int, int] | None
     window_size: tuple[int, int]
-    pretrained_window_sizes: tuple[int, ...]
+    pretrained_window_sizes: tuple[Size, ...]
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
@@ -63,9 +63,11 @@ def _from_fields(fields: object, stages: int, source: str) -> Description:
         if key not in fields:
             raise CheckpointError(f"{source}: {key!r} is missing.")
     windows = fields.get("pretrained_window_sizes") or [0] * stages
-    windows = list(windows)[:stages] if isinstance(windows, list) else None
-    if windows is None or len(windows) != stages or any(type(w) is not int or w < 0 for w in windows):
-        raise CheckpointError(f"{source}: 'pretrained_window_sizes' must be {stages} integers from 0.")
+    windows = windows[:stages] if isinstance(windows, list) else []
+    if len(windows) != stages or not all(map(is_trained_window, windows)):
+        raise CheckpointError(
+            f"{source}: 'pretrained_window_sizes' must be {stages} integers, or pairs of them, from 0."
+        )
     try:
         image = fields["image_size"]
         image = None if image is None else pair(image, "image_size")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from swinv2_model.cli import main
 from swinv2_model.randomness import drop_path_factors, permutation, uniform
-from swinv2_model.registry import config_of
+from swinv2_model.registry import config_of, create_model
 from swinv2_model.training import digits, trainer
 from swinv2_model.training.config import parse
 from swinv2_model.training.optimizer import AdamW, clip_by_global_norm, decays, learning_rates
@@ -195,6 +195,13 @@ def test_a_checkpoint_tells_the_options_of_the_model(tmp_path):
     for file in ("run.ckpt", "run.pth"):
         model = config_of(tmp_path / file)["model"]
         assert {key: model[key] for key in options} == options and model["norm_eps"] == 1e-6
+
+
+@pytest.mark.parametrize("windows", [[4, 0], [[2, 4], 4]], ids=str)
+def test_a_checkpoint_tells_the_windows_it_was_pretrained_with(windows, tmp_path):
+    trainer.Trainer(parse([*TINY, f"--model.pretrained_window_sizes={windows}"])).save(tmp_path / "run.ckpt")
+    assert config_of(tmp_path / "run.ckpt")["model"]["pretrained_window_sizes"] == windows
+    assert create_model(config_of(tmp_path / "run.ckpt"), checkpoint_path=tmp_path / "run.ckpt")
 
 
 def test_a_checkpoint_appears_only_when_complete(tmp_path, monkeypatch):

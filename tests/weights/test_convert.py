@@ -329,6 +329,7 @@ def test_malformed_descriptions_are_told(official, tmp_path):
         ('{"image_size": 0, "window_size": 8}', "image_size: expected"),
         ('{"image_size": 64, "window_size": 8, "pretrained_window_sizes": [1]}', "2 integers"),
         ('{"image_size": 64, "window_size": 8, "pretrained_window_sizes": 3}', "2 integers"),
+        ('{"image_size": 64, "window_size": 8, "pretrained_window_sizes": [[4, -1], 2]}', "2 integers"),
     ):
         write_checkpoint(tmp_path / "a.safetensors", official, {"swinv2_model": text})
         with pytest.raises(CheckpointError, match=message):

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presets, the paper's table, models by name, and checkpoints loaded into them."""
 
+import inspect
 import json
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import yaml
 
 from swinv2_model import registry
-from swinv2_model.architecture import Architecture, official_window
+from swinv2_model.architecture import GELUS, WINDOW_RULES, Architecture, ModelConfig, official_window
 from swinv2_model.cli import main
 from swinv2_model.images import Preprocess
 from swinv2_model.registry import (
@@ -64,6 +67,18 @@ OTHERS = [
 
 def test_all_official_names_are_there():
     assert sorted([*PAPER, *OTHERS]) == OFFICIAL
+
+
+def test_a_configuration_has_the_arguments_of_the_model_and_its_defaults():
+    from swinv2_model.model import SwinTransformerV2
+
+    arguments = inspect.signature(SwinTransformerV2).parameters
+    ours = {f.name: f.default for f in fields(ModelConfig) if f.name != "type"}
+    assert arguments.keys() - ours.keys() == {"compute_dtype", "seed", "backend"}
+    given = {name: default for name, default in ours.items() if default is not MISSING}
+    assert given == {name: arguments[name].default for name in given} and arguments.keys() >= ours.keys()
+    assert {*WINDOW_RULES} == {*get_args(get_type_hints(ModelConfig)["window_rule"])}
+    assert {*GELUS} == {*get_args(get_type_hints(ModelConfig)["gelu"])}
 
 
 def test_patterns():
@@ -389,6 +404,7 @@ def test_golden_configuration_is_the_json():
         ("model", "mask_value", float("nan"), "model.mask_value: expected a finite number"),
         ("model", "gelu", ["tanh"], r"model.gelu: expected none or tanh, got \['tanh'\]"),
         ("model", "pretrained_window_sizes", 8, "model.pretrained_window_sizes: expected a list"),
+        ("model", "pretrained_window_sizes", [[8], 4], "model.pretrained_window_sizes: expected a list"),
         ("data", "crop_pct", 0.5, "data: expected keys of .*crop_ratio.*, got crop_pct"),
         ("data", "crop_ratio", "all", "crop_ratio: expected a number"),
         ("data", "mean", [0.5, float("nan"), 0.5], "mean, std"),
