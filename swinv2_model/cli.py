@@ -20,6 +20,8 @@ CONVERT = (
     "weights from one implementation's names and format to another's",
 )
 
+INTERRUPTED = 130  # exit status, as of a shell after Ctrl-C
+
 # name: (module, function, what it does); several names for one command are the spellings of other tools
 COMMANDS = {
     "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
@@ -57,7 +59,7 @@ def main(argv=None):
         )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_unavailable(error):
             raise

@@ -100,26 +100,27 @@ def read_image(path: str | os.PathLike[str]) -> tuple[Image.Image, str]:
     Grey, CMYK, palette and transparent images are converted; of an animation the first frame is taken.
 
     Returns:
-        (image, note): the note is a sentence where the file held more than what is returned, else "".
+        (image, note): the note is a sentence for each way in which the file held more than what is returned.
 
     Raises:
         ImageError: no image, truncated, damaged, or of pixels without a range; the message names the file.
     """
-    note = ""
+    notes = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as file:
                 frames = getattr(file, "n_frames", 1)
                 if frames > 1 and file.format != "MPO":
-                    note = f"{path}: animated, the first of {frames} frames is used."
+                    notes.append(f"{path}: animated, the first of {frames} frames is used.")
                 file.load()
                 image: Image.Image = file
                 if image.mode.startswith("I"):
-                    image, note = _from_16_bit(image), f"{path}: 16-bit grey, reduced to 8 bits."
+                    image = _from_16_bit(image)
+                    notes.append(f"{path}: 16-bit grey, reduced to 8 bits.")
                 elif image.mode == "F":
                     raise ImageError("floating-point pixels have no known range")
-                return image.convert("RGB"), note
+                return image.convert("RGB"), " ".join(notes)
     except Image.UnidentifiedImageError:
         raise ImageError(f"{path}: not an image PIL can read.") from None
     except Exception as error:
@@ -133,6 +134,10 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(f"grey values from {values.min()} to {values.max()} are beyond 16 bits")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @dataclass(frozen=True)
@@ -149,14 +154,16 @@ class ImageFolder:
 
 
 def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = None) -> ImageFolder:
-    """List `root`/class/file, or `root`/val/class/file where there is a `val`; hidden files are left out.
+    """List `root`/class/**/file, or `root`/val/class/**/file where there is a `val`; hidden files are left out.
 
     Args:
         labels: class names in the model's order; without it the sorted sub-folders are classes 0, 1, ...
 
     Raises:
         FileNotFoundError: `root` is no folder.
-        ValueError: it has no class folders or no files, a link to nothing, or a folder that is not among `labels`.
+        ValueError: it has no class folders or no files, a link to nothing, a folder twice in a class, or one that is
+            not among `labels`.
+        OSError: a folder cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
@@ -179,7 +186,14 @@ def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = No
                 f"data_url: folder {folder} is {known.count(folder.name)} of the labels; rename one and its folder."
             )
         label = known.index(folder.name)
-        for parent, below, files in os.walk(folder):
+        seen = set()
+        for parent, below, files in os.walk(folder, onerror=_raise, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in seen:
+                raise ValueError(
+                    f"data_url: {parent} is {real}, which {folder} has already; remove the link."
+                )
+            seen.add(real)
             below[:] = sorted(name for name in below if not name.startswith("."))
             samples += [(os.path.join(parent, f), label) for f in sorted(files) if not f.startswith(".")]
     if not samples:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Optional
 
 import jsonargparse
+import numpy as np
 
 from swinv2_model.architecture import ModelConfig
 from swinv2_model.registry import PRESETS, list_models, load_config
@@ -90,8 +91,8 @@ class TrainConfig:
             if value < low or (high is not None and value > high):
                 limit = f"at least {low}" + (f" and at most {high}" if high is not None else "")
                 raise ValueError(f"train.{key}: expected {limit}, got {value}.")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"train.betas: expected two numbers in [0, 1), got {self.betas}.")
+        if len(self.betas) != 2 or not all(0 <= np.float32(beta) < 1 for beta in self.betas):
+            raise ValueError(f"train.betas: expected two numbers in [0, 1), as float32, got {self.betas}.")
 
 
 @dataclass

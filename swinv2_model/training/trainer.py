@@ -164,7 +164,8 @@ def train(config: RunConfig, console: Console):
     parameters = sum(parameter.size for parameter in trainer.model.trainable_params())
     console.print(
         f"{config.name}: {parameters:,} parameters, {len(trainer.labels)} training and "
-        f"{len(trainer.test_labels)} test images, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps"
+        f"{len(trainer.test_labels)} test images, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps",
+        soft_wrap=True,
     )
     columns = (
         TextColumn("{task.description}"),
@@ -195,12 +196,13 @@ def train(config: RunConfig, console: Console):
             if not console.is_terminal:
                 console.print(
                     f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
-                    f"{row['images_per_second']:.0f} img/s  {score}"
+                    f"{row['images_per_second']:.0f} img/s  {score}",
+                    soft_wrap=True,
                 )
     path = config.output_dir / CHECKPOINT
     trainer.save(path)
     running_log.replace(log_path)
-    console.print(f"{score}\nwrote {path} and {log_path}")
+    console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
     return score
 
 

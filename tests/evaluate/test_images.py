@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files to arrays: PIL's bicubic, the crop rules, and files that are no plain RGB picture."""
 
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +120,10 @@ def test_animation_gives_the_first_frame_and_says_so(photo, tmp_path):
         )
         image, note = read_image(tmp_path / name)
         assert image.size == (40, 30) and "first of 3 frames" in note and name in note
+    pages = [Image.fromarray(np.full((4, 4), page, np.uint16)) for page in (300, 400)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    _, note = read_image(tmp_path / "a.tif")
+    assert "first of 2 frames" in note and "16-bit" in note
 
 
 def png(chunks) -> bytes:
@@ -157,6 +163,32 @@ def test_a_strip_is_refused_before_memory_is_asked_for():
     for height in (20000, 2000000):
         with pytest.raises(ImageError, match=f"1x{height} "):
             Preprocess((256, 256))(Image.new("RGB", (1, height)))
+
+
+def test_linked_folders_are_followed_once(photo, tmp_path):
+    for name in ("set/a/1.jpg", "set/b/2.jpg", "elsewhere/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.resize((8, 8)).save(tmp_path / name)
+    (tmp_path / "set/b/more").symlink_to(tmp_path / "elsewhere")
+    assert [Path(p).name for p, _ in image_folder(tmp_path / "set").samples] == ["1.jpg", "2.jpg", "3.jpg"]
+    (tmp_path / "elsewhere/round").symlink_to(tmp_path / "set/b")
+    with pytest.raises(ValueError, match="more/round is .*set/b, which .*set/b has already"):
+        image_folder(tmp_path / "set")
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(photo, tmp_path, monkeypatch):
+    (tmp_path / "a/closed").mkdir(parents=True)
+    photo.resize((8, 8)).save(tmp_path / "a/1.jpg")
+    scandir = os.scandir  # root reads whatever its mode is
+
+    def closed(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(PermissionError, match="a/closed"):
+        image_folder(tmp_path)
 
 
 def test_folder_order_and_labels(photo, tmp_path):

@@ -257,6 +257,10 @@ BAD = {
     "abbreviation": (["--conf", "mine.yaml"], "--conf"),
     "section": (["--model", "mine.yaml"], "--model: expected one key of it, --model.KEY VALUE"),
     "betas": (["--train.betas", "[0.9]"], "train.betas: expected two numbers"),
+    "betas in float32": (
+        ["--train.betas", "[0.9,0.99999999]"],
+        "train.betas: expected two numbers in [0, 1)",
+    ),
     "channels": (["--model.in_channels", "3"], "expected 1 and 10 for digits, got 3 and 10"),
     "batch": (["--train.total_batch_size", "5000"], "train.total_batch_size: expected at most 1437"),
     "shift": (["--data.max_shift", "-1"], "data.max_shift: expected 0 to 32"),
@@ -303,6 +307,16 @@ def test_ctrl_c_ends_a_training_in_a_line(tmp_path):
         run.send_signal(signal.SIGINT)
         _, error = run.communicate(timeout=60)
     assert run.returncode == 130 and "interrupted" in error.splitlines() and "Traceback" not in error
+
+
+def test_ctrl_c_while_mindspore_is_imported():
+    command = [sys.executable, "-X", "importtime", "-m", "swinv2_model", "train", *TINY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while not run.stderr.readline().rstrip().endswith("mindspore.common.dtype"):
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate(timeout=60)
+    assert run.returncode == 130 and "Fatal" not in error
 
 
 def test_only_a_back_end_that_cannot_run_is_the_users_error(monkeypatch, capsys):
