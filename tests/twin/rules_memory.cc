@@ -314,6 +314,61 @@ TWIN_TEST(gm_race) {
       nullptr, two);
 }
 
+// What an access finds out is not forgotten for what others do to the block in between.
+TWIN_TEST(gm_race_of_atomic_updates) {
+  LaunchOptions two;
+  two.block_dim = 2;
+  enum Sync { kNone, kAll };
+  const auto add = [](Tensors t) {
+    Duplicate(Ub(0, 64), 1.f, 64);
+    Order<HardEvent::V_MTE3>();
+    SetAtomicAdd<float>();
+    DataCopy(Global(t.zeroed), Ub(0, 64), 64);
+    SetAtomicNone();
+  };
+  const auto sync = [](Tensors t, Sync how) {
+    if (how == kNone) return;
+    PipeBarrier<PIPE_ALL>();
+    GlobalTensor<int32_t> g;
+    g.SetGlobalBuffer((__gm__ int32_t*)(t.zeroed + 2048));
+    SyncAll(g, LocalTensor<int32_t>(TPosition::VECCALC, 1024, 64));
+  };
+  // The total is read before everybody has added.
+  const auto total = [&](Sync how, bool scalar) {
+    return [=](Tensors t) {
+      add(t);
+      sync(t, how);
+      if (GetBlockIdx() == 0) return;
+      Order<HardEvent::MTE3_MTE2>();
+      Order<HardEvent::MTE3_S>();
+      if (scalar)
+        (void)Global(t.zeroed).GetValue(0);
+      else
+        DataCopy(Ub(8192, 64), Global(t.zeroed), 64);
+    };
+  };
+  for (const bool scalar : {false, true})
+    ExpectRule(Rule::kGmRace, total(kNone, scalar), total(kAll, scalar), two);
+  // One core clears or reads what both add to.
+  const auto first = [&](Sync how, bool clear) {
+    return [=](Tensors t) {
+      if (GetBlockIdx() == 0 && clear) {
+        Duplicate(Ub(4096, 64), 0.f, 64);
+        Order<HardEvent::V_MTE3>();
+        DataCopy(Global(t.zeroed), Ub(4096, 64), 64);
+        PipeBarrier<PIPE_MTE3>();
+      } else if (GetBlockIdx() == 0) {
+        DataCopy(Ub(4096, 64), Global(t.zeroed), 64);
+        Order<HardEvent::MTE2_MTE3>();
+      }
+      sync(t, how);
+      add(t);
+    };
+  };
+  for (const bool clear : {false, true})
+    ExpectRule(Rule::kGmRace, first(kNone, clear), first(kAll, clear), two);
+}
+
 TWIN_TEST(gm_cache) {
   auto kernel = [](bool clean) {
     return [clean](Tensors t) {
@@ -366,3 +421,63 @@ TWIN_TEST(sync_workspace_and_block_dim) {
   o.block_dim = 41;
   ExpectRule(Rule::kBlockDim, kernel(true, 2048), nullptr, o);
 }
+
+#if ASCEND_TWIN_ARCH == 2201
+
+// Sums do not commute with maxima.
+TWIN_TEST(gm_race_of_unlike_updates) {
+  LaunchOptions two;
+  two.block_dim = 2;
+  const auto kernel = [](bool alike) {
+    return [alike](Tensors t) {
+      Duplicate(Ub(0, 64), 1.f, 64);
+      Order<HardEvent::V_MTE3>();
+      if (alike || GetBlockIdx() == 0)
+        SetAtomicAdd<float>();
+      else
+        SetAtomicMax<float>();
+      DataCopy(Global(t.zeroed), Ub(0, 64), 64);
+      SetAtomicNone();
+    };
+  };
+  ExpectRule(Rule::kGmRace, kernel(false), kernel(true), two);
+}
+
+// A store of some bytes of a block says nothing about accesses of the others.
+TWIN_TEST(gm_hazards_of_bytes) {
+  const DataCopyExtParams half_block(1, 16, 0, 0, 0);
+  const auto store = [=](Tensors t, int first) {
+    DataCopyPad(Global(t.zeroed)[static_cast<uint64_t>(first)], Ub(0, 64), half_block);
+  };
+  const auto load = [=](Tensors t) {
+    DataCopyPad(Ub(8192, 8), Global(t.zeroed), half_block, DataCopyPadExtParams<float>());
+  };
+  const auto read_first = [=](bool flag) {
+    return [=](Tensors t) {
+      Duplicate(Ub(0, 64), 1.f, 64);
+      Order<HardEvent::V_MTE3>();
+      load(t);
+      if (flag) SetFlag<HardEvent::MTE2_MTE3>(0);
+      store(t, 4);
+      if (flag) WaitFlag<HardEvent::MTE2_MTE3>(0);
+      PipeBarrier<PIPE_MTE3>();
+      store(t, 0);
+    };
+  };
+  ExpectRule(Rule::kHazardWar, read_first(false), read_first(true));
+  const auto read_last = [=](bool flag) {
+    return [=](Tensors t) {
+      Duplicate(Ub(0, 64), 1.f, 64);
+      Order<HardEvent::V_MTE3>();
+      store(t, 0);
+      if (flag) SetFlag<HardEvent::MTE3_MTE2>(0);
+      PipeBarrier<PIPE_MTE3>();
+      store(t, 4);
+      if (flag) WaitFlag<HardEvent::MTE3_MTE2>(0);
+      load(t);
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, read_last(false), read_last(true));
+}
+
+#endif

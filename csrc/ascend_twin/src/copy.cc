@@ -184,7 +184,7 @@ void Copy(Core& core, const CopyCall& call, const Where& where) {
   Access src = AccessOf(call.src, false, call.count, call.len, call.src_stride);
   Access dst = AccessOf(call.dst, true, call.count, call.len, call.dst_stride);
   const AtomicOp op = call.dst.mem == Mem::kGM ? core.atomic : AtomicOp::kNone;
-  dst.atomic = op != AtomicOp::kNone;
+  dst.atomic = call.dst.mem == Mem::kGM ? core.AtomicKind() : 0;
   if (!CheckLimit(core, call.name, where, pipe, call.src, src) ||
       !CheckLimit(core, call.name, where, pipe, call.dst, dst))
     return;
@@ -294,7 +294,7 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
   Access gm = AccessOf(load ? src : dst, !load, p.block_count, p.block_len, gm_stride);
   Access ub = AccessOf(load ? dst : src, load, p.block_count, load ? local : p.block_len, local_stride);
   const AtomicOp op = load ? AtomicOp::kNone : core.atomic;
-  gm.atomic = op != AtomicOp::kNone;
+  gm.atomic = load ? 0 : core.AtomicKind();
   if (!CheckLimit(core, name, where, pipe, load ? dst : src, ub)) return;
   Instr& instr = core.Begin(pipe, name, where);
   instr.bytes = static_cast<uint64_t>(p.block_count) * p.block_len;

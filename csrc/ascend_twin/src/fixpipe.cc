@@ -210,7 +210,7 @@ void FixpipeOp(Core& core, const char* name, const Place& dst, const Place& src,
                      : Bursts(dst.mem, true, to, out_columns, p.m * width * size,
                               static_cast<int64_t>(p.dst_stride) * kBlock);
       w.gm = dst.gm;
-      w.atomic = job.op != AtomicOp::kNone;
+      w.atomic = dst.mem == Mem::kGM ? core.AtomicKind() : 0;
       if (i == 0) job.gm = w;
       instr.Touch(w);
     }

@@ -228,17 +228,19 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
   if (tensor.kind == GmKind::kInput) return;
   const uint32_t me = static_cast<uint32_t>(core.index * kPipes + Index(instr.pipe)) + 1;
   const std::vector<uint32_t>& seen = core.remote_[remote];
-  auto ordered = [&](uint32_t who, uint32_t seq) {
-    if (who == 0) return true;
-    const uint32_t other_core = (who - 1) / kPipes, pipe = (who - 1) % kPipes;
-    if (other_core == static_cast<uint32_t>(core.index))
-      return known.done[pipe] >= seq || (who == me && seq == instr.seq) ||
-             (pipe == 0 && instr.pipe == Pipe::kS);
-    return who - 1 < seen.size() && seen[who - 1] >= seq;
+  const bool scalar = instr.pipe == Pipe::kS;
+  auto by_scalar = [](const GmAccess& a) { return (a.who - 1) % kPipes == 0; };
+  auto by_other = [&](const GmAccess& a) {
+    return (a.who - 1) / kPipes != static_cast<uint32_t>(core.index);
   };
-  auto fail = [&](Rule same_core, uint32_t who, int64_t b, const char* what) {
-    const Core& other = *cores[(who - 1) / kPipes];
-    const Pipe pipe = static_cast<Pipe>((who - 1) % kPipes);
+  auto ordered = [&](const GmAccess& a) {
+    if (by_other(a)) return a.who - 1 < seen.size() && seen[a.who - 1] >= a.seq;
+    return known.done[(a.who - 1) % kPipes] >= a.seq || (a.who == me && a.seq == instr.seq) ||
+           (scalar && by_scalar(a));
+  };
+  auto fail = [&](Rule same_core, const GmAccess& a, int64_t b, const char* what) {
+    const Core& other = *cores[(a.who - 1) / kPipes];
+    const Pipe pipe = static_cast<Pipe>((a.who - 1) % kPipes);
     if (&other == &core) {
       core.Fail(same_core, instr.name, instr.where, Since(pipe, what) + " of GM tensor '" + tensor.name + "'",
                 instr.pipe, Mem::kGM, b * kBlock);
@@ -249,34 +251,31 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
                     std::to_string(other.block) + " " + other.Name() + " pipe " + PipeName(pipe),
                 instr.pipe, Mem::kGM, b * kBlock);
     }
+    return false;
   };
-  if (instr.pipe == Pipe::kS && !CheckStale(core, instr, access)) return;
+  if (scalar && !CheckStale(core, instr, access)) return;
   ForBlocks(access, [&](int64_t b, uint32_t bytes) {
     GmBlock& s = state.blocks[b];
-    if (access.write && static_cast<size_t>(b ^ 1) < state.blocks.size()) {
-      // A scalar write takes the whole 64 B line through its cache: the other half must not be someone
-      // else's.
-      const GmBlock& half = state.blocks[b ^ 1];
-      const bool scalar = instr.pipe == Pipe::kS || (half.writer && (half.writer - 1) % kPipes == 0);
-      const bool other = half.writer && (half.writer - 1) / kPipes != static_cast<uint32_t>(core.index);
-      if (scalar && other && !ordered(half.writer, half.writer_seq)) {
-        fail(Rule::kGmRace, half.writer, b, "write of the same 64 B line");
-        return false;
-      }
-    }
+    // A scalar write takes the whole 64 B line through its cache: the other half must not be someone else's.
+    if (access.write && static_cast<size_t>(b ^ 1) < state.blocks.size() &&
+        !state.blocks[b ^ 1].writers.All([&](const GmAccess& w) {
+          return !(scalar || by_scalar(w)) || !by_other(w) || ordered(w) ||
+                 fail(Rule::kGmRace, w, b, "write of the same 64 B line");
+        }))
+      return false;
     if (!access.write) {
-      if ((s.writer_bytes & bytes) && !ordered(s.writer, s.writer_seq)) {
-        fail((s.writer_seq < instr.seq) ? Rule::kHazardRaw : Rule::kHazardWar, s.writer, b, "write");
+      if (!s.writers.All([&](const GmAccess& w) {
+            if (!(w.bytes & bytes)) return true;
+            if (!ordered(w))
+              return fail(w.seq < instr.seq ? Rule::kHazardRaw : Rule::kHazardWar, w, b, "write");
+            if (!w.dirty || (scalar && !by_other(w))) return true;
+            core.Fail(Rule::kGmCache, instr.name, instr.where,
+                      "reads what a scalar unit wrote to GM tensor '" + tensor.name +
+                          "' and did not clean out of its cache (DataCacheCleanAndInvalid)",
+                      instr.pipe, Mem::kGM, b * kBlock);
+            return false;
+          }))
         return false;
-      }
-      if (s.dirty && (s.writer_bytes & bytes) &&
-          (instr.pipe != Pipe::kS || (s.writer - 1) / kPipes != static_cast<uint32_t>(core.index))) {
-        core.Fail(Rule::kGmCache, instr.name, instr.where,
-                  "reads what a scalar unit wrote to GM tensor '" + tensor.name +
-                      "' and did not clean out of its cache (DataCacheCleanAndInvalid)",
-                  instr.pipe, Mem::kGM, b * kBlock);
-        return false;
-      }
       if (bytes & ~s.written) {
         const bool pending = core.Pending(instr, Mem::kGM, b * kBlock, true);
         Error error =
@@ -291,60 +290,35 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
         if (suspected.empty())
           suspected.push_back(std::move(error));  // a later, unordered write makes it a race
       }
-      if (s.readers) {
-        auto& list = state.shared[s.readers - 1];
-        for (GmReader& r : list)
-          if (r.reader == me) {
-            r.seq = instr.seq;
-            r.bytes |= bytes;
-            return true;
-          }
-        list.push_back({me, instr.seq, bytes});
-      } else if (s.reader == 0 || s.reader == me) {
-        s.reader_bytes = (s.reader == me ? s.reader_bytes : 0) | bytes;
-        s.reader = me;
-        s.reader_seq = instr.seq;
-      } else {
-        state.shared.push_back({{s.reader, s.reader_seq, s.reader_bytes}, {me, instr.seq, bytes}});
-        s.readers = static_cast<uint32_t>(state.shared.size());
-      }
+      s.readers.Take(bytes, [&](const GmAccess& r) { return r.who == me; });
+      s.readers.Add({me, instr.seq, bytes});
       return true;
     }
     // A pipe may store other bytes of the block before its last store is complete, as rows of no whole blocks do.
-    const bool behind = ordered(s.writer, s.writer_seq);
-    const bool beside = s.writer == me && s.atomic == access.atomic && !(s.writer_bytes & bytes);
-    if (!(access.atomic && s.atomic) && !behind && !beside) {
-      fail(Rule::kHazardWaw, s.writer, b, "write");
+    if (!s.writers.All([&](const GmAccess& w) {
+          return (w.who == me && !(w.bytes & bytes)) || (access.atomic && w.atomic == access.atomic) ||
+                 ordered(w) || fail(Rule::kHazardWaw, w, b, "write");
+        }))
       return false;
-    }
-    auto check_reader = [&](uint32_t who, uint32_t seq, uint32_t read_bytes) {
-      if (!(read_bytes & bytes) || ordered(who, seq)) return true;
-      if ((who - 1) / kPipes == static_cast<uint32_t>(core.index) && (who - 1) % kPipes == 0) return true;
-      fail((seq < instr.seq) ? Rule::kHazardWar : Rule::kHazardRaw, who, b, "read");
+    if (!s.readers.All([&](const GmAccess& r) {
+          return !(r.bytes & bytes) || ordered(r) || (!by_other(r) && by_scalar(r)) ||
+                 fail(r.seq < instr.seq ? Rule::kHazardWar : Rule::kHazardRaw, r, b, "read");
+        }))
       return false;
-    };
-    if (s.readers) {
-      for (const GmReader& r : state.shared[s.readers - 1])
-        if (!check_reader(r.reader, r.seq, r.bytes)) return false;
-      state.shared[s.readers - 1].clear();
-    } else if (!check_reader(s.reader, s.reader_seq, s.reader_bytes)) {
-      return false;
-    }
     if (access.atomic && (bytes & ~s.written) && tensor.kind != GmKind::kInOut) {
       core.Fail(Rule::kUninitialised, instr.name, instr.where,
                 "an atomic update of GM tensor '" + tensor.name + "', which holds no value yet", instr.pipe,
                 Mem::kGM, b * kBlock);
       return false;
     }
-    s.writer_bytes = (beside && !behind ? s.writer_bytes : 0) | bytes;
-    s.writer = me;
-    s.writer_seq = instr.seq;
-    s.reader = 0;
-    s.reader_bytes = 0;
+    // Who races with what an atomic update found there need not race with the update itself.
+    s.writers.Take(bytes, [&](const GmAccess& w) {
+      return !access.atomic || (w.atomic == access.atomic && (w.who == me || ordered(w)));
+    });
+    if (!access.atomic) s.readers.Take(bytes, [](const GmAccess&) { return true; });
+    s.writers.Add({me, instr.seq, bytes, access.atomic, scalar});
     s.written |= bytes;
-    s.atomic = access.atomic;
-    s.dirty = instr.pipe == Pipe::kS;
-    if (!s.dirty) ++s.version;
+    if (!scalar) ++s.version;
     return true;
   });
 }

@@ -39,16 +39,53 @@ class Random {
   uint64_t state_;
 };
 
-// Last accesses of a 32 B block of GM. Readers of several cores move to a list.
+// An access of a 32 B block of GM, as long as bytes of it matter.
+struct GmAccess {
+  uint32_t who = 0;  // core * kPipes + pipe + 1
+  uint32_t seq = 0, bytes = 0;
+  uint8_t atomic = 0;  // Access::atomic
+  bool dirty = false;  // written by a scalar unit and still in its cache
+};
+
+// Those of a block: mostly one.
+class GmAccesses {
+ public:
+  // Whether f holds for all; stops at the first for which it does not.
+  template <typename F>
+  bool All(F f) {
+    if (first_.bytes && !f(first_)) return false;
+    for (size_t i = 0; rest_ && i < rest_->size(); ++i)
+      if ((*rest_)[i].bytes && !f((*rest_)[i])) return false;
+    return true;
+  }
+  // Takes bytes from those of which `from` holds.
+  template <typename F>
+  void Take(uint32_t bytes, F from) {
+    All([&](GmAccess& a) {
+      if (from(a)) a.bytes &= ~bytes;
+      return true;
+    });
+  }
+  void Add(const GmAccess& a) {
+    GmAccess* to = &first_;
+    for (size_t i = 0; to->bytes && !(to->who == a.who && to->seq == a.seq); ++i) {
+      if (!rest_) rest_ = std::make_unique<std::vector<GmAccess>>();
+      if (i == rest_->size()) rest_->emplace_back();
+      to = &(*rest_)[i];
+    }
+    const uint32_t bytes = to->bytes | a.bytes;
+    *to = a;
+    to->bytes = bytes;
+  }
+
+ private:
+  GmAccess first_;
+  std::unique_ptr<std::vector<GmAccess>> rest_;
+};
+
 struct GmBlock {
-  uint32_t writer = 0;  // core * kPipes + pipe + 1
-  uint32_t writer_seq = 0, writer_bytes = 0;
-  uint32_t reader = 0;
-  uint32_t reader_seq = 0, reader_bytes = 0;
-  uint32_t readers = 0;  // index + 1 into GmState::shared
+  GmAccesses writers, readers;
   uint32_t written = 0;
-  bool atomic = false;   // the last write was atomic
-  bool dirty = false;    // written by a scalar unit and still in its cache
   uint32_t version = 0;  // counts the writes
 };
 
@@ -58,13 +95,8 @@ struct CachedLine {
   uint32_t line, version;
 };
 
-struct GmReader {
-  uint32_t reader, seq, bytes;
-};
-
 struct GmState {
   std::vector<GmBlock> blocks;
-  std::vector<std::vector<GmReader>> shared;
   uint64_t bytes_read = 0, bytes_written = 0, sectors_read = 0, sectors_written = 0;
 };
 

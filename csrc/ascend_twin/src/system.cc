@@ -204,13 +204,13 @@ void CleanCache(Core& core, uint16_t gm, int64_t offset, bool all, const Where&)
       lines.end());
   for (size_t t = 0; t < core.machine.gm_state.size(); ++t) {
     auto& blocks = core.machine.gm_state[t].blocks;
-    if (all) {
-      for (GmBlock& b : blocks)
-        if (b.dirty && (b.writer - 1) / kPipes == static_cast<uint32_t>(core.index)) b.dirty = false;
-    } else if (t == gm) {
-      const size_t line = static_cast<size_t>(offset) / 64 * 2;
-      for (size_t b = line; b < line + 2 && b < blocks.size(); ++b) blocks[b].dirty = false;
-    }
+    const size_t line = static_cast<size_t>(offset) / 64 * 2;
+    const size_t first = all ? 0 : t == gm ? line : blocks.size(), last = all ? blocks.size() : line + 2;
+    for (size_t b = first; b < last && b < blocks.size(); ++b)
+      blocks[b].writers.All([&](GmAccess& w) {
+        if ((w.who - 1) / kPipes == static_cast<uint32_t>(core.index)) w.dirty = false;
+        return true;
+      });
   }
 }
 

@@ -28,7 +28,7 @@ constexpr uint32_t kBlock = 32;  // bytes; the granularity of alignment and of h
 struct Access {
   Mem mem = Mem::kUB;
   bool write = false;
-  bool atomic = false;             // an atomic update: unordered with its like
+  uint8_t atomic = 0;              // an atomic update: its operation and type, unordered with its like
   bool moved = false;              // read only to be copied on chip: bytes nobody wrote move along as such
   bool same_pipe_ordered = false;  // the hardware itself orders it behind the same pipe
   uint16_t gm = 0xffff;            // index of the GM tensor
@@ -229,6 +229,9 @@ class Core {
   VectorState vector;
   AtomicOp atomic = AtomicOp::kNone;
   int atomic_type = -1;
+  uint8_t AtomicKind() const {
+    return atomic == AtomicOp::kNone ? 0 : static_cast<uint8_t>(static_cast<int>(atomic) | atomic_type << 2);
+  }
   Where atomic_set;
   std::unique_ptr<TPipeState> tpipe;
   double deq_scale = 1;
