@@ -43,6 +43,25 @@ TWIN_TEST(uninitialised_read) {
       q.FreeTensor(x);
     }
   });
+  // AllocTensor of the next one does not wait for the store of the last one.
+  LaunchOptions automatic;
+  automatic.auto_scalar = true;
+  ExpectClean(
+      "filled by the scalar unit",
+      [](Tensors t) {
+        TPipe pipe;
+        TQue<TPosition::VECIN, 1> q;
+        pipe.InitBuffer(q, 1, 32);
+        for (int i = 0; i < 3; ++i) {
+          auto x = q.AllocTensor<float>();
+          for (uint32_t e = 0; e < 8; ++e) x.SetValue(e, 1.f);
+          q.EnQue(x);
+          x = q.DeQue<float>();
+          DataCopy(Global(t.out)[static_cast<uint64_t>(i * 8)], x, 8);
+          q.FreeTensor(x);
+        }
+      },
+      automatic);
   // GM that nobody wrote.
   auto gm = [](bool from_in) {
     return [from_in](Tensors t) { DataCopy(Ub(0, 64), Global(from_in ? t.in : t.workspace), 64); };

@@ -538,10 +538,8 @@ void Core::Execute(Instr& instr) {
       break;
     case InstrKind::kFresh: {
       const Access& a = instr.access[0];
-      LocalMemory& local = memory[Index(a.mem)];
-      // Another pipe may have filled the new tensor before this one came here.
       for (int64_t b = a.addr / kBlock; b < (a.addr + a.len + kBlock - 1) / kBlock; ++b)
-        if ((local.state[b].writer >> 3) < instr.seq) local.state[b].written = 0;
+        memory[Index(a.mem)].state[b].fresh = instr.seq;
       break;
     }
     case InstrKind::kCrossSet: {

@@ -121,7 +121,7 @@ void Core::SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written) {
 bool Core::AllWritten(Mem mem, int64_t addr, int64_t bytes) const {
   const BlockState* state = memory[static_cast<int>(mem)].state.data();
   for (int64_t b = addr / kBlock; b < (addr + bytes + kBlock - 1) / kBlock; ++b)
-    if (~state[b].written) return false;
+    if (~state[b].Written(executing_->seq)) return false;
   return true;
 }
 
@@ -129,7 +129,7 @@ void Core::MoveWritten(Mem from, int64_t src, Mem to, int64_t dst, int64_t bytes
   const BlockState* source = memory[static_cast<int>(from)].state.data();
   BlockState* target = memory[static_cast<int>(to)].state.data();
   for (int64_t b = 0; b < bytes / kBlock; ++b)
-    target[dst / kBlock + b].written = source[src / kBlock + b].written;
+    target[dst / kBlock + b].written = source[src / kBlock + b].Written(executing_->seq);
 }
 
 void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& known) {
@@ -149,6 +149,7 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
   };
   ForBlocks(access, [&](int64_t b, uint32_t bytes) {
     BlockState& s = state[b];
+    const uint32_t written = s.Written(instr.seq), missing = bytes & ~written;
     if (!access.write) {
       if (!ordered(s.writer)) {
         const bool writer_first = (s.writer >> 3) < instr.seq;
@@ -156,18 +157,17 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
              writer_first ? "write" : "later write");
         return false;
       }
-      if (access.moved && (bytes & ~s.written) && !Pending(instr, access.mem, b * kBlock, true)) {
+      if (access.moved && missing && !Pending(instr, access.mem, b * kBlock, true)) {
         s.reader[reader_class] = me;
         return true;
       }
       const bool copied_out = machine.options.copy_uninitialised && instr.pipe == Pipe::kMTE3;
-      if ((bytes & ~s.written) && !(copied_out && !Pending(instr, access.mem, b * kBlock, true))) {
+      if (missing && !(copied_out && !Pending(instr, access.mem, b * kBlock, true))) {
         if (Pending(instr, access.mem, b * kBlock, true)) {
           Fail(Rule::kHazardRaw, instr.name, instr.where,
                "an earlier instruction that writes this block had not run, and nothing makes this one wait",
                instr.pipe, access.mem, b * kBlock);
         } else {
-          const uint32_t missing = bytes & ~s.written;
           const int64_t first = b * kBlock + __builtin_ctz(missing);
           Fail(Rule::kUninitialised, instr.name, instr.where,
                std::string("byte ") + std::to_string(first) + " of " + MemName(access.mem) +
@@ -197,7 +197,7 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
     }
     s.writer = me;
     s.reader[0] = s.reader[1] = s.reader[2] = 0;
-    s.written |= bytes;
+    s.written = written | bytes;
     return true;
   });
 }

@@ -100,6 +100,9 @@ struct BlockState {
   uint32_t writer = 0;      // seq << 3 | pipe
   uint32_t reader[3] = {};  // last reader of each class of pipes, likewise
   uint32_t written = 0;     // a bit per byte that holds a value of this run
+  uint32_t fresh = 0;       // seq of the AllocTensor that handed it out last
+  // What instruction `seq` finds written: one issued before that AllocTensor may still come for the old content.
+  uint32_t Written(uint32_t seq) const { return seq > fresh && (writer >> 3) < fresh ? 0 : written; }
 };
 
 struct LocalMemory {
@@ -206,11 +209,10 @@ class Core {
   // An access whose address or extent only the executing instruction knows.
   void CheckLate(const Access& access);
 
-  // Whether the byte at an address holds a value of this run, and to say so.
+  // Whether the byte at an address holds a value to the executing instruction, and to say so.
   bool Written(Mem mem, int64_t addr) const {
-    return memory[static_cast<int>(mem)].state[static_cast<size_t>(addr / kBlock)].written >>
-               (addr % kBlock) &
-           1;
+    const BlockState& s = memory[static_cast<int>(mem)].state[static_cast<size_t>(addr / kBlock)];
+    return s.Written(executing_->seq) >> (addr % kBlock) & 1;
   }
   void SetWritten(Mem mem, int64_t addr, uint32_t bytes, bool written);
   bool AllWritten(Mem mem, int64_t addr, int64_t bytes) const;
