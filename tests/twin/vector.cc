@@ -419,6 +419,32 @@ TWIN_TEST(registers_of_reductions) {
   });
 }
 
+TWIN_TEST(results_without_a_lane_stay) {
+  const std::vector<float> v(128, 3.f);
+  for (const bool pairs : {false, true}) {
+    const auto out = OnVector(v, 64, [pairs] {
+      if (pairs)
+        PairReduceSum(Ub(32768, 64), Ub(0, 128), 2, 18, 1, 1, 8);
+      else
+        BlockReduceMax(Ub(32768, 64), Ub(0, 128), 2, 18, 1, 1, 8);
+    });
+    const int outputs = pairs ? 32 : 8, active = pairs ? 9 : 3;
+    for (int i = 0; i < 2 * outputs; ++i)
+      CHECK(out[i] == (i % outputs >= active ? -7.f : pairs ? 6.f : 3.f), "result %d is %g", i, out[i]);
+  }
+  // Nor do they count as written, or need room.
+  const auto kernel = [](uint32_t read) {
+    return [read](Tensors) {
+      Duplicate(Ub(0, 64), 1.f, 64);
+      PipeBarrier<PIPE_V>();
+      BlockReduceSum(Ub(1024, 3), Ub(0, 64), 1, 24, 1, 1, 8);
+      PipeBarrier<PIPE_V>();
+      Adds(Ub(2048, 8), Ub(1024, 8), 1.f, read, 1, UnaryRepeatParams());
+    };
+  };
+  ExpectRule(Rule::kUninitialised, kernel(4), kernel(3));
+}
+
 TWIN_TEST(gather_mask) {
   // Even elements of two repeats.
   auto out = OnVector(Ramp(128), 64, [] {

@@ -92,19 +92,20 @@ void Core::CheckHazards(const Instr& instr, const Access& access, const Clock& k
 }
 
 bool Core::Pending(const Instr& before, Mem mem, int64_t addr, bool write) const {
+  const auto touches = [&](const Access& a) {
+    bool hit = false;
+    if (a.write == write && a.mem == mem)
+      ForBlocks(a, [&](int64_t b, uint32_t) {
+        hit = b == addr / kBlock;
+        return !hit;
+      });
+    return hit;
+  };
   for (const Queue& queue : queue_)
     for (const Instr& instr : queue.instrs) {
       if (instr.seq >= before.seq || instr.kind != InstrKind::kExecute) continue;
-      for (int i = 0; i < instr.accesses; ++i) {
-        const Access& a = instr.access[i];
-        if (a.write != write || a.mem != mem) continue;
-        bool hit = false;
-        ForBlocks(a, [&](int64_t b, uint32_t) {
-          hit = b == addr / kBlock;
-          return !hit;
-        });
-        if (hit) return true;
-      }
+      if (std::any_of(instr.access, instr.access + instr.accesses, touches)) return true;
+      if (instr.more && std::any_of(instr.more->begin(), instr.more->end(), touches)) return true;
     }
   return false;
 }

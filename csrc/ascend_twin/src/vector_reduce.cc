@@ -85,6 +85,17 @@ float SumOf(const float* v, const uint64_t mask[2], int first, int n, bool as_ha
   return TreeSum(active, m, as_half);
 }
 
+// The results that a repeat writes: all, or those with an active lane.
+uint64_t Results(const ReduceCall& c, int outputs, bool all, uint32_t repeat) {
+  if (all) return ~0ull;
+  const uint64_t* mask = repeat + 1 == c.lanes.repeats ? c.lanes.last_mask : c.lanes.mask;
+  const int lanes = 256 / SizeOf(c.src.type) / outputs;
+  uint64_t results = 0;
+  for (int i = 0; i < outputs * lanes; ++i)
+    if (Bit(mask, i)) results |= 1ull << i / lanes;
+  return results;
+}
+
 // Sets and waits for a flag as the headers do, with an id that is free.
 void Order(Core& core, PipePair event, const char* name, const Where& where) {
   const int id = FetchEvent(core, event, where);
@@ -116,15 +127,21 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
   // The destination stride counts results of a repeat: elements or pairs (repeat), 8 elements (block), 128 B
   // (pair).
   const int64_t dst_step = static_cast<int64_t>(c.dst.repeat_stride) * out_bytes;
-  Access dst =
-      Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, static_cast<uint32_t>(out_bytes), dst_step);
-  if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
-  if (c.dst.limit &&
-      static_cast<int64_t>(c.dst.addr) + (c.lanes.repeats - 1) * dst_step + out_bytes > c.dst.limit) {
-    core.Fail(Rule::kTensorRange, c.name, where, "writes behind the end of its buffer", Pipe::kV, c.dst.mem,
-              c.dst.addr);
-    return;
+  // ReduceDataBlock.md, ReducePairElem.md: the 910B leaves a result without an active lane as it was.
+  const bool all = c.span == ReduceSpan::kRepeat || core.soc() == Soc::kAscend910;
+  const auto writes = std::make_shared<std::vector<Access>>();
+  for (uint32_t r = 0; r < c.lanes.repeats && !all; ++r) {
+    const uint64_t results = Results(c, outputs, all, r);
+    for (int g = 0; g < outputs; ++g)
+      if (results >> g & 1)
+        writes->push_back(Bursts(c.dst.mem, true, c.dst.addr + r * dst_step + g * size, 1, size, 0));
   }
+  if (all || writes->size() == static_cast<size_t>(outputs) * c.lanes.repeats)
+    *writes = {
+        Bursts(c.dst.mem, true, c.dst.addr, c.lanes.repeats, static_cast<uint32_t>(out_bytes), dst_step)};
+  if (!CheckEndOfBuffer(core, c.name, where, c.src, src)) return;
+  for (const Access& dst : *writes)
+    if (!CheckEndOfBuffer(core, c.name, where, c.dst, dst)) return;
   // In place is fine where a repeat writes only what this or an earlier repeat read.
   const auto written = [&](uint32_t r, int64_t* out) {
     return SpanBlocks(c.dst.addr + r * dst_step, out_bytes, out);
@@ -134,12 +151,13 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
   };
   if (!CheckOverlapOf(core, c.name, where, c.lanes.repeats, written, read, false, true)) return;
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
-  instr.Touch(src).Touch(dst);
+  instr.Touch(src);
+  instr.more = writes;
   instr.repeats = c.lanes.repeats;
   const bool block_fast = c.span == ReduceSpan::kBlock && size == 4;
   instr.cycles = (block_fast ? 1.3 : 7.0) * c.lanes.repeats + (c.span == ReduceSpan::kBlock ? 17 : 26);
   const ReduceCall call = c;
-  instr.run.Set([call, per_repeat, per_block, size, dst_step, pair](Core& k) {
+  instr.run.Set([call, per_repeat, per_block, size, dst_step, pair, outputs, all](Core& k) {
     float v[256];
     Found best;
     for (uint32_t r = 0; r < call.lanes.repeats; ++r) {
@@ -147,14 +165,16 @@ void Reduce(Core& core, const ReduceCall& c, const Where& where) {
       LoadFloats(k, call.src, r, per_repeat, v);
       uint8_t* out = k.At(call.dst.mem, call.dst.addr + r * dst_step);
       const bool as_half = size == 2;
+      const uint64_t results = Results(call, outputs, all, r);
       if (call.span == ReduceSpan::kPair) {
-        for (int i = 0; i < per_repeat / 2; ++i)
-          StoreOne(out + i * size, call.dst.type, SumOf(v, mask, 2 * i, 2, as_half));
+        for (int i = 0; i < outputs; ++i)
+          if (results >> i & 1) StoreOne(out + i * size, call.dst.type, SumOf(v, mask, 2 * i, 2, as_half));
         continue;
       }
       const int groups = call.span == ReduceSpan::kBlock ? 8 : 1;
       const int n = call.span == ReduceSpan::kBlock ? per_block : per_repeat;
       for (int g = 0; g < groups; ++g) {
+        if (!(results >> g & 1)) continue;
         if (call.kind == ReduceKind::kSum) {
           const float sum = SumOf(v, mask, g * n, n, as_half);
           if (groups == 1) k.sum.value = sum;
