@@ -419,6 +419,21 @@ TWIN_TEST(registers_of_reductions) {
   });
 }
 
+// Sums of repeats are added one after the other by a call with a count; else they meet in a tree.
+TWIN_TEST(the_order_of_sums) {
+  std::vector<float> v(256, 0.f);
+  v[0] = 16777216, v[64] = v[128] = v[192] = 1;
+  for (const bool count : {false, true}) {
+    const auto out = OnVector(v, 8, [count] {
+      if (count)
+        ReduceSum(Ub(32768, 8), Ub(0, 256), Ub(16384, 64), 256);
+      else
+        ReduceSum(Ub(32768, 8), Ub(0, 256), Ub(16384, 64), 64, 4, 8);
+    });
+    CHECK(out[0] == (count ? 16777216 : 16777218), "%s: %.9g", count ? "count" : "mask", out[0]);
+  }
+}
+
 TWIN_TEST(results_without_a_lane_stay) {
   const std::vector<float> v(128, 3.f);
   for (const bool pairs : {false, true}) {

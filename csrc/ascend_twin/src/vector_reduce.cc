@@ -19,14 +19,15 @@ bool Bit(const uint64_t mask[2], int i) {
   return mask[i >> 6] >> (i & 63) & 1;
 }
 
+float Rounded(float v, bool as_half) {
+  return as_half ? HalfBitsToFloat(FloatToHalfBits(v)) : v;
+}
+
 // The device adds pairs of neighbours in a tree.
 float TreeSum(float* v, int n, bool as_half) {
   while (n > 1) {
     const int next = (n + 1) / 2;
-    for (int i = 0; i < n / 2; ++i) {
-      v[i] = v[2 * i] + v[2 * i + 1];
-      if (as_half) v[i] = HalfBitsToFloat(FloatToHalfBits(v[i]));
-    }
+    for (int i = 0; i < n / 2; ++i) v[i] = Rounded(v[2 * i] + v[2 * i + 1], as_half);
     if (n % 2) v[next - 1] = v[n - 1];
     n = next;
   }
@@ -274,7 +275,7 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
   instr.repeats = c.lanes.repeats;
   instr.cycles = 7.0 * c.lanes.repeats + 26 + 3 * 60;  // further levels and scalar steps between them
   const ReduceAllCall call = c;
-  instr.run.Set([call, per_repeat, size, need](Core& k) {
+  instr.run.Set([call, per_repeat, size, need, scratch](Core& k) {
     std::vector<float> partial;
     float v[256];
     Found best;
@@ -282,7 +283,11 @@ void ReduceAll(Core& core, const ReduceAllCall& c, const Where& where) {
       const uint64_t* mask = r + 1 == call.lanes.repeats ? call.lanes.last_mask : call.lanes.mask;
       LoadFloats(k, call.src, r, per_repeat, v);
       if (call.kind == ReduceKind::kSum) {
-        partial.push_back(SumOf(v, mask, 0, per_repeat, size == 2));
+        const float sum = SumOf(v, mask, 0, per_repeat, size == 2);
+        if (scratch || r == 0)
+          partial.push_back(sum);
+        else
+          partial[0] = Rounded(partial[0] + sum, size == 2);
         continue;
       }
       const bool max = call.kind == ReduceKind::kMax;
