@@ -434,6 +434,24 @@ TWIN_TEST(the_order_of_sums) {
   }
 }
 
+TWIN_TEST(large_integers_round_once) {
+  const int64_t tie = (int64_t{1} << 62) + (int64_t{1} << 38), up = int64_t{1} << 39;
+  const int64_t v[] = {tie, tie + 1, -tie - 1, INT64_MAX};
+  const int64_t rint[] = {tie - up / 2, tie + up / 2, -tie - up / 2, INT64_MIN},
+                floor[] = {tie - up / 2, tie - up / 2, -tie - up / 2, INT64_MAX - up + 1};
+  std::vector<float> bits(8);
+  std::memcpy(bits.data(), v, 32);
+  for (const RoundMode mode : {RoundMode::CAST_RINT, RoundMode::CAST_FLOOR}) {
+    const auto out = OnVector(
+        bits, 8, [mode] { Cast(Ub(32768, 4), LocalTensor<int64_t>(TPosition::VECCALC, 0, 4), mode, 4); });
+    for (int i = 0; i < 4; ++i) {
+      const int64_t want = (mode == RoundMode::CAST_RINT ? rint : floor)[i];
+      CHECK(std::fabs(out[i]) == std::fabs(static_cast<float>(want)), "%lld to %.9g, not %.9g",
+            static_cast<long long>(v[i]), out[i], static_cast<double>(want));
+    }
+  }
+}
+
 TWIN_TEST(results_without_a_lane_stay) {
   const std::vector<float> v(128, 3.f);
   for (const bool pairs : {false, true}) {

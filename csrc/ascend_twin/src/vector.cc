@@ -289,6 +289,12 @@ float RoundFloat(double v, DType type, uint8_t mode) {
   return static_cast<float>(result);
 }
 
+// An integer as a double that rounds to a float as it does: of the bits without room, only whether there are any.
+double Sticky(int64_t v) {
+  const bool fits = v >> 53 == v >> 63 || !(v & 0x7ff);
+  return static_cast<double>(fits ? v : (v & ~int64_t{0x7ff}) | 0x800);
+}
+
 float ExpDevice(float x, bool flush, DType type) {
   const float y = std::exp(x);
   if (flush && y < (type == DType::kHalf ? 6.103515625e-05f : std::numeric_limits<float>::min())) return 0.f;
@@ -513,7 +519,7 @@ void RunElementwise(Core& core, const VectorCall& c, int per_repeat, bool approx
       for (int i = 0; i < per_repeat; ++i)
         d[i] = c.dst.type == DType::kHalf && in == DType::kI32
                    ? static_cast<float>(a[i]) * static_cast<float>(c.scalar)
-                   : RoundFloat(static_cast<double>(a[i]), c.dst.type, c.round);
+                   : RoundFloat(Sticky(a[i]), c.dst.type, c.round);
       StoreFloats(core, c.dst, r, per_repeat, d, mask);
     } else {
       int64_t a[256] = {}, b[256] = {}, d[256] = {};
