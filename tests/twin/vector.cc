@@ -452,6 +452,24 @@ TWIN_TEST(large_integers_round_once) {
   }
 }
 
+TWIN_TEST(shifts_that_round) {
+  const std::vector<float> v = {17, 15, -17, -16, -15, 48, 47, 0};
+  for (const bool round : {false, true}) {
+    const auto out = OnVector(v, 8, [round] {
+      const LocalTensor<int32_t> x(TPosition::VECCALC, 16384, 8);
+      uint64_t mask[2] = {0xf0, 0};
+      Cast(x, Ub(0, 8), RoundMode::CAST_RINT, 8);
+      ShiftRight(x, x, 5, uint64_t{4}, 1, UnaryRepeatParams(), round);
+      ShiftRight(x, x, 5, mask, 1, UnaryRepeatParams(), round);
+      Cast(Ub(32768, 8), x, RoundMode::CAST_NONE, 8);
+    });
+    for (int i = 0; i < 8; ++i) {
+      const float want = std::floor(v[i] / 32 + (round ? 0.5f : 0.f));
+      CHECK(out[i] == want, "%g to %g, not %g", v[i], out[i], want);
+    }
+  }
+}
+
 TWIN_TEST(results_without_a_lane_stay) {
   const std::vector<float> v(128, 3.f);
   for (const bool pairs : {false, true}) {

@@ -467,6 +467,7 @@ void ComputeInt(const VectorCall& c, int64_t* d, const int64_t* a, const int64_t
         break;
       case VOp::kShiftRight:
         d[i] = s >= bits ? (a[i] < 0 ? -1 : 0) : a[i] >> s;
+        if (c.round && s > 0 && s <= bits) d[i] += a[i] >> (s - 1) & 1;
         break;
       case VOp::kAbs:
         d[i] = a[i] < 0 ? -a[i] : a[i];

@@ -290,6 +290,30 @@ ASCEND_TWIN_SCALAR(ShiftRight, kShiftRight)
 ASCEND_TWIN_SCALAR(LeakyRelu, kLeakyRelu)
 #undef ASCEND_TWIN_SCALAR
 
+// Shifts of signed integers may round: they add the last bit that goes.
+template <typename T, bool isSetMask = true>
+void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[],
+                const int32_t repeatTime, const UnaryRepeatParams& repeatParams, bool roundEn,
+                ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kShiftRight, TypeOf<T>()), "ShiftRight");
+  detail::Lanes lanes;
+  if (::ascend_twin::LanesFromBits(detail::Current(), "ShiftRight", where, detail::Width<T>, isSetMask, mask,
+                                   repeatTime, &lanes))
+    detail::Unary(detail::VOp::kShiftRight, "ShiftRight", dst, src, 0, detail::AsInteger(scalarValue),
+                  roundEn && std::is_signed<T>::value, lanes, repeatParams, where);
+}
+template <typename T, bool isSetMask = true>
+void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,
+                const int32_t repeatTime, const UnaryRepeatParams& repeatParams, bool roundEn,
+                ASCEND_TWIN_WHERE) {
+  ASCEND_TWIN_REQUIRE(detail::Supports(detail::VOp::kShiftRight, TypeOf<T>()), "ShiftRight");
+  detail::Lanes lanes;
+  if (::ascend_twin::LanesFromMask(detail::Current(), "ShiftRight", where, detail::Width<T>, isSetMask, mask,
+                                   repeatTime, &lanes))
+    detail::Unary(detail::VOp::kShiftRight, "ShiftRight", dst, src, 0, detail::AsInteger(scalarValue),
+                  roundEn && std::is_signed<T>::value, lanes, repeatParams, where);
+}
+
 // dst += src * scalar; float destinations also take half sources.
 namespace detail {
 template <typename T, typename U>

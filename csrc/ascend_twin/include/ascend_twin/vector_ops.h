@@ -89,7 +89,7 @@ struct VectorCall {
   Lanes lanes;
   double scalar = 0;
   int64_t integer = 0;  // the scalar, for integer types
-  uint8_t round = 0;    // RoundMode of a cast
+  uint8_t round = 0;    // RoundMode of a cast; whether a shift rounds
 };
 
 // Lanes of the three ways to select elements; false: a rule was broken and reported, or there is nothing to do.
