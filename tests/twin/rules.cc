@@ -88,6 +88,23 @@ TWIN_TEST(stride_range) {
     };
   };
   ExpectRule(Rule::kStrideRange, kernel(256), kernel(8));
+  // Blocks of a destination do not lie on each other, unless there is one.
+  auto block = [](int stride, uint64_t mask, bool source) {
+    return [=](Tensors t) {
+      Double(t, [=](LocalTensor<float> x, LocalTensor<float> y) {
+        Duplicate(y, 0.f, 256);
+        PipeBarrier<PIPE_V>();
+        if (source)
+          Adds(y, x, 0.f, mask, 2, UnaryRepeatParams(stride, 1, 8, 8));
+        else
+          Duplicate(y, 1.f, mask, 2, stride, 8);
+      });
+    };
+  };
+  for (const bool source : {false, true}) {
+    ExpectRule(Rule::kStrideRange, block(0, 9, source), block(0, 8, source));
+    ExpectRule(Rule::kStrideRange, block(0, 64, source), block(1, 64, source));
+  }
   // An image row of 3 C channels that no u16 holds.
   auto field = [](int row) {
     return [row](Tensors) {

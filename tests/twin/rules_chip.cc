@@ -164,6 +164,25 @@ TWIN_TEST(ends_and_overlaps_of_layouts) {
   ExpectRule(Rule::kTensorRange, brcb(65536, 120), right);
   ExpectRule(Rule::kOverlapInRepeat, brcb(0, 128), right);
   ExpectRule(Rule::kOverlapAcrossRepeats, brcb(64, 256, 4), right);
+  auto strides = [&](int stride, bool indices) {
+    return kernel([=](auto x) {
+      if (indices)
+        CreateVecIndex(Ub(65536, 512), 0.f, 64, 2, stride, 8);
+      else
+        Brcb(Ub(65536, 512), x, 2, BrcbRepeatParams(stride, 8));
+    });
+  };
+  for (const bool indices : {false, true})
+    ExpectRule(Rule::kStrideRange, strides(0, indices), strides(1, indices));
+  ExpectClean("Gatherb takes a stride of 0 for 1", kernel([](auto x) {
+                const LocalTensor<int32_t> offsets(TPosition::VECCALC, 32768, 8);
+                Muls(offsets, offsets, 8, 8);
+                PipeBarrier<PIPE_V>();
+                Gatherb(Ub(65536, 64).ReinterpretCast<uint32_t>(), x.template ReinterpretCast<uint32_t>(),
+                        offsets.ReinterpretCast<uint32_t>(), 1, GatherRepeatParams(0, 8));
+                PipeBarrier<PIPE_V>();
+                Adds(Ub(65792, 64), Ub(65536, 64), 1.f, 64);
+              }));
   auto gather = [&](uint32_t to, uint32_t n, uint32_t offsets, uint32_t mask) {
     return kernel([=](auto x) {
       const LocalTensor<uint32_t> from(TPosition::VECCALC, 32768, offsets);

@@ -545,7 +545,9 @@ void Elementwise(Core& core, const VectorCall& call, const Where& where) {
   const int element = std::max(SizeOf(call.dst.type), duplicate ? 0 : SizeOf(call.src0.type));
   const int per_repeat = 256 / element;
   const Operand* sources[2] = {&call.src0, &call.src1};
-  if (!CheckOperand(core, call.name, where, call.dst, 32)) return;
+  if (!CheckOperand(core, call.name, where, call.dst, 32) ||
+      !CheckBlockStride(core, call.name, where, call.dst, call.lanes, per_repeat))
+    return;
   for (int i = 0; i < call.sources; ++i)
     if (!CheckOperand(core, call.name, where, *sources[i], 32)) return;
   const bool accumulates =

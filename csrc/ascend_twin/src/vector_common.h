@@ -15,6 +15,8 @@ double VectorCost(VOp op, DType type, uint32_t repeats);
 Access OperandAccess(const Operand& o, bool write, const Lanes& lanes, int per_repeat);
 bool CheckOperand(Core& core, const char* name, const Where& where, const Operand& o, int align);
 bool CheckEndOfBuffer(Core& core, const char* name, const Where& where, const Operand& o, const Access& a);
+bool CheckBlockStride(Core& core, const char* name, const Where& where, const Operand& dst,
+                      const Lanes& lanes, int per_repeat);
 bool CheckOverlap(Core& core, const char* name, const Where& where, const Operand& dst, const Operand& src,
                   const Lanes& lanes, int per_repeat, bool accumulates);
 // The same for what is no row of lanes: the 32 B blocks (at most 64) of a repeat, each side's; which rules hold.

@@ -220,6 +220,18 @@ int SpanBlocks(int64_t addr, int64_t bytes, int64_t* out) {
   return n;
 }
 
+// The blocks of a repeat would be written one onto the other.
+bool CheckBlockStride(Core& core, const char* name, const Where& where, const Operand& dst,
+                      const Lanes& lanes, int per_repeat) {
+  int64_t blocks[64];
+  if (dst.block_stride != 0 || std::max(RepeatBlocks(dst, lanes, per_repeat, 0, blocks),
+                                        RepeatBlocks(dst, lanes, per_repeat, lanes.repeats - 1, blocks)) < 2)
+    return true;
+  core.Fail(Rule::kStrideRange, name, where, "the block stride of the destination is 0, expected at least 1",
+            Pipe::kV, dst.mem, dst.addr);
+  return false;
+}
+
 bool CheckOverlapOf(Core& core, const char* name, const Where& where, uint32_t repeats, const BlocksOf& dst,
                     const BlocksOf& src, bool within, bool across) {
   int64_t d[64], s[64];

@@ -170,7 +170,7 @@ void Brcb(Core& core, const Operand& dst, const Operand& src, int repeats, const
   if (!CheckOperand(core, name, where, dst, 32) || !CheckOperand(core, name, where, src, 32)) return;
   Lanes lanes;
   lanes.repeats = static_cast<uint32_t>(repeats);
-  if (!repeats) return;
+  if (!repeats || !CheckBlockStride(core, name, where, dst, lanes, 256 / size)) return;
   // Each repeat takes 8 elements and fills 8 blocks with one of them each.
   Access s = Bursts(src.mem, false, src.addr, 1, static_cast<uint32_t>(repeats * 8 * size), 0);
   Access d;
@@ -307,7 +307,9 @@ void CreateIndex(Core& core, const char* name, const Operand& dst, double first,
   if (core.stopped() || !CheckOperand(core, name, where, dst, 32)) return;
   const int size = SizeOf(dst.type), per_repeat = 256 / size;
   const Access d = OperandAccess(dst, true, lanes, per_repeat);
-  if (!CheckEndOfBuffer(core, name, where, dst, d)) return;
+  if (!CheckBlockStride(core, name, where, dst, lanes, per_repeat) ||
+      !CheckEndOfBuffer(core, name, where, dst, d))
+    return;
   Instr& instr = core.Begin(Pipe::kV, name, where);
   instr.Touch(d);
   instr.repeats = lanes.repeats;

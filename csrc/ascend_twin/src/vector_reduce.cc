@@ -446,7 +446,8 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
       (!c.scalar_source && !CheckOperand(core, c.name, where, c.src1, 32)) ||
       (!c.from_register && !CheckOperand(core, c.name, where, c.mask, c.mode == 0 ? 16 : 32)))
     return;
-  if (!CheckOverlap(core, c.name, where, c.dst, c.src0, c.lanes, per_repeat, false) ||
+  if (!CheckBlockStride(core, c.name, where, c.dst, c.lanes, per_repeat) ||
+      !CheckOverlap(core, c.name, where, c.dst, c.src0, c.lanes, per_repeat, false) ||
       (!c.scalar_source && !CheckOverlap(core, c.name, where, c.dst, c.src1, c.lanes, per_repeat, false)))
     return;
   Access s0 = OperandAccess(c.src0, false, c.lanes, per_repeat),

@@ -2,6 +2,8 @@
 // Transpose, broadcast of blocks, gather, indices.
 #pragma once
 
+#include <algorithm>
+
 #include "ascend_twin/vector.h"
 
 namespace AscendC {
@@ -152,8 +154,9 @@ template <typename T>
 void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& offset,
              const int32_t repeatTime, const GatherRepeatParams& p, ASCEND_TWIN_WHERE) {
   ASCEND_TWIN_REQUIRE(kIs910B && (OneOf<T, uint16_t, uint32_t>), "Gatherb");
+  const uint32_t block_stride = std::max<uint32_t>(p.dstBlkStride, 1);  // Gatherb.md: 0 counts as 1
   ::ascend_twin::GatherCall call = {
-      "Gatherb", dst.AsOperand(p.dstBlkStride, p.dstRepStride), src.AsOperand(), offset.AsOperand(), 0, {},
+      "Gatherb", dst.AsOperand(block_stride, p.dstRepStride), src.AsOperand(), offset.AsOperand(), 0, {},
       true};
   const uint64_t all[2] = {~0ull, ~0ull};
   if (::ascend_twin::LanesFromBits(detail::Current(), "Gatherb", where, detail::Width<T>, true, all,
