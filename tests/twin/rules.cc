@@ -264,6 +264,15 @@ TWIN_TEST(overlap_in_repeat) {
     };
   };
   ExpectRule(Rule::kOverlapInRepeat, kernel(8), kernel(0));
+  auto transpose = [](uint32_t shift) {
+    return [shift](Tensors) {
+      const LocalTensor<half> x(TPosition::VECCALC, 0, 512);
+      Duplicate(x, half(1.f), 512);
+      PipeBarrier<PIPE_V>();
+      Transpose(x[shift], x);
+    };
+  };
+  ExpectRule(Rule::kOverlapInRepeat, transpose(16), transpose(0));
 }
 
 TWIN_TEST(overlap_across_repeats) {

@@ -219,6 +219,45 @@ TWIN_TEST(ends_and_overlaps_of_layouts) {
     });
   };
   ExpectRule(Rule::kTensorRange, lists(31), lists(32));
+  auto over = [&](uint32_t to, uint32_t step) {
+    return kernel([=](auto) {
+      const LocalTensor<half> from(TPosition::VECCALC, 0, 1024), into(TPosition::VECCALC, to, 1024);
+      LocalTensor<half> src[16], dst[16];
+      for (uint32_t i = 0; i < 16; ++i) src[i] = from[i * 16], dst[i] = into[i * 16];
+      TransDataTo5HD(dst, src, TransDataTo5HDParams(false, false, 2, step, 16));
+    });
+  };
+  ExpectRule(Rule::kOverlapInRepeat, over(64, 32), over(1024, 16));
+  ExpectRule(Rule::kOverlapAcrossRepeats, over(512, 48), over(0, 16));
+  // Packed into the place of its source, not beside it nor onto its pattern.
+  auto pack = [&](uint32_t to, bool bits, uint16_t repeats) {
+    return kernel([=](auto x) {
+      const LocalTensor<uint32_t> pattern(TPosition::VECCALC, 32768, 64);
+      uint64_t n;
+      if (bits)
+        GatherMask(Ub(to, 512), x, pattern, true, 64, GatherMaskParams(1, 1, 8, 8), n);
+      else
+        GatherMask(Ub(to, 512), x, uint8_t{7}, false, 0, GatherMaskParams(1, repeats, 8, 0), n);
+    });
+  };
+  ExpectRule(Rule::kOverlapInRepeat, pack(32, false, 2), pack(0, false, 2));
+  ExpectRule(Rule::kOverlapAcrossRepeats, pack(256, false, 2), pack(256, false, 1));
+  ExpectRule(Rule::kOverlapInRepeat, pack(32768, true, 1), pack(0, true, 1));
+  auto choose = [&](uint32_t to) {
+    return kernel([=](auto x) {
+      const LocalTensor<uint8_t> mask(TPosition::VECCALC, 32768, 64);
+      Select(Ub(to, 320), mask, x, 0.f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 320);
+    });
+  };
+  ExpectRule(Rule::kOverlapInRepeat, choose(32768), choose(0));
+  ExpectRule(Rule::kOverlapAcrossRepeats, choose(32768 + 32), choose(32768 + 64));
+  auto compare = [&](uint32_t to) {
+    return kernel([=](auto x) {
+      Compare(LocalTensor<uint8_t>(TPosition::VECCALC, to, 32), x, x[256], CMPMODE::LT, 256);
+    });
+  };
+  ExpectRule(Rule::kOverlapInRepeat, compare(0), compare(2048));
+  ExpectRule(Rule::kOverlapAcrossRepeats, compare(2048 - 32), compare(2048));
 }
 
 TWIN_TEST(registers_of_reductions_wait) {

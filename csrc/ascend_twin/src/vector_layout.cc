@@ -2,6 +2,7 @@
 // Transpose, broadcast of blocks, gather, indices.
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "ascend_twin/half.h"
@@ -20,6 +21,9 @@ void Transpose16(Core& core, const Operand& dst, const Operand& src, const Where
   if (!CheckEndOfBuffer(core, "Transpose", where, src, s) ||
       !CheckEndOfBuffer(core, "Transpose", where, dst, d))
     return;
+  const auto written = [&](uint32_t, int64_t* out) { return SpanBlocks(dst.addr, 512, out); };
+  const auto read = [&](uint32_t, int64_t* out) { return SpanBlocks(src.addr, 512, out); };
+  if (!CheckOverlapOf(core, "Transpose", where, 1, written, read, true, false)) return;
   Instr& instr = core.Begin(Pipe::kV, "Transpose", where);
   instr.Touch(s).Touch(d);
   instr.cycles = 30;
@@ -127,6 +131,16 @@ void TransDataTo5HD(Core& core, const Operand dst[16], const Operand src[16], in
                              kBlock, write ? job.dst_step : job.src_step));
       if (!CheckEndOfBuffer(core, name, where, (write ? dst : src)[i], rows->back())) return;
     }
+  const auto blocks = [](const uint32_t* row, int64_t offset, int64_t* out) {
+    for (int i = 0; i < 16; ++i) out[i] = (row[i] + offset) / kBlock;
+    std::sort(out, out + 16);
+    return 16;
+  };
+  const auto written = [&](uint32_t r, int64_t* out) {
+    return blocks(job.dst, int64_t{r} * job.dst_step, out);
+  };
+  const auto read = [&](uint32_t r, int64_t* out) { return blocks(job.src, int64_t{r} * job.src_step, out); };
+  if (!CheckOverlapOf(core, name, where, static_cast<uint32_t>(repeats), written, read, true, true)) return;
   Instr& instr = core.Begin(Pipe::kV, name, where);
   instr.more = rows;
   instr.repeats = static_cast<uint32_t>(repeats);
@@ -391,22 +405,28 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
   const GatherMaskCall call = c;
   const Where at = where;
   instr.run.Set([call, size, each, name, at](Core& k) {
-    const uint32_t per_block = kBlock / static_cast<uint32_t>(size);
+    const uint32_t per_block = kBlock / static_cast<uint32_t>(size), per_repeat = 8 * per_block;
     std::vector<uint8_t> out;
+    std::vector<size_t> ends;                               // of what each instruction's repeat adds to it
+    std::unordered_map<int64_t, size_t> sources, patterns;  // blocks, and the last repeat that reads them
     for (uint32_t r = 0; r < call.repeats; ++r)
       for (uint32_t i = 0; i < each; ++i) {
+        if (i % per_repeat == 0) ends.push_back(0);
         const int64_t bits =
             call.pattern.addr + static_cast<int64_t>(r) * call.pattern.repeat_stride * kBlock;
         const bool take = !call.fixed      ? *k.At(Mem::kUB, bits + i / 8) >> (i % 8) & 1
                           : call.fixed < 3 ? i % 2 == static_cast<uint32_t>(call.fixed - 1)
                           : call.fixed < 7 ? i % 4 == static_cast<uint32_t>(call.fixed - 3)
                                            : true;
-        if (!take) continue;
         const int64_t from = call.src.addr +
                              (static_cast<int64_t>(r) * call.src.repeat_stride +
                               static_cast<int64_t>(i / per_block) * call.src.block_stride) *
                                  kBlock +
                              i % per_block * static_cast<uint32_t>(size);
+        sources[from / kBlock] = ends.size();
+        if (!call.fixed) patterns[(bits + i / 8) / kBlock] = ends.size();
+        ends.back() = out.size() + (take ? static_cast<size_t>(size) : 0);
+        if (!take) continue;
         k.CheckLate(Bursts(Mem::kUB, false, from, 1, static_cast<uint32_t>(size), 0));
         const uint8_t* e = k.At(Mem::kUB, from);
         out.insert(out.end(), e, e + size);
@@ -414,6 +434,17 @@ uint64_t GatherMask(Core& core, const GatherMaskCall& c, const Where& where) {
     k.gathered = out.size() / static_cast<size_t>(size);
     const Access to = Bursts(Mem::kUB, true, call.dst.addr, 1, static_cast<uint32_t>(out.size()), 0);
     if (!CheckEndOfBuffer(k, name, at, call.dst, to) || !k.CheckRange(to, name, at, Pipe::kV)) return;
+    for (size_t r = 1, at_byte = 0; r <= ends.size(); ++r)
+      for (; at_byte < ends[r - 1]; at_byte += static_cast<size_t>(size)) {
+        const int64_t b = (call.dst.addr + static_cast<int64_t>(at_byte)) / kBlock;
+        const auto s = sources.find(b), p = patterns.find(b);
+        const size_t read = std::max(s == sources.end() ? 0 : s->second, p == patterns.end() ? 0 : p->second);
+        const bool in_place = call.dst.addr == call.src.addr && p == patterns.end();
+        if (read < r || (read == r && in_place)) continue;
+        k.Fail(read == r ? Rule::kOverlapInRepeat : Rule::kOverlapAcrossRepeats, name, at,
+               "a repeat writes a block that it or a later one reads", Pipe::kV, Mem::kUB, b * kBlock);
+        return;
+      }
     k.CheckLate(to);
     if (!out.empty()) std::memcpy(k.At(Mem::kUB, call.dst.addr), out.data(), out.size());
   });

@@ -380,6 +380,17 @@ void Compare(Core& core, const CompareCall& c, const Where& where) {
         Pipe::kV, c.dst.mem, c.dst.addr);
     return;
   }
+  const auto written = [&](uint32_t r, int64_t* out) {
+    return SpanBlocks(c.dst.addr + r * bytes, bytes, out);
+  };
+  for (const Operand* src : {&c.src0, &c.src1}) {
+    const auto read = [&](uint32_t r, int64_t* out) {
+      return RepeatBlocks(*src, c.lanes, per_repeat, r, out);
+    };
+    if (!c.to_register && !(src == &c.src1 && c.scalar_source) &&
+        !CheckOverlapOf(core, c.name, where, c.lanes.repeats, written, read, true, true))
+      return;
+  }
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
   instr.Touch(s0);
   if (!c.scalar_source) instr.Touch(s1);
@@ -465,7 +476,15 @@ void Select(Core& core, const SelectCall& c, const Where& where) {
   const uint32_t used = static_cast<uint32_t>(last / 8 + 1);
   const Access bits =
       Bursts(c.mask.mem, false, c.mask.addr, 1, c.mode == 0 ? used : bytes * (c.lanes.repeats - 1) + used, 0);
-  if (!c.from_register && !CheckEndOfBuffer(core, c.name, where, c.mask, bits)) return;
+  const auto written = [&](uint32_t r, int64_t* out) {
+    return RepeatBlocks(c.dst, c.lanes, per_repeat, r, out);
+  };
+  const auto read = [&](uint32_t r, int64_t* out) {
+    return SpanBlocks(c.mask.addr + (c.mode == 0 ? 0 : r * bytes), bytes, out);
+  };
+  if (!c.from_register && (!CheckEndOfBuffer(core, c.name, where, c.mask, bits) ||
+                           !CheckOverlapOf(core, c.name, where, c.lanes.repeats, written, read, true, true)))
+    return;
   Instr& instr = core.Begin(Pipe::kV, c.name, where);
   instr.Touch(s0).Touch(d);
   if (!c.scalar_source) instr.Touch(s1);
