@@ -510,6 +510,21 @@ TWIN_TEST(nd2nz_range) {
     };
   };
   ExpectRule(Rule::kNd2NzRange, kernel(16), kernel(96), o);
+  // Towards UB the headers' copies leave out what they do not heed, and have a layout of their own for float.
+  auto ub = [](Nd2NzParams p) {
+    return [p](Tensors t) {
+      GlobalTensor<half> g;
+      g.SetGlobalBuffer((__gm__ half*)t.in);
+      DataCopy(LocalTensor<half>(TPosition::VECCALC, 0, 8192), g, p);
+    };
+  };
+  const Nd2NzParams one(1, 16, 16, 0, 16, 16, 1, 0);
+  for (const Nd2NzParams& p :
+       {Nd2NzParams(2, 16, 16, 256, 16, 16, 1, 256), Nd2NzParams(1, 16, 16, 0, 16, 32, 2, 0),
+        Nd2NzParams(1, 256, 16, 0, 17, 256, 1, 0)})
+    ExpectRule(Rule::kNd2NzRange, ub(p), ub(one));
+  ExpectClean("rows that follow each other", ub({1, 300, 16, 0, 16, 300, 1, 0}));
+  ExpectRule(Rule::kNotOnChip, [one](Tensors t) { DataCopy(Ub(0, 8192), Global(t.in), one); }, nullptr);
 }
 
 TWIN_TEST(kernel_type) {

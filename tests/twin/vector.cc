@@ -541,6 +541,29 @@ TWIN_TEST(data_copy_pad) {
   CHECK(r.Tensor("in")->bytes_read == 60, "only what was asked for is read");
 }
 
+TWIN_TEST(nd2nz_towards_ub) {
+  constexpr int n = 5, d = 20, row = 24, column = 6;
+  const std::vector<float> in = Ramp(n * row);
+  std::vector<float> out(3 * column * 8, 0.f);
+  Gm gm;
+  GM_ADDR xg = gm.Input("in", in.data(), in.size() * 4);
+  GM_ADDR og = gm.InOut("out", out.data(), out.size() * 4);
+  const Report r = RunKernel({}, gm, [&] {
+    GlobalTensor<int32_t> x;
+    x.SetGlobalBuffer((__gm__ int32_t*)xg);
+    DataCopy(LocalTensor<int32_t>(TPosition::VECCALC, 0, 144), x, Nd2NzParams(1, n, d, 0, row, column, 1, 0));
+    SetFlag<HardEvent::MTE2_MTE3>(0);
+    WaitFlag<HardEvent::MTE2_MTE3>(0);
+    DataCopy(Global(og), Ub(0, 144), DataCopyParams(3, n, column - n, column - n));
+  });
+  CHECK(r.ok(), "%s", r.errors[0].ToString().c_str());
+  for (int y = 0; y < n; ++y)
+    for (int x = 0; x < d; ++x) {
+      const float got = out[x / 8 * column * 8 + y * 8 + x % 8];
+      CHECK(got == in[y * row + x], "row %d, column %d is %g", y, x, got);
+    }
+}
+
 TWIN_TEST(transpose_of_images) {
   constexpr int n = 2, c = 3, pixels = 8;
   const std::vector<float> in = Ramp(n * c * pixels);

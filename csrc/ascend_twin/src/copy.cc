@@ -348,13 +348,50 @@ void DataCopyPadOp(Core& core, const char* name, const Place& dst, const Place& 
   core.Commit(instr);
 }
 
+namespace {
+
+// The headers' own emulation: a DataCopyPad a column of 32 B, and what it makes of parameters as documented.
+void Nd2NzToUb(Core& core, const char* name, const Place& dst, const Place& src, const Nd2NzCall& p,
+               const Where& where) {
+  constexpr uint32_t kRows = 255;  // of a copy
+  const uint32_t size = static_cast<uint32_t>(SizeOf(dst.type)), c0 = kBlock / size,
+                 columns = (p.d + c0 - 1) / c0;
+  if (dst.type == DType::kFloat) {
+    core.Fail(Rule::kNotOnChip, name, where,
+              "towards UB the headers give float rows of 64 B, not those of the document", Pipe::kMTE2);
+    return;
+  }
+  if (p.nd_num > 1 || p.src_nd_stride || p.dst_nz_stride || p.dst_n_stride != 1 || p.src_d < p.d ||
+      (p.n > kRows && (p.src_d != p.d || kRows * p.d > 65535)) ||
+      uint64_t{columns} * p.dst_c0_stride * c0 > 65535) {
+    core.Fail(Rule::kNd2NzRange, name, where,
+              "towards UB the headers heed one matrix, dstNzNStride 1, 255 rows (more where they follow each "
+              "other) and 65535 elements",
+              Pipe::kMTE2);
+    return;
+  }
+  for (uint32_t c = 0; c < columns && p.nd_num; ++c)
+    for (uint32_t r = 0; r < p.n; r += kRows) {
+      Place s = src, d = dst;
+      s.addr += (static_cast<int64_t>(r) * p.src_d + c * c0) * size;
+      d.addr += (static_cast<int64_t>(c) * p.dst_c0_stride + r) * kBlock;
+      const uint32_t bytes = std::min(c0, p.d - c * c0) * size;
+      DataCopyPadOp(core, name, d, s,
+                    {std::min(kRows, p.n - r), bytes, p.src_d * size - bytes, 0, false, 0, 0, 0}, where);
+    }
+}
+
+}  // namespace
+
 void DataCopyNd2Nz(Core& core, const char* name, const Place& dst, const Place& src, const Nd2NzCall& p,
                    const Where& where) {
   core.CheckStop();
   if (core.stopped()) return;
+  if (dst.mem == Mem::kUB) return Nd2NzToUb(core, name, dst, src, p, where);
   const Pipe pipe = Pipe::kMTE2;
   if (dst.mem != Mem::kL1) {
-    core.Fail(Rule::kWrongPosition, name, where, std::string("writes L1, not ") + MemName(dst.mem), pipe);
+    core.Fail(Rule::kWrongPosition, name, where, std::string("writes L1 or UB, not ") + MemName(dst.mem),
+              pipe);
     return;
   }
   if (!CheckPlace(core, name, where, pipe, src) || !CheckPlace(core, name, where, pipe, dst)) return;
