@@ -51,6 +51,9 @@ void Missing(LocalTensor<half> h, LocalTensor<float> f, LocalTensor<int16_t> i16
   SetFmatrix(1, 1, pad, FmatrixMode::FMATRIX_LEFT);                      // SetFmatrix
   SetLoadDataPaddingValue(0);                                            // SetLoadDataPaddingValue
   SetLoadDataBoundary(0);                                                // SetLoadDataBoundary
+  ScalarCountLeadingZero(1);  // ScalarCountLeadingZero
+  ScalarGetSFFValue<1>(1);  // ScalarGetSFFValue
+  ToFloat(bfloat16_t(1));  // ToFloat
   Sort32(f, f, u32, 1);                                                  // Sort32
   MrgSort(f, MrgSortSrcList<float>(f, f, f, f), MrgSort4Info());         // MrgSort
   GetMrgSortResult(n, n, n, n);                                          // GetMrgSortResult

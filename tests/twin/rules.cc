@@ -501,6 +501,13 @@ TWIN_TEST(runaway_and_exceptions) {
   };
   ExpectRule(Rule::kRunaway, kernel(2000), kernel(900), o);
   ExpectRule(Rule::kKernelException, [](Tensors) { throw std::runtime_error("no"); }, nullptr);
+  auto assertion = [](bool holds) {
+    return [holds](Tensors) {
+      ASSERT(holds && "what it says");
+      if (unlikely(!holds) && likely(holds)) PipeBarrier<PIPE_V>();
+    };
+  };
+  ExpectRule(Rule::kKernelException, assertion(false), assertion(true));
   // The process and the next launch are none the worse.
   ExpectClean("after an exception", kernel(10));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the instructions compute: strides, masks, rounding, reductions, selection, layouts.
+#include "kernel_operator_intf.h"
 #include "kernels.h"
 
 namespace {
@@ -450,6 +451,17 @@ TWIN_TEST(large_integers_round_once) {
             static_cast<long long>(v[i]), out[i], static_cast<double>(want));
     }
   }
+}
+
+TWIN_TEST(numbers_of_the_scalar_unit) {
+  CHECK(ScalarCountLeadingZero(0x0100000000000020ull) == 7 && CountLeadingZero(0) == 64, "leading zeros");
+  CHECK(ScalarGetCountOfValue<1>(0x101) == 2 && GetBitCount<0>(0x101) == 62, "bits");
+  CHECK(CountBitsCntSameAsSignBit(0x0100000000000020) == 6 && CountBitsCntSameAsSignBit(-1) == -1,
+        "like the sign");
+  CHECK(ScalarGetSFFValue<1>(0x1000000000000100ull) == 8 && GetSFFValue<0>(7) == 3 && GetSFFValue<1>(0) == -1,
+        "first");
+  const bfloat16_t b = Cast(1.01171875f);
+  CHECK(ToFloat(b) == 1.015625f && Cast(b) == ToFloat(b) && GetDataBlockSizeInBytes() == 32, "casts");
 }
 
 TWIN_TEST(shifts_that_round) {

@@ -8,6 +8,7 @@
 #include "ascend_twin/launch.h"
 #include "ascend_twin/list_tensor.h"
 #include "ascend_twin/queue.h"
+#include "ascend_twin/scalar.h"
 #include "ascend_twin/sync.h"
 #include "ascend_twin/tensor.h"
 #include "ascend_twin/vector.h"
@@ -35,6 +36,16 @@
       ::ascend_twin::Current().Fail(::ascend_twin::Rule::kKernelException, "ascendc_assert", \
                                     {__builtin_FILE(), __builtin_LINE()}, #condition);       \
   } while (0)
+
+#ifndef ASSERT
+#define ASSERT(x) ascendc_assert(x)
+#endif
+#ifndef likely
+#define likely(x) __builtin_expect(!!(x), 1)
+#endif
+#ifndef unlikely
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#endif
 
 // Tiling data passes through GM as bytes.
 #define REGISTER_TILING_DEFAULT(type) \
