@@ -77,6 +77,17 @@ TWIN_TEST(repeat_range) {
     return [repeats](Tensors) { Duplicate(Ub(0, 64), 1.f, 64, repeats, 1, 0); };
   };
   ExpectRule(Rule::kRepeatRange, kernel(256), kernel(1));
+  auto lists = [](uint8_t repeats) {
+    return [repeats](Tensors) {
+      LocalTensor<half> x(TPosition::VECCALC, 0, 256), list[16];
+      Duplicate(x, half(1.f), 256);
+      PipeBarrier<PIPE_V>();
+      for (uint32_t i = 0; i < 16; ++i) list[i] = x[i * 16];
+      TransDataTo5HD(list, list, TransDataTo5HDParams(false, false, repeats, 0, 0));
+    };
+  };
+  if (!k910B) ExpectRule(Rule::kRepeatRange, kernel(0), kernel(1));
+  if (!k910B) ExpectRule(Rule::kRepeatRange, lists(0), lists(1));
 }
 
 TWIN_TEST(stride_range) {
@@ -425,6 +436,10 @@ TWIN_TEST(dma_limit) {
     return
         [blocks](Tensors t) { DataCopy(Ub(0, 32768), Global(t.in), DataCopyParams(blocks, 1, -1 + 1, 0)); };
   };
+  auto length = [](int blocks) {
+    return [blocks](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), DataCopyParams(1, blocks, 0, 0)); };
+  };
+  if (!k910B) ExpectRule(Rule::kDmaLimit, length(0), length(1));
   if (!k910B) ExpectRule(Rule::kDmaLimit, kernel(0), kernel(1));
   auto count = [](uint32_t n) { return [n](Tensors t) { DataCopy(Ub(0, 64), Global(t.in), n); }; };
   ExpectRule(Rule::kDmaLimit, count(9), count(8));

@@ -226,8 +226,10 @@ void DataCopyBlocks(Core& core, const char* name, const Place& dst, const Place&
   if (core.stopped()) return;
   const bool none = core.soc() == Soc::kAscend910B && (block_count == 0 || block_len == 0);
   if (none) return;  // a no-operation, says the document of each path
-  if (block_count > 4095 || block_count < 1) {
-    core.Fail(Rule::kDmaLimit, name, where, "blockCount is " + N(block_count) + ", expected 1..4095");
+  if (block_count > 4095 || block_count < 1 || block_len < 1) {
+    core.Fail(
+        Rule::kDmaLimit, name, where,
+        "blockCount is " + N(block_count) + ", blockLen " + N(block_len) + "; expected 1..4095, at least 1");
     return;
   }
   // Lengths count 32 B; towards the bias table 64 B and towards the fixpipe buffer 128 B.

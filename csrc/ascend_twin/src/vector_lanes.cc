@@ -100,6 +100,10 @@ bool LanesFromBits(Core& core, const char* name, const Where& where, int element
     SetPrefix(lanes->last_mask, count - static_cast<int64_t>(lanes->repeats - 1) * per_repeat);
     return lanes->repeats > 0;
   }
+  if (repeats == 0 && core.soc() == Soc::kAscend910) {
+    core.Fail(Rule::kRepeatRange, name, where, "repeat times are 0, expected 1..255", Pipe::kV);
+    return false;
+  }
   lanes->repeats = static_cast<uint32_t>(repeats);
   if (set_mask && per_repeat <= 64 && bits[1] != 0 && bits[1] != ~0ull) {
     core.Fail(Rule::kMaskRange, name, where,

@@ -102,9 +102,11 @@ void TransDataTo5HD(Core& core, const Operand dst[16], const Operand src[16], in
   }
   for (int i = 0; i < 16; ++i)
     if (!CheckOperand(core, name, where, dst[i], 32) || !CheckOperand(core, name, where, src[i], 32)) return;
-  if (repeats < 0 || repeats > 255) {
+  const int least = core.soc() == Soc::kAscend910;
+  if (repeats < least || repeats > 255) {
     core.Fail(Rule::kRepeatRange, name, where,
-              "repeat times are " + std::to_string(repeats) + ", expected 0..255", Pipe::kV);
+              "repeat times are " + std::to_string(repeats) + ", expected " + std::to_string(least) + "..255",
+              Pipe::kV);
     return;
   }
   if (!repeats) return;
