@@ -462,6 +462,25 @@ TWIN_TEST(gm_race_of_unlike_updates) {
   ExpectRule(Rule::kGmRace, kernel(false), kernel(true), two);
 }
 
+// Rows of no whole blocks: two cores store different bytes of a block, but not beside a scalar write's line.
+TWIN_TEST(gm_race_of_bytes) {
+  LaunchOptions two;
+  two.block_dim = 2;
+  const auto kernel = [](uint64_t step, bool scalar) {
+    return [step, scalar](Tensors t) {
+      const auto row = Global(t.out)[static_cast<uint64_t>(GetBlockIdx()) * step];
+      Duplicate(Ub(0, 64), 1.f, 64);
+      Order<HardEvent::V_MTE3>();
+      if (scalar && GetBlockIdx() == 0)
+        row.SetValue(0, 1.f);
+      else
+        DataCopyPad(row, Ub(0, 64), DataCopyExtParams(1, 12, 0, 0, 0));
+    };
+  };
+  ExpectRule(Rule::kGmRace, kernel(2, false), kernel(3, false), two);
+  ExpectRule(Rule::kGmRace, kernel(3, true), kernel(16, true), two);
+}
+
 // A store of some bytes of a block says nothing about accesses of the others.
 TWIN_TEST(gm_hazards_of_bytes) {
   const DataCopyExtParams half_block(1, 16, 0, 0, 0);

@@ -247,9 +247,9 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
                 instr.pipe, Mem::kGM, b * kBlock);
     } else {
       core.Fail(Rule::kGmRace, instr.name, instr.where,
-                std::string(access.write ? "writes" : "reads") + " a 32 B block of GM tensor '" +
-                    tensor.name + "' with no order to the " + what + " by block " +
-                    std::to_string(other.block) + " " + other.Name() + " pipe " + PipeName(pipe),
+                std::string(access.write ? "writes" : "reads") + " bytes of GM tensor '" + tensor.name +
+                    "' with no order to the " + what + " by block " + std::to_string(other.block) + " " +
+                    other.Name() + " pipe " + PipeName(pipe),
                 instr.pipe, Mem::kGM, b * kBlock);
     }
     return false;
@@ -295,10 +295,10 @@ void Machine::CheckGm(Core& core, const Instr& instr, const Access& access, cons
       s.readers.Add({me, instr.seq, bytes});
       return true;
     }
-    // A pipe may store other bytes of the block before its last store is complete, as rows of no whole blocks do.
     if (!s.writers.All([&](const GmAccess& w) {
-          return (w.who == me && !(w.bytes & bytes)) || (access.atomic && w.atomic == access.atomic) ||
-                 ordered(w) || fail(Rule::kHazardWaw, w, b, "write");
+          const bool beside = !(w.bytes & bytes) && !scalar && !by_scalar(w);
+          return beside || (access.atomic && w.atomic == access.atomic) || ordered(w) ||
+                 fail(Rule::kHazardWaw, w, b, "write");
         }))
       return false;
     if (!s.readers.All([&](const GmAccess& r) {

@@ -51,7 +51,7 @@ namespace ascend_twin {
   X(kGmOutOfBounds, "GM_OUT_OF_BOUNDS", "a copy stays inside its tensor, the 32 B rounding included")       \
   X(kGmUnknown, "GM_UNKNOWN_POINTER", "a GlobalTensor points into a tensor of the launch")                  \
   X(kGmWriteToInput, "GM_WRITE_TO_INPUT", "inputs are not written")                                         \
-  X(kGmRace, "GM_RACE", "two cores share a 32 B block (64 B for scalars) only in an order")                 \
+  X(kGmRace, "GM_RACE", "two cores share bytes of GM (64 B lines with scalar writes) only in an order")     \
   X(kGmCache, "GM_CACHE", "scalar GM writes are cleaned, and stale lines invalidated, around DMA")          \
   X(kMmadRange, "MMAD_RANGE", "m, n, k are at most 4095")                                                   \
   X(kMmadGemv, "MMAD_GEMV", "m = 1 is a GEMV and reads A as ND")                                            \
