@@ -6,6 +6,7 @@
 // _GLIBCXX_USE_CXX11_ABI=0.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <initializer_list>
@@ -14,7 +15,6 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
-#include "core/shape.h"
 
 namespace swinv2 {
 namespace aot {
@@ -41,7 +41,9 @@ struct Arguments {
   const char** dtypes;
 
   std::vector<int64_t> shape(int i) const { return {shapes[i], shapes[i] + ndims[i]}; }
-  bool known(int i) const { return swinv2::known(shape(i)); }
+  bool known(int i) const {  // false under a dynamic shape (-1) or rank (-2)
+    return std::all_of(shapes[i], shapes[i] + ndims[i], [](int64_t n) { return n >= 0; });
+  }
   float* f32(int i) const { return static_cast<float*>(data[i]); }
   DType dtype(int i, const char* name) const;
   void expect(int i, const char* name, DType dtype) const;
