@@ -73,9 +73,13 @@ def test_exponentials_without_a_maximum(isa, dtype, window, shift):
     shape = case(1, 2 * window, window, shift, 3)
     inputs = shape.inputs()
     inputs["bias_table"] = inputs["bias_table"].copy()
-    for head, wide in enumerate((0, 40, 80)):  # the last is too wide for it
-        inputs["bias_table"][head] += wide
-        inputs["bias_table"][head, window - 1, window - 1] -= wide
+    ranges = []
+    for table, wide in zip(inputs["bias_table"], (0, 30, 80)):
+        middle = table[window - 1, window - 1]
+        table += wide
+        table[window - 1, window - 1] = middle
+        ranges.append((20 + table.max() - middle) / np.log(2))
+    assert ranges[0] < 50 and 80 < ranges[1] < 95 and ranges[2] > 100  # the last is too wide for it
     inputs["logit_scale"] = np.full(3, np.log(10), np.float32)
     expected, actual = run(shape, dtype, inputs)
     expected.check(**actual)

@@ -448,9 +448,9 @@ SWINV2_INLINE Vec max_rows(Vec (&r)[kLanes]) {
 
 // ---- exp2 and log2 ----
 
-// 2^(x - less), `less` a whole number, for results up to 2^127, |relative error| < 1e-7; exactly 0 below 2^-126 (so
-// 2^-Inf = 0, and no subnormal ever slows a product down); NaN stays NaN. x = n + f with n nearest: 2^f by the degree-6
-// minimax polynomial on [-1/2, 1/2].
+// 2^(x - less), `less` a whole number below 2^21, for results up to 2^127, |relative error| < 1e-7; exactly 0 below
+// 2^-126 (so 2^-Inf = 0, and no subnormal ever slows a product down); NaN stays NaN. x = n + f with n nearest: 2^f by
+// the degree-6 minimax polynomial on [-1/2, 1/2].
 SWINV2_INLINE Vec exp2(Vec x, Vec less = Vec{}) {
 #if defined(__AVX512F__)
   const Vec n = (Vec)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

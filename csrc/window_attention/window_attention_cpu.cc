@@ -64,7 +64,7 @@ template <class T>
 Head head_of(const WindowAttention& op, const float* table, float scale) {
   const Scores scores = bound_scores(op, table, scale);
   const float base = std::floor(scores.least_top);
-  const bool within = op.cosine && scores.most - base <= kRange && std::fabs(base) < 1e6f;
+  const bool within = op.cosine && scores.most - base <= kRange && std::fabs(base) < 0x1p20f;  // for exp2
   const float least = scores.away + 46 + 2 * std::log2(float(op.geometry.tokens()));
   return {within && sizeof(T) == 2 ? base : NAN, least <= scores.lse ? least : HUGE_VALF};
 }
@@ -351,26 +351,27 @@ void forward(const WindowAttention& op, const WindowAttentionForward& io) {
       for (int64_t i = at.N; i < op.stats_tokens(); ++i) stats[i] = 0;
 
       const T* values = static_cast<const T*>(io.qkv) + 2 * at.out_channels + unit.head * at.d();
-      const Head head = heads[unit.head], whole{head.base, kLowest}, with_maximum{NAN, kLowest};
+      const Head head = heads[unit.head];
       const bool apart = window.masked && regions.any() && head.least < HUGE_VALF &&
                          spread(at, window, values, at.channels).bits <= bits;
       if (apart) ahead.hurry();
       at.load_table(s.table, io.bias_table + unit.head * op.table_size());
-      const auto attend = [&](auto with_pairs) {
+      const auto attend = [&](auto with_pairs, Head how) {
         constexpr bool kWith = decltype(with_pairs)::value;
         bool done = apart;
         for (int r = 0; done && r < int(regions.of(window).size()); ++r) {
           s.attend(1 + r);
-          done = window_head<kWith, T>(regions.of(window)[r], s, unit.head, head, io, stats, ahead);
+          done = window_head<kWith, T>(regions.of(window)[r], s, unit.head, how, io, stats, ahead);
         }
         s.attend(0);
-        for (const Head again : {whole, with_maximum})
-          done = done || window_head<kWith, T>(at, s, unit.head, again, io, stats, ahead);
-        return done;
+        return done || window_head<kWith, T>(at, s, unit.head, {how.base, kLowest}, io, stats, ahead);
       };
-      if constexpr (kPairs)
-        if (op.cosine && attend(std::true_type{})) return;
-      attend(std::false_type{});
+      if constexpr (kPairs) {
+        if (op.cosine && attend(std::true_type{}, head)) return;
+      } else if (head.based() && attend(std::false_type{}, head)) {
+        return;
+      }
+      attend(std::false_type{}, Head{NAN, head.least});
     });
   });
 }
