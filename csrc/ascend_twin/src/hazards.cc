@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Happens-before checks. Every 32 B block knows its last writer and its last readers; a conflicting access is
-// an error unless the accessing pipe knows, through flags and barriers, that they are complete.
+// Happens-before checks. Every 32 B block knows its last writer and its last readers, of GM every access of a byte that
+// still matters; a conflicting access is an error unless the accessing pipe knows, through flags and barriers, that they
+// are complete.
 #include <algorithm>
 
 #include "machine.h"
