@@ -61,12 +61,15 @@ struct Head {
 constexpr float kRange = 96;
 
 template <class T>
+constexpr bool kMayBeBased = sizeof(T) == 2;
+
+template <class T>
 Head head_of(const WindowAttention& op, const float* table, float scale) {
   const Scores scores = bound_scores(op, table, scale);
   const float base = std::floor(scores.least_top);
   const bool within = op.cosine && scores.most - base <= kRange && std::fabs(base) < 0x1p20f;  // for exp2
   const float least = scores.away + 46 + 2 * std::log2(float(op.geometry.tokens()));
-  return {within && sizeof(T) == 2 ? base : NAN, least <= scores.lse ? least : HUGE_VALF};
+  return {within && kMayBeBased<T> ? base : NAN, least <= scores.lse ? least : HUGE_VALF};
 }
 
 // Where a key tile stands among those of its window.
@@ -183,7 +186,7 @@ void soften(const Layout& at, const Scratch& s, const KeyTile& tile, int64_t blo
 }
 
 // M rows of o (queries, d) = p v + decay o from query i on, at channels c; with the last tile out rows = o / l, and what
-// of them is not finite shows in `flaws`. d is in lanes, p is broadcast.
+// of 16 bits is not finite shows in `flaws`. d is in lanes, p is broadcast.
 template <int M, int V, bool kPairs, class T, class Layout>
 inline __attribute__((always_inline)) void weigh_rows(const Layout& at, const Scratch& s, int64_t keys,
                                                       int64_t i, int64_t c, Step step, T* out, Vec& flaws,
@@ -224,7 +227,7 @@ inline __attribute__((always_inline)) void weigh_rows(const Layout& at, const Sc
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
       const Vec o = acc[m][v] * inverse_l[m];
-      flaw += o * 0.f;
+      if constexpr (kMayBeBased<T>) flaw += o * 0.f;
       store_first(row + v * kLanes, o, d - c - v * kLanes);
     }
   }
@@ -311,7 +314,7 @@ bool window_head(const Layout& at, const Scratch& s, int64_t index, Head head,
           soften<decltype(vectors)::value, kPairs, decltype(based)::value>(at, s, tile, block, step.first,
                                                                            head, qt, query_factor, v, ahead);
         };
-        if constexpr (sizeof(T) == 2)
+        if constexpr (kMayBeBased<T>)
           if (head.based()) return run(std::true_type{});
         run(std::false_type{});
       });
