@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Optional, Union
+from typing import Literal, NamedTuple, Optional, Union, get_args
 
 Size = Union[int, Sequence[int]]
 Windows = Optional[list[Size]]  # by name: jsonargparse reads ModelConfig, on Python 3.9 too
@@ -55,8 +55,9 @@ class Stage(NamedTuple):
 
 
 # Choices of a model's options.
-WINDOW_RULES = ("official", "per_axis")
-GELUS = ("none", "tanh")
+WindowRule = Literal["official", "per_axis"]
+Gelu = Literal["none", "tanh"]
+WINDOW_RULES, GELUS = get_args(WindowRule), get_args(Gelu)
 
 
 @dataclass
@@ -84,10 +85,10 @@ class ModelConfig:
     pretrained_window_sizes: Windows = None
     mlp_ratio: float = 4.0
     drop_path_rate: float = 0.2
-    window_rule: Literal["official", "per_axis"] = "official"
+    window_rule: WindowRule = "official"
     mask_padding: bool = True
     mask_value: float = -100.0
-    gelu: Literal["none", "tanh"] = "none"
+    gelu: Gelu = "none"
     norm_eps: float = 1e-5
 
 
