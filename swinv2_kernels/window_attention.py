@@ -15,14 +15,14 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
-from swinv2_kernels.backend import TWINS, device_target, resolve_backend, resolve_in_graph
+from swinv2_kernels.backend import device_target, resolve_backend, resolve_in_graph
 from swinv2_kernels.checks import all_known, check_float32, check_storage_dtype, number
 from swinv2_kernels.custom import custom_operator
 
 Size = Union[int, tuple[int, int]]
 
 NO_VALID_SIZE = (-1, -1)
-FORWARD_ONLY = TWINS
+FORWARD_ONLY = ("twin-910",)
 
 
 def window_attention(
@@ -175,7 +175,7 @@ def _build(window_size, shift_size, valid_size, mask_value, cosine, backend, _de
 @constexpr
 def _no_gradient(backend):
     raise RuntimeError(
-        f"back end {backend!r} has no backward kernel yet; use 'cpu' or 'reference' for gradients"
+        f"back end {backend!r} has no backward kernel yet; use 'twin-910b', 'cpu' or 'reference' for gradients"
     )
 
 

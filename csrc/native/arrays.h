@@ -115,4 +115,34 @@ inline void expect(const char* name, const py::array& a, const py::dtype& dtype,
                         " of shape " + py::str(py::cast(shape_of(a))).cast<std::string>());
 }
 
+// What a backward takes, checked, and arrays for its results.
+struct BackwardArrays {
+  BackwardArrays(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
+                 const py::object& out_in, const py::object& stats_in, const py::object& dout_in,
+                 const Options& options)
+      : qkv(array(qkv_in, "qkv")),
+        table(array(table_in, "bias_table")),
+        scale(array(scale_in, "scale")),
+        out(array(out_in, "out")),
+        stats(array(stats_in, "stats")),
+        dout(array(dout_in, "dout")),
+        op(check(qkv, table, scale, options)) {
+    expect("out", out, qkv.dtype(), out_shape(op));
+    expect("dout", dout, qkv.dtype(), out_shape(op));
+    expect("stats", stats, py::dtype::of<float>(), stats_shape(op));
+    make_contiguous({&qkv, &table, &scale, &out, &stats, &dout});
+    dqkv = py::array(qkv.dtype(), shape_of(qkv));
+    dtable = Floats(shape_of(table));
+    dscale = Floats(shape_of(scale));
+    io = {qkv.data(),  float_data(table),   float_data(scale),     out.data(),           float_data(stats),
+          dout.data(), dqkv.mutable_data(), dtable.mutable_data(), dscale.mutable_data()};
+  }
+
+  py::array qkv, table, scale, out, stats, dout;
+  WindowAttention op;
+  py::array dqkv;
+  Floats dtable, dscale;
+  WindowAttentionBackward io;
+};
+
 }  // namespace swinv2

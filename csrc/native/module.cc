@@ -38,24 +38,13 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
 py::tuple backward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
                    const py::object& out_in, const py::object& stats_in, const py::object& dout_in,
                    py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine) {
-  py::array qkv = array(qkv_in, "qkv"), table = array(table_in, "bias_table"),
-            scale = array(scale_in, "scale"), out = array(out_in, "out"), stats = array(stats_in, "stats"),
-            dout = array(dout_in, "dout");
-  const WindowAttention op = check(qkv, table, scale, {shift_size, valid_size, mask_value, cosine});
-  expect("out", out, qkv.dtype(), out_shape(op));
-  expect("dout", dout, qkv.dtype(), out_shape(op));
-  expect("stats", stats, py::dtype::of<float>(), stats_shape(op));
-  make_contiguous({&qkv, &table, &scale, &out, &stats, &dout});
-  py::array dqkv(qkv.dtype(), shape_of(qkv));
-  Floats dtable(shape_of(table)), dscale(shape_of(scale));
-  const WindowAttentionBackward io{qkv.data(),          float_data(table),     float_data(scale),
-                                   out.data(),          float_data(stats),     dout.data(),
-                                   dqkv.mutable_data(), dtable.mutable_data(), dscale.mutable_data()};
+  BackwardArrays a(qkv_in, table_in, scale_in, out_in, stats_in, dout_in,
+                   {shift_size, valid_size, mask_value, cosine});
   {
     py::gil_scoped_release release;
-    window_attention_backward(op, io);
+    window_attention_backward(a.op, a.io);
   }
-  return py::make_tuple(dqkv, dtable, dscale);
+  return py::make_tuple(a.dqkv, a.dtable, a.dscale);
 }
 
 py::array empty_like(const py::array& a) {

@@ -3,6 +3,8 @@
 // swinv2_kernels._native.twin: the Ascend kernels on NumPy arrays, with the twin's report.
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 
 #include "native/arrays.h"
@@ -27,6 +29,17 @@ ChipLimits limited(const std::string& soc, int cores) {
   return chip;
 }
 
+ChipLimits with_backward(const std::string& soc, int cores) {
+  const ChipLimits chip = limited(soc, cores);
+  if (chip.name != kAscend910B.name)
+    throw InvalidArgument("soc: expected ascend910b, the chip with a backward kernel, got " + soc);
+  return chip;
+}
+
+WindowAttention problem(const Shape& qkv, const Shape& table, const Options& options) {
+  return check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]}, options.read());
+}
+
 // use(tiling) for the chip's tiling of the problem.
 template <class F>
 auto with_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
@@ -39,7 +52,8 @@ py::dict traffic_dict(const WindowAttentionTiling910& tiling, const ChipLimits& 
   return py::dict(py::arg("compulsory") = moved.compulsory, py::arg("qkv_out") = moved.qkv_out,
                   py::arg("bias") = moved.bias);
 }
-py::dict traffic_dict(const WindowAttentionTiling910B& tiling, const ChipLimits&) {
+template <class Tiling>
+py::dict traffic_dict(const Tiling& tiling, const ChipLimits&) {
   return py::dict(py::arg("workspace") = workspace_bytes(tiling));
 }
 
@@ -116,14 +130,13 @@ Library open(const std::string& path) {
   return library;
 }
 
-AscendKernel kernel_of(const Library& library, const ChipLimits& chip) {
+template <class Kernel>
+Kernel kernel_of(const Library& library, const char* name) {
   if (!library) return nullptr;
-  const char* name =
-      chip.name == kAscend910.name ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
   void* symbol = dlsym(library.get(), name);
   if (!symbol)
     throw InvalidArgument("kernel_library: expected a function " + std::string(name) + ", got none");
-  return reinterpret_cast<AscendKernel>(symbol);
+  return reinterpret_cast<Kernel>(symbol);
 }
 
 py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py::object& scale_in,
@@ -140,7 +153,9 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
   const Library library = open(kernel_library);
-  const TwinRun how{seed, trace, kernel_of(library, chip)};
+  const char* name =
+      chip.name == kAscend910.name ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
+  const TwinRun<AscendKernel> how{seed, trace, kernel_of<AscendKernel>(library, name)};
   const ascend_twin::Report report = with_tiling(op, chip, [&](const auto& tiling) {
     py::gil_scoped_release release;
     return window_attention_twin(tiling, io, how);
@@ -148,11 +163,38 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   return py::make_tuple(out, stats, as_dict(report));
 }
 
+py::tuple backward(const py::object& qkv, const py::object& table, const py::object& scale,
+                   const py::object& out, const py::object& stats, const py::object& dout,
+                   py::object shift_size, py::object valid_size, py::object mask_value, py::object cosine,
+                   const std::string& soc, uint64_t seed, int cores, bool trace,
+                   const std::string& kernel_library) {
+  BackwardArrays a(qkv, table, scale, out, stats, dout, {shift_size, valid_size, mask_value, cosine});
+  const WindowAttentionGradTiling910B tiling =
+      tile_window_attention_grad_910b(a.op, with_backward(soc, cores));
+  const Library library = open(kernel_library);
+  const TwinRun<AscendGradKernel> how{
+      seed, trace, kernel_of<AscendGradKernel>(library, "swinv2_window_attention_grad_910b")};
+  for (Floats* sums : {&a.dtable, &a.dscale})  // of a run with errors
+    std::fill_n(sums->mutable_data(), sums->size(), std::numeric_limits<float>::quiet_NaN());
+  ascend_twin::Report report;
+  {
+    py::gil_scoped_release release;
+    report = window_attention_twin(tiling, a.io, how);
+  }
+  return py::make_tuple(a.dqkv, a.dtable, a.dscale, as_dict(report));
+}
+
+py::dict grad_tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
+                     py::object mask_value, py::object cosine, const std::string& soc, int cores) {
+  const ChipLimits chip = with_backward(soc, cores);
+  return as_dict(tile_window_attention_grad_910b(
+                     problem(qkv, table, {shift_size, valid_size, mask_value, cosine}), chip),
+                 chip);
+}
+
 py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
                 py::object mask_value, py::object cosine, const std::string& soc, int cores) {
-  const WindowAttention op =
-      check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]},
-                             Options{shift_size, valid_size, mask_value, cosine}.read());
+  const WindowAttention op = problem(qkv, table, {shift_size, valid_size, mask_value, cosine});
   const ChipLimits chip = limited(soc, cores);
   return with_tiling(op, chip, [&](const auto& tiling) { return as_dict(tiling, chip); });
 }
@@ -188,6 +230,18 @@ As _native.window_attention_forward, by the kernel for `soc` ("ascend910", "asce
 the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared
 library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's sum.
 report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
+  m.def(
+      "window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+      py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine,
+      py::arg("soc") = "ascend910b", py::arg("seed") = 0, cores, py::arg("trace") = false,
+      py::arg("kernel_library") = "",
+      R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...) -> (dqkv, dbias_table, dscale, report)
+
+The gradients for the cotangent dout, by the backward kernel of the 910b; out and stats are its forward's. Other
+arguments and the report as in window_attention_forward.)");
+  m.def("window_attention_grad_tiling", &grad_tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"),
+        py::kw_only(), shift, valid, mask, cosine, py::arg("soc") = "ascend910b", cores,
+        "window_attention_tiling of the backward kernel.");
   m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(),
         shift, valid, mask, cosine, soc, cores,
         "The tiling of a float16 problem as a dict, with the bytes of each memory, the traffic and the work "

@@ -5,6 +5,7 @@
 //   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
 //                              -> (dqkv, dbias_table, dlogit_scale)
+//   SwinV2WindowAttentionGradTwin910B  the same by the Ascend kernel on the host twin
 // window_size is an attribute beside what bias_table says of it: where shapes are dynamic nobody else compares the two.
 // logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; without the attribute of its name it is the
 // scale, of dot products.
@@ -89,6 +90,23 @@ int run_forward(Forward forward, int count, void** data, int* ndims, int64_t** s
     const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
     const std::vector<float> scale = scale_of(op, a.f32(2));
     forward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4)});
+  });
+}
+
+using Backward = void (*)(const WindowAttention&, const WindowAttentionBackward&);
+
+int run_backward(Backward backward, int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
+                 void* extra) {
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    a.expect(3, "out", op.dtype, out_shape(op));
+    a.expect(4, "stats", DType::kFloat32, stats_shape(op));
+    a.expect(5, "dout", op.dtype, out_shape(op));
+    const std::vector<float> scale = scale_of(op, a.f32(2));
+    backward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4), a.data[5], a.data[6], a.f32(7),
+                  a.f32(8)});
+    through_scale(op, a.f32(2), scale, a.f32(8));
   });
 }
 
@@ -187,17 +205,26 @@ std::vector<aot::TypeId> SwinV2WindowAttentionGradInferType(std::vector<aot::Typ
 
 int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
                               void*, void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    a.expect(3, "out", op.dtype, out_shape(op));
-    a.expect(4, "stats", DType::kFloat32, stats_shape(op));
-    a.expect(5, "dout", op.dtype, out_shape(op));
-    const std::vector<float> scale = scale_of(op, a.f32(2));
-    window_attention_backward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4), a.data[5],
-                                   a.data[6], a.f32(7), a.f32(8)});
-    through_scale(op, a.f32(2), scale, a.f32(8));
-  });
+  return run_backward(window_attention_backward, count, data, ndims, shapes, dtypes, extra);
 }
+
+#if defined(SWINV2_TWIN)
+
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910BInferShape(int* ndims, int64_t** shapes,
+                                                                              aot::Extra* extra) {
+  return SwinV2WindowAttentionGradInferShape(ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910BInferType(std::vector<aot::TypeId> types,
+                                                                    aot::Extra* extra) {
+  return SwinV2WindowAttentionGradInferType(types, extra);
+}
+
+int SwinV2WindowAttentionGradTwin910B(int count, void** data, int* ndims, int64_t** shapes,
+                                      const char** dtypes, void*, void* extra) {
+  return run_backward(window_attention_backward_twin_910b, count, data, ndims, shapes, dtypes, extra);
+}
+
+#endif  // SWINV2_TWIN
 
 }  // extern "C"

@@ -22,6 +22,8 @@ inline int64_t divide_up(int64_t a, int64_t b) {
 WindowAttentionProblem problem_of(const WindowAttention& op);
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip);
+WindowAttentionGradTiling910B tile_window_attention_grad_910b(const WindowAttention& op,
+                                                              const ChipLimits& chip);
 
 // Bytes of each memory the kernel's buffers take.
 struct MemoryUse {
@@ -29,9 +31,11 @@ struct MemoryUse {
 };
 MemoryUse memory_use(const WindowAttentionTiling910& tiling);
 MemoryUse memory_use(const WindowAttentionTiling910B& tiling);
+MemoryUse memory_use(const WindowAttentionGradTiling910B& tiling);
 
-// Scores and probabilities on their way between the cores of a 910B.
+// What is on its way between the cores of a 910B.
 int64_t workspace_bytes(const WindowAttentionTiling910B& tiling);
+int64_t workspace_bytes(const WindowAttentionGradTiling910B& tiling);
 
 // Bytes of GM that a launch moves: in whole sectors, and as if each byte moved once.
 struct Traffic {
@@ -46,16 +50,28 @@ std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work);
 // Heads of windows of each core.
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& tiling);
+std::vector<int64_t> work_of_cores(const WindowAttentionGradTiling910B& tiling);
 
 #define SWINV2_FIELD(name) {#name, double(t.name)}
 Fields fields(const WindowAttentionProblem& t);
 Fields fields(const WindowAttentionTiling910& t);  // the problem's too
 Fields fields(const WindowAttentionTiling910B& t);
+Fields fields(const WindowAttentionGradTiling910B& t);
 Fields joined(Fields first, const Fields& second);
 
 // (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.
 std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const float* bias_table);
 // -> (heads, N, 16 * blocks): the bias of every query and key.
 std::vector<float> prepare_bias(const WindowAttentionTiling910B& tiling, const float* bias_table);
+std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& tiling, const float* bias_table);
+
+// The backward's partial sums (tiling_910b.h): how many floats, and dbias_table (heads, 2Wh-1, 2Ww-1) and dscale
+// (heads,) of them, in one order.
+struct Partials {
+  int64_t dbias, dscale;
+};
+Partials partials_of(const WindowAttentionGradTiling910B& tiling);
+void gather_gradients(const WindowAttentionGradTiling910B& tiling, const float* dbias, const float* dscale,
+                      float* dbias_table, float* dscale_of_heads);
 
 }  // namespace swinv2

@@ -10,18 +10,12 @@
 // scores, where no rounding to the storage type follows. p leaves the AIV divided by its sum, so that o is
 // stored as the cube unit leaves it, and as its rounded value and the rest, because nothing divides that
 // rounding out of o again. A lane is a key, a row a query.
+#include "window_attention/window_attention_ascend_910b.h"
+
 #include "window_attention/tiling_910b.h"
-#include "window_attention/window_attention_ascend.h"
 
 namespace swinv2 {
 
-using Mte2ToMte1 = Handoff<HardEvent::MTE2_MTE1, HardEvent::MTE1_MTE2>;
-using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
-using CubeToFix = Handoff<HardEvent::M_FIX, HardEvent::FIX_M>;
-using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
-using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
-
-constexpr float kSmallestNorm = 1e-12f;
 constexpr int32_t kWipeEvent = 3;
 constexpr uint16_t kScored = 0, kSoftened = 1;  // cross-core flags, once a step
 
@@ -52,14 +46,6 @@ class WindowAttention910B {
   }
 
  protected:
-  struct Window {
-    int32_t index, head;  // head: the first of the group
-    int64_t image;        // the first token of its image
-    Axis y, x;
-
-    __aicore__ inline bool Padded() const { return y.Padded() || x.Padded(); }
-    __aicore__ inline bool Split() const { return y.Regions() + x.Regions() > 2; }
-  };
   // Queries [first, first + rows) of a window, one head.
   struct Unit {
     int32_t index, task, head, first, rows;
@@ -81,15 +67,12 @@ class WindowAttention910B {
     return unit;
   }
   __aicore__ inline Window WindowOf(int32_t task) const {
-    const int32_t across = t.width / t.window_w, down = t.height / t.window_h;
     Window window;
-    window.index = task % windows;
-    window.head = task / windows * g;
-    window.image = static_cast<int64_t>(window.index / (across * down)) * t.height * t.width;
-    window.y.Locate(window.index / across % down, t.height, t.window_h, t.shift_h, t.valid_h);
-    window.x.Locate(window.index % across, t.width, t.window_w, t.shift_w, t.valid_w);
+    window.Locate(t, task % windows);
     return window;
   }
+  // The first head of a task's group.
+  __aicore__ inline int32_t HeadOf(int32_t task) const { return task / windows * g; }
   __aicore__ inline Pixels RunOf(const Window& at, int32_t token, int32_t end) const {
     return RunFrom(at.y, at.x, at.image, t.width, token, end);
   }
@@ -112,7 +95,6 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
   using Base::first_task, Base::last_task, Base::qkv_gm, Base::out_gm, Base::scores_gm, Base::weights_gm;
   using Base::t, Base::n, Base::row, Base::d, Base::d1, Base::g, Base::channels, Base::units, Base::steps;
   using typename Base::Unit;
-  using typename Base::Window;
 
  public:
   __aicore__ inline WindowAttentionCube910B(GM_ADDR qkv, GM_ADDR out, GM_ADDR workspace,
@@ -198,7 +180,8 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
                    Nd2NzParams(1, run.valid, 3 * channels, 0, 3 * channels, row, 1, 0));
         else
           for (int32_t part = kQ; part <= kV; ++part)
-            DataCopy(InL1(task, part, 0)[token * kSide], qkv_gm[from + part * channels + window.head * d],
+            DataCopy(InL1(task, part, 0)[token * kSide],
+                     qkv_gm[from + part * channels + this->HeadOf(task) * d],
                      Nd2NzParams(1, run.valid, g * d, 0, 3 * channels, row, 1, 0));
       }
       token += run.count;
@@ -281,8 +264,8 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
       if (run.valid > 0) {
         FixpipeParamsV220 params(g * d, run.valid, DivideUp(unit.rows, kSide) * kSide, channels, false);
         params.quantPre = std::is_same<T, half>::value ? QuantMode_t::F322F16 : QuantMode_t::F322BF16;
-        Fixpipe<T, float, CFG_ROW_MAJOR>(out_gm[run.first * channels + window.head * d], o[i * kSide],
-                                         params);
+        Fixpipe<T, float, CFG_ROW_MAJOR>(out_gm[run.first * channels + this->HeadOf(unit.task) * d],
+                                         o[i * kSide], params);
       }
       i += run.count;
     }
@@ -328,7 +311,6 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   using Base::qkv_gm, Base::out_gm, Base::scores_gm, Base::weights_gm;
   using Base::t, Base::n, Base::row, Base::d, Base::g, Base::channels, Base::units, Base::steps;
   using typename Base::Unit;
-  using typename Base::Window;
 
  public:
   __aicore__ inline WindowAttentionVector910B(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
@@ -352,7 +334,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     sums = Buffer<float>(pipe, sums_buffer, rows);
     lse = Buffer<float>(pipe, lse_buffer, rows);
     key_scale = Buffer<float>(pipe, key_scale_buffer, g * t.pitch);
-    mask = Buffer<float>(pipe, mask_buffer, 4 * t.pitch);
+    keys.Init(pipe, n, t.pitch, t.mask_value);
     stage = Buffer<T>(pipe, stage_buffer, kNormTokens * d);
     squares = Buffer<float>(pipe, squares_buffer, kNormTokens * d);
     halves = Buffer<float>(pipe, halves_buffer, kNormTokens * 8);
@@ -374,12 +356,6 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   }
 
  private:
-  template <typename E, TPosition position>
-  __aicore__ inline LocalTensor<E> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
-    pipe.InitBuffer(buffer, count * sizeof(E));
-    return buffer.template Get<E>();
-  }
-
   // Lanes beyond N and rows beyond a tile's are computed on like others.
   __aicore__ inline void Open() {
     Duplicate(scores, 0.f, t.score_slots * t.tile_rows * t.pitch);
@@ -439,7 +415,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   __aicore__ inline void Soften(const Unit& unit) {
     if (unit.task != task) Enter(unit.task);
     const int32_t slot = SlotOf(unit.index / 2), rows = unit.rows, tile = t.tile_rows * t.pitch;
-    const float scale = scale_gm.GetValue(window.head + unit.head);
+    const float scale = scale_gm.GetValue(group + unit.head);
     const LocalTensor<float> s = scores[slot * tile],
                              bias = bias_rows[(t.bias_resident ? unit.head : slot) * tile],
                              scratch = t.bias_resident ? folds : bias;
@@ -464,8 +440,8 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     PipeBarrier<PIPE_V>();
     Add(s, s, bias, rows * t.pitch);
     PipeBarrier<PIPE_V>();
-    if (window.Split()) Mask(s, unit);
-    Forbid(s, rows);
+    keys.Mask(s, unit.first, rows);
+    keys.Forbid(s, rows, kForbidden);
 
     Reduce<true>(maxima, s, rows);
     Spread(maxima);
@@ -514,7 +490,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     return BinaryRepeatParams(1, 1, block, pitch, pitch, repeat);
   }
 
-  // A task's window: which keys are no keys, which see which; the bias of its heads, if they are others.
+  // A task's window, and the bias of its heads, if they are others.
   __aicore__ inline void Enter(int32_t index) {
     if (t.bias_resident && (task < 0 || index / this->windows != task / this->windows)) {
       if (task >= 0) bias_ready.Release();
@@ -526,51 +502,9 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     }
     task = index;
     window = this->WindowOf(index);
+    group = this->HeadOf(index);
     keys_measured = 0;
-    for (int32_t i = 0; i < chunks; ++i) forbidden[i] = 0;
-    for (int32_t key = 0; key < t.pitch; ++key)
-      if (key >= n || Region(key) < 0) forbidden[key / kLanes] |= uint64_t(1) << (key % kLanes);
-    if (!window.Split()) return;
-    Duplicate(mask, t.mask_value, 4 * t.pitch);
-    PipeBarrier<PIPE_V>();
-    for (int32_t region = 0; region < 4; ++region)
-      for (int32_t i = 0; i < chunks; ++i) {
-        uint64_t lanes[2] = {0, 0};
-        for (int32_t key = i * kLanes; key < Min(n, (i + 1) * kLanes); ++key)
-          if (Region(key) == region) lanes[0] |= uint64_t(1) << (key % kLanes);
-        if (lanes[0] != 0) Duplicate(mask[region * t.pitch + i * kLanes], 0.f, lanes, 1, 1, 8);
-      }
-    PipeBarrier<PIPE_V>();
-  }
-  // -1: padding.
-  __aicore__ inline int32_t Region(int32_t token) const {
-    const int32_t h = token / t.window_w, w = token % t.window_w;
-    if (window.y.At(h) >= t.valid_h || window.x.At(w) >= t.valid_w) return -1;
-    return 2 * (h >= window.y.split) + (w >= window.x.split);
-  }
-
-  // Adds mask_value where the regions of key and query differ.
-  __aicore__ inline void Mask(const LocalTensor<float>& s, const Unit& unit) {
-    for (int32_t i = 0; i < unit.rows;) {
-      const int32_t token = unit.first + i, h = token / t.window_w, w = token % t.window_w;
-      const int32_t right = w >= window.x.split, region = 2 * (h >= window.y.split) + right;
-      const int32_t count = Min(unit.rows - i, window.x.End(right) - w);
-      for (int32_t chunk = 0; chunk < chunks; ++chunk) {
-        const LocalTensor<float> rows = s[i * t.pitch + chunk * kLanes];
-        Add(rows, rows, mask[region * t.pitch + chunk * kLanes], kLanes, count, Rows(1, 0));
-      }
-      i += count;
-    }
-    PipeBarrier<PIPE_V>();
-  }
-
-  // Padding and lanes beyond N: no weight.
-  __aicore__ inline void Forbid(const LocalTensor<float>& s, int32_t rows) {
-    for (int32_t i = 0; i < chunks; ++i) {
-      uint64_t lanes[2] = {forbidden[i], 0};
-      if (lanes[0] != 0) Duplicate(s[i * kLanes], kForbidden, lanes, rows, 1, t.pitch / 8);
-    }
-    PipeBarrier<PIPE_V>();
+    keys.Enter(window);
   }
 
   // ---- norms ----
@@ -632,7 +566,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
       const Pixels run = this->RunOf(window, token, first + tokens);
       if (run.valid > 0)
         DataCopy(stage[(token - first) * d],
-                 qkv_gm[run.first * 3 * channels + part * channels + (window.head + head) * d],
+                 qkv_gm[run.first * 3 * channels + part * channels + (group + head) * d],
                  DataCopyParams(run.valid, d / kSide, (3 * channels - d) / kSide, 0));
       token += run.count;
     }
@@ -687,9 +621,9 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     if (unit.rows % 8) Duplicate(lse[unit.rows / 8 * 8], 0.f, beyond, 1, 1, 8);
     lse_ready.Publish();
     lse_ready.Await();
-    DataCopy(stats_gm[(static_cast<int64_t>(window.index) * t.heads + window.head + unit.head) * padded +
-                      unit.first],
-             lse, count);
+    DataCopy(
+        stats_gm[(static_cast<int64_t>(window.index) * t.heads + group + unit.head) * padded + unit.first],
+        lse, count);
     lse_ready.Release();
   }
 
@@ -698,7 +632,7 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
     for (int32_t i = 0; i < unit.rows;) {
       const Pixels run = this->RunOf(window, unit.first + i, unit.first + unit.rows);
       for (int32_t k = Max(run.valid, 0); k < run.count; ++k)
-        DataCopy(out_gm[(run.first + k) * channels + window.head * d], zeros, g * d);
+        DataCopy(out_gm[(run.first + k) * channels + group * d], zeros, g * d);
       i += run.count;
     }
   }
@@ -706,18 +640,19 @@ class WindowAttentionVector910B : public WindowAttention910B<T> {
   const Mte2ToVector scores_ready[2] = {{0}, {1}}, staged = {2}, bias_ready = {4};
   const VectorToMte3 weights_ready = {0}, lse_ready = {1};
 
-  int32_t side, chunks, task = -1;
+  int32_t side, chunks, task = -1, group;  // group: the task's first head
   Window window;
-  uint64_t forbidden[16], keys_measured = 0;
+  KeyMask keys;
+  uint64_t keys_measured = 0;
   GlobalTensor<float> bias_gm, scale_gm, stats_gm;
   TBuf<TPosition::VECCALC> scores_buffer, bias_buffer, weights_buffer, folds_buffer, eighths_buffer,
       copies_buffer, query_scale_buffer, maxima_buffer, sums_buffer, lse_buffer, key_scale_buffer,
-      mask_buffer, stage_buffer, squares_buffer, halves_buffer, quarters_buffer, one_buffer, zeros_buffer;
+      stage_buffer, squares_buffer, halves_buffer, quarters_buffer, one_buffer, zeros_buffer;
   LocalTensor<float> scores, bias_rows;       // (slots, rows, pitch); a resident bias (group, rows, pitch)
   LocalTensor<T> weights;                     // (rows, parts, keys)
   LocalTensor<float> folds, eighths, copies;  // (rows, 64), (rows, 8), (rows, 8)
   LocalTensor<float> query_scale, maxima, sums, lse;  // (rows)
-  LocalTensor<float> key_scale, mask;                 // (group, pitch), (regions, pitch)
+  LocalTensor<float> key_scale;                       // (group, pitch)
   LocalTensor<T> stage, zeros;                        // (tokens, d), (group, d)
   LocalTensor<float> squares, halves, quarters, one;
 };

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What forward and backward window attention share on dav-c220: hand-offs, windows, and which keys a query sees.
+#pragma once
+
+#include "window_attention/tiling.h"
+#include "window_attention/window_attention_ascend.h"
+
+namespace swinv2 {
+
+using Mte2ToMte1 = Handoff<HardEvent::MTE2_MTE1, HardEvent::MTE1_MTE2>;
+using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
+using CubeToFix = Handoff<HardEvent::M_FIX, HardEvent::FIX_M>;
+using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
+using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
+
+constexpr float kSmallestNorm = 1e-12f;
+
+template <typename E, TPosition position>
+__aicore__ inline LocalTensor<E> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
+  pipe.InitBuffer(buffer, count * sizeof(E));
+  return buffer.template Get<E>();
+}
+
+struct Window {
+  int32_t index;
+  int64_t image;  // the first token of its image
+  Axis y, x;
+
+  __aicore__ inline void Locate(const WindowAttentionProblem& t, int32_t window) {
+    const int32_t across = t.width / t.window_w, down = t.height / t.window_h;
+    index = window;
+    image = static_cast<int64_t>(index / (across * down)) * t.height * t.width;
+    y.Locate(index / across % down, t.height, t.window_h, t.shift_h, t.valid_h);
+    x.Locate(index % across, t.width, t.window_w, t.shift_w, t.valid_w);
+  }
+  __aicore__ inline bool Padded() const { return y.Padded() || x.Padded(); }
+  __aicore__ inline bool Split() const { return y.Regions() + x.Regions() > 2; }
+  // -1: padding.
+  __aicore__ inline int32_t Region(int32_t token) const {
+    const int32_t h = token / x.window, w = token % x.window;
+    if (y.At(h) >= y.valid || x.At(w) >= x.valid) return -1;
+    return 2 * (h >= y.split) + (w >= x.split);
+  }
+};
+
+// Which keys a query sees: on rows of scores (rows, pitch), a lane a key, a row a query.
+class KeyMask {
+ public:
+  // tokens: N; mask_value where regions differ.
+  __aicore__ inline void Init(TPipe& pipe, int32_t tokens, int32_t row_pitch, float mask_value) {
+    n = tokens;
+    pitch = row_pitch;
+    chunks = pitch / kLanes;
+    value = mask_value;
+    mask = Buffer<float>(pipe, buffer, 4 * pitch);
+  }
+
+  __aicore__ inline void Enter(const Window& to) {
+    window = to;
+    for (int32_t i = 0; i < chunks; ++i) forbidden[i] = 0;
+    for (int32_t key = 0; key < pitch; ++key)
+      if (key >= n || window.Region(key) < 0) forbidden[key / kLanes] |= uint64_t(1) << (key % kLanes);
+    if (!window.Split()) return;
+    Duplicate(mask, value, 4 * pitch);
+    PipeBarrier<PIPE_V>();
+    for (int32_t region = 0; region < 4; ++region)
+      for (int32_t i = 0; i < chunks; ++i) {
+        uint64_t lanes[2] = {0, 0};
+        for (int32_t key = i * kLanes; key < Min(n, (i + 1) * kLanes); ++key)
+          if (window.Region(key) == region) lanes[0] |= uint64_t(1) << (key % kLanes);
+        if (lanes[0] != 0) Duplicate(mask[region * pitch + i * kLanes], 0.f, lanes, 1, 1, 8);
+      }
+    PipeBarrier<PIPE_V>();
+  }
+
+  // Adds mask_value to scores of queries [first, first + rows) where the regions of key and query differ.
+  __aicore__ inline void Mask(const LocalTensor<float>& s, int32_t first, int32_t rows) const {
+    if (!window.Split()) return;
+    for (int32_t i = 0; i < rows;) {
+      const int32_t token = first + i, h = token / window.x.window, w = token % window.x.window;
+      const int32_t right = w >= window.x.split, region = 2 * (h >= window.y.split) + right;
+      const int32_t count = Min(rows - i, window.x.End(right) - w);
+      for (int32_t chunk = 0; chunk < chunks; ++chunk) {
+        const LocalTensor<float> part = s[i * pitch + chunk * kLanes];
+        Add(part, part, mask[region * pitch + chunk * kLanes], kLanes, count,
+            BinaryRepeatParams(1, 1, 1, pitch / 8, pitch / 8, 0));
+      }
+      i += count;
+    }
+    PipeBarrier<PIPE_V>();
+  }
+
+  // Lanes of padding and beyond N become `with`.
+  __aicore__ inline void Forbid(const LocalTensor<float>& s, int32_t rows, float with) const {
+    for (int32_t i = 0; i < chunks; ++i) {
+      uint64_t lanes[2] = {forbidden[i], 0};
+      if (lanes[0] != 0) Duplicate(s[i * kLanes], with, lanes, rows, 1, pitch / 8);
+    }
+    PipeBarrier<PIPE_V>();
+  }
+
+ private:
+  int32_t n, pitch, chunks;
+  float value;
+  Window window;
+  uint64_t forbidden[16];
+  TBuf<TPosition::VECCALC> buffer;
+  LocalTensor<float> mask;  // (regions of the query, pitch)
+};
+
+}  // namespace swinv2
