@@ -100,7 +100,7 @@ MUTATIONS = {
     "cores-share-a-workspace": ("workspace) + core * all);", "workspace));"),
     "window-not-shifted": ("start = index * window_size + shift;", "start = index * window_size;"),
     "wrap-off-by-one": ("split = Min(window, size - start);", "split = Min(window, size - start - 1);"),
-    "group-offset": ("from + part * channels + window.head * d", "from + part * channels"),
+    "group-offset": ("from + part * channels + this->HeadOf(task) * d", "from + part * channels"),
     "group-width": ("Nd2NzParams(1, run.valid, g * d, 0", "Nd2NzParams(1, run.valid, d, 0"),
     "token-stride": (
         "Nd2NzParams(1, run.valid, 3 * channels, 0, 3 * channels, row, 1, 0)",
@@ -123,21 +123,24 @@ MUTATIONS = {
     "accumulator-not-kept": ("part == 0 && j == 0)", "j == 0)"),
     "output-of-the-first-head": ("o[unit.head * d1 * m1 * kFractal]", "o[0]"),
     "output-of-the-first-group": (
-        "out_gm[run.first * channels + window.head * d], o[",
-        "out_gm[run.first * channels], o[",
+        "out_gm[run.first * channels + this->HeadOf(unit.task) * d],",
+        "out_gm[run.first * channels],",
     ),
     "output-rows": ("o[i * kSide],", "o[0],"),
     "bias-of-the-first-head": ("windows * g + head) * n + first;", "windows * g) * n + first;"),
     "bias-of-the-first-tile": ("windows * g + head) * n + first;", "windows * g + head) * n;"),
-    "stats-of-the-first-head": ("window.head + unit.head) * padded", "window.head) * padded"),
-    "mask-of-the-first-chunk": ("mask[region * t.pitch + chunk * kLanes]", "mask[region * t.pitch]"),
+    "stats-of-the-first-head": ("group + unit.head) * padded", "group) * padded"),
+    "mask-of-the-first-chunk": ("mask[region * pitch + chunk * kLanes]", "mask[region * pitch]"),
     "mask-region": (
         "region = 2 * (h >= window.y.split) + right;",
         "region = 2 * (h > window.y.split) + right;",
     ),
     # tails and arithmetic
-    "padding-seen": ("if (key >= n || Region(key) < 0)", "if (key >= n)"),
-    "lanes-beyond-n-seen": ("if (key >= n || Region(key) < 0)", "if (key < n && Region(key) < 0)"),
+    "padding-seen": ("if (key >= n || window.Region(key) < 0)", "if (key >= n)"),
+    "lanes-beyond-n-seen": (
+        "if (key >= n || window.Region(key) < 0)",
+        "if (key < n && window.Region(key) < 0)",
+    ),
     "padding-not-cleared": ("if (unit.opens_tile && window.Padded()) ClearPadding(unit);", ""),
     "mask-of-another-task": (
         "    if (unit.task != task) Enter(unit.task);\n",
@@ -146,8 +149,8 @@ MUTATIONS = {
     "keys-of-another-task": ("    keys_measured = 0;\n", ""),
     "key-scale-of-queries": ("t.pitch], kK, head, 0, n);", "t.pitch], kQ, head, 0, n);"),
     "scale-of-the-first-head": (
-        "scale_gm.GetValue(window.head + unit.head)",
-        "scale_gm.GetValue(window.head)",
+        "scale_gm.GetValue(group + unit.head)",
+        "scale_gm.GetValue(group)",
     ),
     "no-floor-under-the-norm": ("kSmallestNorm = 1e-12f", "kSmallestNorm = 1e+2f"),
     "chunks-of-a-row-lost": (
