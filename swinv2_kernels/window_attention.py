@@ -22,7 +22,6 @@ from swinv2_kernels.custom import custom_operator
 Size = Union[int, tuple[int, int]]
 
 NO_VALID_SIZE = (-1, -1)
-FORWARD_ONLY = ("twin-910",)
 
 
 def window_attention(
@@ -158,25 +157,12 @@ def _build(window_size, shift_size, valid_size, mask_value, cosine, backend, _de
         "mask_value": mask_value,
         "logit_scale": cosine,
     }
-    if backend in FORWARD_ONLY:
+    gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
 
-        def bprop(qkv, bias_table, logit_scale, out, dout):
-            return _no_gradient(backend)
-
-    else:
-        gradient = custom_operator("SwinV2WindowAttentionGrad", backend, 3, **attributes)
-
-        def bprop(qkv, bias_table, logit_scale, out, dout):
-            return gradient(qkv, bias_table, logit_scale, out[0], out[1], dout[0])
+    def bprop(qkv, bias_table, logit_scale, out, dout):
+        return gradient(qkv, bias_table, logit_scale, out[0], out[1], dout[0])
 
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
-
-
-@constexpr
-def _no_gradient(backend):
-    raise RuntimeError(
-        f"back end {backend!r} has no backward kernel yet; use 'twin-910b', 'cpu' or 'reference' for gradients"
-    )
 
 
 # ---- checks ----

@@ -29,13 +29,6 @@ ChipLimits limited(const std::string& soc, int cores) {
   return chip;
 }
 
-ChipLimits with_backward(const std::string& soc, int cores) {
-  const ChipLimits chip = limited(soc, cores);
-  if (chip.name != kAscend910B.name)
-    throw InvalidArgument("soc: expected ascend910b, the chip with a backward kernel, got " + soc);
-  return chip;
-}
-
 WindowAttention problem(const Shape& qkv, const Shape& table, const Options& options) {
   return check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]}, options.read());
 }
@@ -45,6 +38,11 @@ template <class F>
 auto with_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
   if (chip.name == kAscend910.name) return use(tile_window_attention(op, chip));
   return use(tile_window_attention_910b(op, chip));
+}
+template <class F>
+auto with_grad_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
+  if (chip.name == kAscend910.name) return use(tile_window_attention_grad(op, chip));
+  return use(tile_window_attention_grad_910b(op, chip));
 }
 
 py::dict traffic_dict(const WindowAttentionTiling910& tiling, const ChipLimits& chip) {
@@ -169,27 +167,25 @@ py::tuple backward(const py::object& qkv, const py::object& table, const py::obj
                    const std::string& soc, uint64_t seed, int cores, bool trace,
                    const std::string& kernel_library) {
   BackwardArrays a(qkv, table, scale, out, stats, dout, {shift_size, valid_size, mask_value, cosine});
-  const WindowAttentionGradTiling910B tiling =
-      tile_window_attention_grad_910b(a.op, with_backward(soc, cores));
+  const ChipLimits chip = limited(soc, cores);
   const Library library = open(kernel_library);
-  const TwinRun<AscendGradKernel> how{
-      seed, trace, kernel_of<AscendGradKernel>(library, "swinv2_window_attention_grad_910b")};
+  const char* name =
+      chip.name == kAscend910.name ? "swinv2_window_attention_grad_910" : "swinv2_window_attention_grad_910b";
+  const TwinRun<AscendGradKernel> how{seed, trace, kernel_of<AscendGradKernel>(library, name)};
   for (Floats* sums : {&a.dtable, &a.dscale})  // of a run with errors
     std::fill_n(sums->mutable_data(), sums->size(), std::numeric_limits<float>::quiet_NaN());
-  ascend_twin::Report report;
-  {
+  const ascend_twin::Report report = with_grad_tiling(a.op, chip, [&](const auto& tiling) {
     py::gil_scoped_release release;
-    report = window_attention_twin(tiling, a.io, how);
-  }
+    return window_attention_twin(tiling, a.io, how);
+  });
   return py::make_tuple(a.dqkv, a.dtable, a.dscale, as_dict(report));
 }
 
 py::dict grad_tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
                      py::object mask_value, py::object cosine, const std::string& soc, int cores) {
-  const ChipLimits chip = with_backward(soc, cores);
-  return as_dict(tile_window_attention_grad_910b(
-                     problem(qkv, table, {shift_size, valid_size, mask_value, cosine}), chip),
-                 chip);
+  const WindowAttention op = problem(qkv, table, {shift_size, valid_size, mask_value, cosine});
+  const ChipLimits chip = limited(soc, cores);
+  return with_grad_tiling(op, chip, [&](const auto& tiling) { return as_dict(tiling, chip); });
 }
 
 py::dict tiling(const Shape& qkv, const Shape& table, py::object shift_size, py::object valid_size,
@@ -232,15 +228,14 @@ library to take the kernel from. stats (windows, heads, N rounded up to 8) is th
 report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
   m.def(
       "window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
-      py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine,
-      py::arg("soc") = "ascend910b", py::arg("seed") = 0, cores, py::arg("trace") = false,
-      py::arg("kernel_library") = "",
+      py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine, soc,
+      py::arg("seed") = 0, cores, py::arg("trace") = false, py::arg("kernel_library") = "",
       R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...) -> (dqkv, dbias_table, dscale, report)
 
-The gradients for the cotangent dout, by the backward kernel of the 910b; out and stats are its forward's. Other
+The gradients for the cotangent dout, by the backward kernel for `soc`; out and stats are its forward's. Other
 arguments and the report as in window_attention_forward.)");
   m.def("window_attention_grad_tiling", &grad_tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"),
-        py::kw_only(), shift, valid, mask, cosine, py::arg("soc") = "ascend910b", cores,
+        py::kw_only(), shift, valid, mask, cosine, soc, cores,
         "window_attention_tiling of the backward kernel.");
   m.def("window_attention_tiling", &tiling, py::arg("qkv_shape"), py::arg("bias_table_shape"), py::kw_only(),
         shift, valid, mask, cosine, soc, cores,

@@ -5,7 +5,7 @@
 //   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
 //                              -> (dqkv, dbias_table, dlogit_scale)
-//   SwinV2WindowAttentionGradTwin910B  the same by the Ascend kernel on the host twin
+//   SwinV2WindowAttentionGradTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 // window_size is an attribute beside what bias_table says of it: where shapes are dynamic nobody else compares the two.
 // logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; without the attribute of its name it is the
 // scale, of dot products.
@@ -209,6 +209,21 @@ int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shap
 }
 
 #if defined(SWINV2_TWIN)
+
+std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910InferShape(int* ndims, int64_t** shapes,
+                                                                             aot::Extra* extra) {
+  return SwinV2WindowAttentionGradInferShape(ndims, shapes, extra);
+}
+
+std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910InferType(std::vector<aot::TypeId> types,
+                                                                   aot::Extra* extra) {
+  return SwinV2WindowAttentionGradInferType(types, extra);
+}
+
+int SwinV2WindowAttentionGradTwin910(int count, void** data, int* ndims, int64_t** shapes,
+                                     const char** dtypes, void*, void* extra) {
+  return run_backward(window_attention_backward_twin_910, count, data, ndims, shapes, dtypes, extra);
+}
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910BInferShape(int* ndims, int64_t** shapes,
                                                                               aot::Extra* extra) {

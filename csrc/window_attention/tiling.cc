@@ -131,6 +131,11 @@ double vector_cycles(const WindowAttentionTiling910& t) {
 
 }  // namespace
 
+void fail_to_fit(const WindowAttention& op, const ChipLimits& chip) {
+  fail("window_size: a window of ", op.geometry.window_h, " x ", op.geometry.window_w, " at head_dim ",
+       op.head_dim, " does not fit the memories of ", chip.name, "; use a smaller window");
+}
+
 WindowAttentionProblem problem_of(const WindowAttention& op) {
   const WindowGeometry& g = op.geometry;
   if (g.windows() * op.num_heads > INT32_MAX)
@@ -148,8 +153,7 @@ WindowAttentionProblem problem_of(const WindowAttention& op) {
   return t;
 }
 
-WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip) {
-  const WindowGeometry& g = op.geometry;
+void check_910(const WindowAttention& op, const ChipLimits& chip) {
   if (op.dtype != DType::kFloat16)
     fail("qkv: expected float16 on ", chip.name, ", whose cube unit multiplies nothing else, got ",
          dtype_name(op.dtype), "; cast qkv to float16 (bias_table and scale stay float32)");
@@ -159,19 +163,23 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   if (const int64_t channels = 3 * op.num_heads * op.head_dim; channels > kMaxChannels)
     fail("qkv: expected at most ", kMaxChannels, " channels on ", chip.name, ", got ", channels,
          "; use another back end");
-  if (g.window_w > 127)
-    fail("window_size: expected at most 127 columns on ", chip.name, ", got ", g.window_w,
+  if (op.geometry.window_w > 127)
+    fail("window_size: expected at most 127 columns on ", chip.name, ", got ", op.geometry.window_w,
          "; use another back end");
-  if (g.window_h > 255)  // the most repeats of an instruction
-    fail("window_size: expected at most 255 rows on ", chip.name, ", got ", g.window_h,
+  if (op.geometry.window_h > 255)  // the most repeats of an instruction
+    fail("window_size: expected at most 255 rows on ", chip.name, ", got ", op.geometry.window_h,
          "; use another back end");
+  if (op.geometry.tokens() > kMaxBlocks * kBlock)
+    fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ",
+         op.geometry.window_h, " x ", op.geometry.window_w, "; use a smaller window");
+}
 
+WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip) {
+  const WindowGeometry& g = op.geometry;
+  check_910(op, chip);
   WindowAttentionTiling910 t{};
   static_cast<WindowAttentionProblem&>(t) = problem_of(op);
   t.blocks = divide_up(g.tokens(), kBlock);
-  if (t.blocks > kMaxBlocks)
-    fail("window_size: expected at most ", kMaxBlocks * kBlock, " tokens on ", chip.name, ", got ",
-         g.window_h, " x ", g.window_w, "; use a smaller window");
   cut_bias(t);
 
   // The cheapest group of heads and strip of windows: cycles of the busiest core, bound by its vector unit or
@@ -203,9 +211,7 @@ WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const 
   for (int32_t strip = 2; strip <= g.cols(); ++strip)
     if (g.cols() % strip == 0) consider(t.heads, strip, 1);
   if (comes_in_thirds(t, chip)) consider(t.heads, 1, 2);
-  if (best_bytes == 0)
-    fail("window_size: a window of ", g.window_h, " x ", g.window_w, " at head_dim ", op.head_dim,
-         " does not fit the memories of ", chip.name, "; use a smaller window");
+  if (best_bytes == 0) fail_to_fit(op, chip);
   return best;
 }
 

@@ -67,6 +67,20 @@ struct WindowAttentionTiling910 : WindowAttentionProblem {
 static_assert(std::is_trivially_copyable<WindowAttentionTiling910>::value, "travels as bytes");
 static_assert(sizeof(WindowAttentionTiling910) == 29 * 4, "no padding: host and device agree");
 
+// The backward. A unit is one head of a window; a core takes a run of them, windows inside heads; a tile is
+// `tile_blocks` blocks of 16 queries against all keys. The bias is (heads, blocks, 16 * blocks keys, 16 queries).
+// dbias (cores, heads_a_core, blocks, 16 * blocks, 16) and dscale (cores, heads_a_core, 64) leave as sums over the units
+// of a core, for gather_gradients (tiling_host.h).
+struct WindowAttentionGradTiling910 : WindowAttentionProblem {
+  int32_t blocks;
+  int32_t units;  // windows * heads
+  int32_t cores;
+  int32_t heads_a_core;  // the most that a core's units have
+  int32_t tile_blocks;
+};
+static_assert(std::is_trivially_copyable<WindowAttentionGradTiling910>::value, "travels as bytes");
+static_assert(sizeof(WindowAttentionGradTiling910) == 19 * 4, "no padding: host and device agree");
+
 constexpr float kForbidden = -1e30f;  // added to a logit; -Inf would make NaN of two of them
 
 }  // namespace swinv2

@@ -20,8 +20,12 @@ inline int64_t divide_up(int64_t a, int64_t b) {
 
 // Throw InvalidArgument where the chip, or 32 bits, cannot hold the problem, naming the argument and the mend.
 WindowAttentionProblem problem_of(const WindowAttention& op);
+void check_910(const WindowAttention& op, const ChipLimits& chip);
+void check_910b(const WindowAttention& op, const ChipLimits& chip);
+[[noreturn]] void fail_to_fit(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionTiling910 tile_window_attention(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionTiling910B tile_window_attention_910b(const WindowAttention& op, const ChipLimits& chip);
+WindowAttentionGradTiling910 tile_window_attention_grad(const WindowAttention& op, const ChipLimits& chip);
 WindowAttentionGradTiling910B tile_window_attention_grad_910b(const WindowAttention& op,
                                                               const ChipLimits& chip);
 
@@ -31,10 +35,12 @@ struct MemoryUse {
 };
 MemoryUse memory_use(const WindowAttentionTiling910& tiling);
 MemoryUse memory_use(const WindowAttentionTiling910B& tiling);
+MemoryUse memory_use(const WindowAttentionGradTiling910& tiling);
 MemoryUse memory_use(const WindowAttentionGradTiling910B& tiling);
 
 // What is on its way between the cores of a 910B.
 int64_t workspace_bytes(const WindowAttentionTiling910B& tiling);
+int64_t workspace_bytes(const WindowAttentionGradTiling910& tiling);  // none
 int64_t workspace_bytes(const WindowAttentionGradTiling910B& tiling);
 
 // Bytes of GM that a launch moves: in whole sectors, and as if each byte moved once.
@@ -50,12 +56,14 @@ std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work);
 // Heads of windows of each core.
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& tiling);
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910B& tiling);
+std::vector<int64_t> work_of_cores(const WindowAttentionGradTiling910& tiling);
 std::vector<int64_t> work_of_cores(const WindowAttentionGradTiling910B& tiling);
 
 #define SWINV2_FIELD(name) {#name, double(t.name)}
 Fields fields(const WindowAttentionProblem& t);
 Fields fields(const WindowAttentionTiling910& t);  // the problem's too
 Fields fields(const WindowAttentionTiling910B& t);
+Fields fields(const WindowAttentionGradTiling910& t);
 Fields fields(const WindowAttentionGradTiling910B& t);
 Fields joined(Fields first, const Fields& second);
 
@@ -64,14 +72,30 @@ std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const fl
 // -> (heads, N, 16 * blocks): the bias of every query and key.
 std::vector<float> prepare_bias(const WindowAttentionTiling910B& tiling, const float* bias_table);
 std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& tiling, const float* bias_table);
+// -> (heads, blocks, 16 * blocks, 16): the same in blocks of 16 queries, transposed.
+std::vector<float> prepare_bias(const WindowAttentionGradTiling910& tiling, const float* bias_table);
 
-// The backward's partial sums (tiling_910b.h): how many floats, and dbias_table (heads, 2Wh-1, 2Ww-1) and dscale
-// (heads,) of them, in one order.
+// The backward's partial sums (tiling.h, tiling_910b.h), Tiling that of either chip: how many floats, and dbias_table
+// (heads, 2Wh-1, 2Ww-1) and dscale (heads,) of them, in one order.
 struct Partials {
   int64_t dbias, dscale;
 };
-Partials partials_of(const WindowAttentionGradTiling910B& tiling);
-void gather_gradients(const WindowAttentionGradTiling910B& tiling, const float* dbias, const float* dscale,
-                      float* dbias_table, float* dscale_of_heads);
+template <class Tiling>
+Partials partials_of(const Tiling& tiling);
+template <class Tiling>
+void gather_gradients(const Tiling& tiling, const float* dbias, const float* dscale, float* dbias_table,
+                      float* dscale_of_heads);
+
+// use(head, entry of the tables, query, key) for all pairs of all heads.
+template <class F>
+void over_pairs(const WindowAttentionProblem& t, F use) {
+  const int64_t n = int64_t{t.window_h} * t.window_w, height = 2 * t.window_h - 1, width = 2 * t.window_w - 1;
+  for (int64_t head = 0; head < t.heads; ++head)
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        const int64_t dy = i / t.window_w - j / t.window_w, dx = i % t.window_w - j % t.window_w;
+        use(head, (head * height + dy + t.window_h - 1) * width + dx + t.window_w - 1, i, j);
+      }
+}
 
 }  // namespace swinv2

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the window attention kernels of both chips share: hand-offs between pipes, and where a window's tokens
-// lie.
+// What the window attention kernels of both chips share: buffers and hand-offs between pipes, and where a window's
+// tokens lie.
 #pragma once
 
 #include "kernel_operator.h"
+#include "window_attention/tiling.h"
 
 namespace swinv2 {
 
@@ -21,6 +22,12 @@ __aicore__ inline int32_t Max(int32_t a, int32_t b) {
 }
 __aicore__ inline int32_t DivideUp(int32_t a, int32_t b) {
   return (a + b - 1) / b;
+}
+
+template <typename E, TPosition position>
+__aicore__ inline LocalTensor<E> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
+  pipe.InitBuffer(buffer, count * sizeof(E));
+  return buffer.template Get<E>();
 }
 
 // A buffer that one pipe fills and another empties.
@@ -76,5 +83,27 @@ __aicore__ inline Pixels RunFrom(const Axis& y, const Axis& x, int64_t image, in
   run.first = image + static_cast<int64_t>(row) * width + column;
   return run;
 }
+
+struct Window {
+  int32_t index;
+  int64_t image;  // the first token of its image
+  Axis y, x;
+
+  __aicore__ inline void Locate(const WindowAttentionProblem& t, int32_t window) {
+    const int32_t across = t.width / t.window_w, down = t.height / t.window_h;
+    index = window;
+    image = static_cast<int64_t>(index / (across * down)) * t.height * t.width;
+    y.Locate(index / across % down, t.height, t.window_h, t.shift_h, t.valid_h);
+    x.Locate(index % across, t.width, t.window_w, t.shift_w, t.valid_w);
+  }
+  __aicore__ inline bool Padded() const { return y.Padded() || x.Padded(); }
+  __aicore__ inline bool Split() const { return y.Regions() + x.Regions() > 2; }
+  // -1: padding.
+  __aicore__ inline int32_t Region(int32_t token) const {
+    const int32_t h = token / x.window, w = token % x.window;
+    if (y.At(h) >= y.valid || x.At(w) >= x.valid) return -1;
+    return 2 * (h >= y.split) + (w >= x.split);
+  }
+};
 
 }  // namespace swinv2

@@ -15,7 +15,6 @@
 //
 // q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
 // float16 follows.
-#include "window_attention/tiling.h"
 #include "window_attention/window_attention_ascend.h"
 
 namespace swinv2 {
@@ -121,12 +120,6 @@ class WindowAttentionForward910 {
   }
 
  private:
-  template <typename T, TPosition position>
-  __aicore__ inline LocalTensor<T> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
-    pipe.InitBuffer(buffer, count * sizeof(T));
-    return buffer.template Get<T>();
-  }
-
   __aicore__ inline void Open() {
     Duplicate(zeros, half(0), Max(g * d, kFractal));
     Duplicate(identity, 0.f, kFractal);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forward and backward window attention share on dav-c220: hand-offs, windows, and which keys a query sees.
+// What forward and backward window attention share on dav-c220: hand-offs, and which keys a query sees.
 #pragma once
 
-#include "window_attention/tiling.h"
 #include "window_attention/window_attention_ascend.h"
 
 namespace swinv2 {
@@ -15,34 +14,6 @@ using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
 
 constexpr float kSmallestNorm = 1e-12f;
-
-template <typename E, TPosition position>
-__aicore__ inline LocalTensor<E> Buffer(TPipe& pipe, TBuf<position>& buffer, int32_t count) {
-  pipe.InitBuffer(buffer, count * sizeof(E));
-  return buffer.template Get<E>();
-}
-
-struct Window {
-  int32_t index;
-  int64_t image;  // the first token of its image
-  Axis y, x;
-
-  __aicore__ inline void Locate(const WindowAttentionProblem& t, int32_t window) {
-    const int32_t across = t.width / t.window_w, down = t.height / t.window_h;
-    index = window;
-    image = static_cast<int64_t>(index / (across * down)) * t.height * t.width;
-    y.Locate(index / across % down, t.height, t.window_h, t.shift_h, t.valid_h);
-    x.Locate(index % across, t.width, t.window_w, t.shift_w, t.valid_w);
-  }
-  __aicore__ inline bool Padded() const { return y.Padded() || x.Padded(); }
-  __aicore__ inline bool Split() const { return y.Regions() + x.Regions() > 2; }
-  // -1: padding.
-  __aicore__ inline int32_t Region(int32_t token) const {
-    const int32_t h = token / x.window, w = token % x.window;
-    if (y.At(h) >= y.valid || x.At(w) >= x.valid) return -1;
-    return 2 * (h >= y.split) + (w >= x.split);
-  }
-};
 
 // Which keys a query sees: on rows of scores (rows, pitch), a lane a key, a row a query.
 class KeyMask {

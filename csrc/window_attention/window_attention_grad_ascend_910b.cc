@@ -82,6 +82,7 @@ class WindowAttentionGradCube910B : public WindowAttentionGrad910B {
   }
 
   __aicore__ inline void Run() {
+    SetHF32Mode(false);  // nothing else resets it between kernels
     for (int32_t slot = 0; slot < 2; ++slot) {
       laid[slot].Open();
       operands[slot].Open();
@@ -399,7 +400,7 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
   // wide = x / max(|x|, 1e-12) by rows
   __aicore__ inline void Normalise(const LocalTensor<float>& inverse, const LocalTensor<float>& free,
                                    int32_t tokens) {
-    constexpr float kSteep = 1e38f;
+    constexpr float kSteep = 1e20f;  // times an ulp of 1e-12 above 1, times a norm finite
     Mul(other, wide, wide, tokens * d);
     PipeBarrier<PIPE_V>();
     SumRows(numbers, other, tokens);

@@ -29,6 +29,9 @@ ascend_twin::Report window_attention_twin(const WindowAttentionTiling910& tiling
 ascend_twin::Report window_attention_twin(const WindowAttentionTiling910B& tiling,
                                           const WindowAttentionForward& io, const TwinRun<AscendKernel>& run);
 // The gradients of table and scale are gathered only where no rule was broken.
+ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910& tiling,
+                                          const WindowAttentionBackward& io,
+                                          const TwinRun<AscendGradKernel>& run);
 ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910B& tiling,
                                           const WindowAttentionBackward& io,
                                           const TwinRun<AscendGradKernel>& run);

@@ -16,6 +16,7 @@ void check_twin_910b(const WindowAttention& op);
 // InvalidArgument where the chip cannot run the problem.
 void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io);
 void window_attention_forward_twin_910b(const WindowAttention& op, const WindowAttentionForward& io);
+void window_attention_backward_twin_910(const WindowAttention& op, const WindowAttentionBackward& io);
 void window_attention_backward_twin_910b(const WindowAttention& op, const WindowAttentionBackward& io);
 
 }  // namespace swinv2
