@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mutations_910
 import mutations_910b
+import mutations_grad_910
 import mutations_grad_910b
 import numpy as np
 import pytest
@@ -83,6 +84,7 @@ class Source:
 SOURCES = [
     Source("910", KERNELS[:1], mutations_910, run_forward, check_forward),
     Source("910b", KERNELS[1:], mutations_910b, run_forward, check_forward),
+    Source("grad-910", KERNELS[:1], mutations_grad_910, run_backward, check_backward),
     Source("grad-910b", KERNELS[1:], mutations_grad_910b, run_backward, check_backward),
 ]
 

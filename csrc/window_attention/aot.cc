@@ -112,12 +112,14 @@ int run_backward(Backward backward, int count, void** data, int* ndims, int64_t*
 
 #if defined(SWINV2_TWIN)
 
+using InferShape = std::vector<std::vector<int64_t>> (*)(int*, int64_t**, aot::Extra*);
+
 // What the chip cannot run is an error with its text, as soon as every dimension is known.
-std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), int* ndims,
-                                                 int64_t** shapes, aot::Extra* extra) {
+std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), InferShape infer,
+                                                 int* ndims, int64_t** shapes, aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
   if (a.known(0) && a.known(1) && a.known(2)) check_chip(check_shapes(a, DType::kFloat16, extra));
-  return SwinV2WindowAttentionInferShape(ndims, shapes, extra);
+  return infer(ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::vector<aot::TypeId> types) {
@@ -164,7 +166,7 @@ int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, 
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
                                                                          aot::Extra* extra) {
-  return infer_shape_on(check_twin_910, ndims, shapes, extra);
+  return infer_shape_on(check_twin_910, SwinV2WindowAttentionInferShape, ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::TypeId> types, aot::Extra*) {
@@ -178,7 +180,7 @@ int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** s
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910BInferShape(int* ndims, int64_t** shapes,
                                                                           aot::Extra* extra) {
-  return infer_shape_on(check_twin_910b, ndims, shapes, extra);
+  return infer_shape_on(check_twin_910b, SwinV2WindowAttentionInferShape, ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionTwin910BInferType(std::vector<aot::TypeId> types, aot::Extra*) {
@@ -212,7 +214,7 @@ int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shap
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910InferShape(int* ndims, int64_t** shapes,
                                                                              aot::Extra* extra) {
-  return SwinV2WindowAttentionGradInferShape(ndims, shapes, extra);
+  return infer_shape_on(check_twin_grad_910, SwinV2WindowAttentionGradInferShape, ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910InferType(std::vector<aot::TypeId> types,
@@ -227,7 +229,7 @@ int SwinV2WindowAttentionGradTwin910(int count, void** data, int* ndims, int64_t
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910BInferShape(int* ndims, int64_t** shapes,
                                                                               aot::Extra* extra) {
-  return SwinV2WindowAttentionGradInferShape(ndims, shapes, extra);
+  return infer_shape_on(check_twin_grad_910b, SwinV2WindowAttentionGradInferShape, ndims, shapes, extra);
 }
 
 std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910BInferType(std::vector<aot::TypeId> types,

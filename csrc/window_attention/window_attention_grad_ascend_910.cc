@@ -13,9 +13,9 @@
 //   dv^T += do^T p                    over tiles of queries, in L0C
 //
 // The cube unit knows float16 alone. A float32 number x of q^, k^, p, ds goes to it as a pair, x as rounded and the
-// rest, and a product of pairs as three (the fourth is beyond float32); float16 goes as it is. What may be small is
-// scaled by powers of two into the range of the pairs: q^ and k^ by 2^8, do of a unit to numbers below 1, v to numbers
-// below 2^8, so that no |ds| is beyond 2 * 64 * 2^8.
+// rest, and a product of pairs as three (the fourth is beyond float32); float16 goes as it is. Powers of two keep what
+// may be small in the range of pairs: 2^8 of q^ and k^, 2^14 of p; v of a unit is brought to numbers below 1, do to
+// numbers below 2^10, so that |ds| = p |do . (v - o)| <= p (1 - p) * 2 * 64 * 2^10 <= 2^15.
 #include "window_attention/tiling.h"
 #include "window_attention/window_attention_ascend.h"
 
@@ -23,9 +23,9 @@ namespace swinv2 {
 
 constexpr int32_t kDout = 3;  // beside kQ, kK, kV
 constexpr int32_t kOut = 4;
-constexpr float kTiny = 1e-24f;     // sqrt(|x|^2 + tiny) = max(|x|, 1e-12): |x|^2 is 0 or at least 2^-48
-constexpr float kNever = 1e30f;     // an lse whose p are 0
-constexpr int32_t kVectorBits = 8;  // of the powers of two
+constexpr float kTiny = 1e-24f;  // sqrt(|x|^2 + tiny) = max(|x|, 1e-12): |x|^2 is 0 or at least 2^-48
+constexpr float kNever = 1e30f;  // an lse whose p are 0
+constexpr int32_t kVectorBits = 8, kGradientBits = 10, kWeightBits = 14;  // of the powers of two
 
 class WindowAttentionGrad910 {
  public:
@@ -175,8 +175,8 @@ class WindowAttentionGrad910 {
   // ---- prepare ----
 
   __aicore__ inline void Prepare() {
-    dout_power = PowerOf(kDout, 0);
-    v_power = PowerOf(kV, kVectorBits);
+    dout_power = PowerOf(kDout, kGradientBits);
+    v_power = PowerOf(kV, 0);
     vector_power = t.cosine ? Power(kVectorBits) : 1.f;
     for (int32_t first = 0; first < row; first += kLanes) {
       const int32_t tokens = Min(kLanes, row - first);
@@ -248,7 +248,7 @@ class WindowAttentionGrad910 {
     return power.number;
   }
 
-  // x = rounded + rest; scratch and x are lost.
+  // x = rounded + rest; scratch is lost.
   __aicore__ inline void Split(const LocalTensor<half>& rounded, const LocalTensor<half>& rest,
                                const LocalTensor<float>& x, const LocalTensor<float>& scratch,
                                int32_t count) const {
@@ -271,7 +271,7 @@ class WindowAttentionGrad910 {
                DataCopyParams(d, 1, kLanes / kSide - 1, 0));
     Sync();
   }
-  // wide *= power, which float16 holds exactly
+  // wide *= power: exact in float16, but for numbers 2^14 and more below the largest where that is large
   __aicore__ inline void LayScaled(float power, int32_t operand, int32_t first, int32_t tokens) {
     Muls(wide, wide, power, d * kLanes);
     PipeBarrier<PIPE_V>();
@@ -294,6 +294,8 @@ class WindowAttentionGrad910 {
     Sync();
     Soften(block, blocks);
     StoreBias(block, count);
+    Muls(s, s, Power(kWeightBits), count);
+    PipeBarrier<PIPE_V>();
     const int32_t tile = t.tile_blocks * n1 * kFractal;
     Split(pairs[kP * tile], pairs[(kP + kRest) * tile], s, bias_tile, count);
     Split(pairs[kDs * tile], pairs[(kDs + kRest) * tile], ds, bias_tile, count);
@@ -452,7 +454,9 @@ class WindowAttentionGrad910 {
     for (int32_t i = 0; i < tokens / kSide; ++i)
       DataCopy(other[i * kSide], third[i * kSide * d], DataCopyParams(d, 2, 0, kLanes / 8 - 2));
     PipeBarrier<PIPE_V>();
-    Muls(other, other, 1.f / (part == kV ? dout_power : dout_power * v_power * vector_power), d * kLanes);
+    Muls(other, other,
+         1.f / (part == kV ? dout_power * Power(kWeightBits) : dout_power * v_power * vector_power),
+         d * kLanes);
     PipeBarrier<PIPE_V>();
     if (part != kV) {
       Mul(third, wide, other, d * kLanes);

@@ -135,6 +135,13 @@ void check_twin_910b(const WindowAttention& op) {
   tile_window_attention_910b(op, kAscend910B);
 }
 
+void check_twin_grad_910(const WindowAttention& op) {
+  tile_window_attention_grad(op, kAscend910);
+}
+void check_twin_grad_910b(const WindowAttention& op) {
+  tile_window_attention_grad_910b(op, kAscend910B);
+}
+
 void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io) {
   expect_no_errors(window_attention_twin(tile_window_attention(op, kAscend910), io, {}));
 }

@@ -11,6 +11,8 @@ namespace swinv2 {
 // Throw InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
 void check_twin_910(const WindowAttention& op);
 void check_twin_910b(const WindowAttention& op);
+void check_twin_grad_910(const WindowAttention& op);
+void check_twin_grad_910b(const WindowAttention& op);
 
 // Throw std::runtime_error with the report's errors where the kernel breaks a rule of the chip,
 // InvalidArgument where the chip cannot run the problem.
