@@ -262,6 +262,7 @@ def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, repor
     Raises:
         CheckpointError: the checkpoint belongs to another model; nothing of it is loaded.
     """
+    import mindspore as ms
     from mindspore import Tensor, ops
 
     ours = {name: parameter for name, parameter in model.parameters_and_names()}
@@ -273,7 +274,11 @@ def load_into(model: nn.Cell, arrays: Mapping[str, np.ndarray], file: str, repor
             raise CheckpointError(f"{file}: {name!r} holds numbers beyond the range of float32.")
     for name, array in fitted.items():
         parameter = ours[official[name]]
-        ops.assign(parameter, Tensor(array, parameter.dtype))
+        value = Tensor(array, parameter.dtype)
+        if parameter.dtype == ms.bfloat16:  # of round_weights; the CPU has no Assign for it
+            parameter.copy_(value)
+        else:
+            ops.assign(parameter, value)
 
 
 def fit_to(

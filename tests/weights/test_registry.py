@@ -229,6 +229,24 @@ def test_a_compiled_model_sees_what_is_loaded(golden):
     assert np.abs(compiled(x).asnumpy() - expected).max() <= 1e-5 * np.ptp(expected)
 
 
+def test_rounded_weights_are_loaded_and_seen_by_a_compiled_model(golden):
+    import mindspore as ms
+
+    x = ms.Tensor(golden[0])
+    arrays, _, report = read_official(GOLDEN)
+    loaded = create_model(GOLDEN_CONFIG, compute_dtype="bfloat16", checkpoint_path=GOLDEN)
+    expected = logits(loaded.round_weights(), golden[0])
+    model = create_model(GOLDEN_CONFIG, compute_dtype="bfloat16", seed=1).round_weights().set_train(False)
+
+    @ms.jit
+    def compiled(images):
+        return model(images)
+
+    assert np.abs(compiled(x).asnumpy() - expected).max() > 0.1 * np.ptp(expected)
+    load_into(model, arrays, str(GOLDEN), report)
+    assert np.abs(compiled(x).asnumpy() - expected).max() <= 1e-5 * np.ptp(expected)
+
+
 def test_a_model_from_the_checkpoint_alone(golden, tmp_path):
     x, expected = golden
     convert(GOLDEN, tmp_path / "a.ckpt")
