@@ -146,7 +146,7 @@ _MARK = object()
 _VALUES = (
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 
 
@@ -166,7 +166,8 @@ class _Machine:
                     return self.stack.pop()
                 if opcode.name not in self._ACTIONS:
                     raise CheckpointError(
-                        f"{self.file}: data.pkl uses the pickle opcode {opcode.name}, not allowed."
+                        f"{self.file}: data.pkl uses the pickle opcode {opcode.name}, not allowed; save the state dict "
+                        "alone, torch.save(model.state_dict(), file)."
                     )
                 self._ACTIONS[opcode.name](self, arg)
         except CheckpointError:
@@ -221,6 +222,10 @@ class _Machine:
         items = self._pop_to_mark()
         self._push({})
         self._set_items(items)
+
+    def _mark_frozenset(self, _: Any) -> None:
+        self._pop_to_mark()
+        self._push(Opaque("frozenset"))
 
     # memo
 
@@ -299,6 +304,7 @@ class _Machine:
         "EMPTY_LIST": lambda self, arg: self._push([]),
         "EMPTY_DICT": lambda self, arg: self._push({}),
         "EMPTY_SET": lambda self, arg: self._push(Opaque("set")),
+        "FROZENSET": _mark_frozenset,
         "MARK": lambda self, arg: self._push(_MARK),
         "POP": lambda self, arg: self.stack.pop(),
         "POP_MARK": lambda self, arg: self._pop_to_mark(),
