@@ -69,10 +69,13 @@ def load_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str,
 
     Raises:
         FileNotFoundError: neither a preset nor a file.
+        TypeError: neither a name, a path nor a mapping.
         ValueError: not YAML, or a section or key is unknown, missing or of the wrong type.
     """
     if isinstance(config, Mapping):
         name, tree = str(config.get("name", "config")), copy.deepcopy(dict(config))
+    elif not isinstance(config, (str, os.PathLike)):
+        raise TypeError(f"config: expected a preset's name, a YAML file or a mapping, got {config!r}.")
     else:
         name = os.fspath(config)
         path = PRESETS / f"{name}.yaml" if name in list_models() else Path(name)

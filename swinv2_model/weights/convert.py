@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from swinv2_model.weights import keys
 from swinv2_model.weights.describe import preset_named_by
 from swinv2_model.weights.errors import CheckpointError
@@ -41,10 +43,10 @@ def convert(
     Raises:
         FileNotFoundError: `source`, the map or the folder of `target` does not exist.
         CheckpointError: the checkpoint or the map is wrong; names the file and the key.
-        ValueError: num_classes is negative.
+        ValueError: num_classes is no integer from 0.
     """
-    if num_classes is not None and num_classes < 0:
-        raise ValueError(f"num_classes: expected an integer from 0, got {num_classes}.")
+    if num_classes is not None and (not isinstance(num_classes, (int, np.integer)) or num_classes < 0):
+        raise ValueError(f"num_classes: expected an integer from 0, got {num_classes!r}.")
     kind = KINDS.get(Path(target).suffix)
     if kind is None:
         raise CheckpointError(f"{target}: expected a name ending in {', '.join(KINDS)}.")

@@ -321,6 +321,12 @@ def test_bad_output_is_told(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth"]
 
 
+@pytest.mark.parametrize("num_classes", [3.5, 3.0, "3", np.float32(3)])
+def test_a_number_of_classes_that_is_none_is_told(tmp_path, num_classes):
+    with pytest.raises(ValueError, match="num_classes: expected an integer from 0, got "):
+        convert(GOLDEN, tmp_path / "a.ckpt", num_classes=num_classes)
+
+
 def test_malformed_descriptions_are_told(official, tmp_path):
     for text, message in (
         ("{", "no JSON"),

@@ -441,6 +441,12 @@ def test_keys_of_a_yaml_are_checked(tmp_path, section, key, value, message):
         load_config(tmp_path / "mine.yaml")
 
 
+@pytest.mark.parametrize("config", [None, 3, b"swinv2", ["swinv2"]])
+def test_what_is_no_configuration_is_told(config):
+    with pytest.raises(TypeError, match=r"config: expected a preset's name, a YAML file or a mapping, got"):
+        create_model(config)
+
+
 def test_an_unknown_section_is_told(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**GOLDEN_CONFIG, "dta": {}, "name": "mine"}))
     with pytest.raises(ValueError, match="mine.yaml: expected keys of .*data.*, got dta"):
