@@ -75,8 +75,13 @@ def file_kind(path: PathLike) -> str:
     return kind
 
 
-def read_checkpoint(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_checkpoint(
+    path: PathLike, notes: list[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a PyTorch, safetensors or MindSpore checkpoint; bfloat16 is widened to float32.
+
+    Args:
+        notes: is told which of several state dicts was read.
 
     Returns:
         ({name: array}, {name: text}): the texts are what the file says about itself.
@@ -87,7 +92,7 @@ def read_checkpoint(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, st
     """
     kind = file_kind(path)
     if kind == "pth":
-        return read_pth_with_texts(path)
+        return read_pth_with_texts(path, notes)
     return _read_safetensors(Path(path)) if kind == "safetensors" else _read_ckpt(Path(path))
 
 

@@ -212,7 +212,8 @@ def read_official(
         CheckpointError: the file, its names, its shapes or the class map are wrong.
     """
     file = os.fspath(path)
-    raw, texts = read_checkpoint(path)
+    notes: list[str] = []
+    raw, texts = read_checkpoint(path, notes)
     raw = keys.strip_wrapper(raw)
     arrays = keys.drop_buffers(raw)
     try:
@@ -220,7 +221,7 @@ def read_official(
         arrays = keys.to_official(arrays, dialect)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
-    report = Report(dialect, buffers=[name for name in raw if keys.is_buffer(name)])
+    report = Report(dialect, buffers=[name for name in raw if keys.is_buffer(name)], notes=notes)
     if cls_map_file is not None:
         old = len(arrays["head.weight"]) if "head.weight" in arrays else 0
         arrays = map_head(arrays, cls_map_file, file)

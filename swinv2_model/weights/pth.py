@@ -334,14 +334,21 @@ class _Machine:
     }
 
 
-def _state_dict(tree: Any, file: str) -> dict[str, Any]:
+def _state_dict(tree: Any, file: str, notes: list[str]) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise CheckpointError(f"{file}: expected a state dict or {{'model': state dict}}, got {_kind(tree)}.")
+
+    def has_tensors(value: Any) -> bool:
+        return isinstance(value, dict) and any(isinstance(v, TensorRecord) for v in value.values())
+
+    found = [key for key, value in tree.items() if has_tensors(value)]
     for key in STATE_DICT_KEYS:
-        inner = tree.get(key)
-        if isinstance(inner, dict) and any(isinstance(v, TensorRecord) for v in inner.values()):
-            return inner
-    if any(isinstance(v, TensorRecord) for v in tree.values()):
+        if key in found:
+            others = [repr(k)[:40] for k in found if k != key]
+            if others:
+                notes.append(f"took {key!r}; the file also has {', '.join(others[:8])}")
+            return tree[key]
+    if has_tensors(tree):
         return tree
     raise CheckpointError(
         f"{file}: no state dict under {', '.join(STATE_DICT_KEYS)} nor at the top level; "
@@ -419,8 +426,14 @@ def read_pth(file: Source) -> dict[str, np.ndarray]:
     return read_pth_with_texts(file)[0]
 
 
-def read_pth_with_texts(file: Source) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """`read_pth`, and the plain strings beside the state dict (`write_pth` may put a description there)."""
+def read_pth_with_texts(
+    file: Source, notes: list[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """`read_pth`, and the plain strings beside the state dict (`write_pth` may put a description there).
+
+    Args:
+        notes: is told which of several state dicts was read.
+    """
     with contextlib.ExitStack() as stack:
         if hasattr(file, "read"):
             stream, name = file, str(getattr(file, "name", "checkpoint"))
@@ -432,7 +445,7 @@ def read_pth_with_texts(file: Source) -> tuple[dict[str, np.ndarray], dict[str, 
                 f"{name}: data.pkl has {archive.size('data.pkl')} bytes, at most {MAX_PICKLE_BYTES}."
             )
         tree = _Machine(archive.read("data.pkl"), name).run()
-        state = _state_dict(tree, name)
+        state = _state_dict(tree, name, [] if notes is None else notes)
         tensors = _Tensors(archive)
         arrays = {}
         for key, record in state.items():

@@ -217,6 +217,21 @@ def test_incomplete_and_wrong_models_are_told(official, tmp_path, change, messag
     assert "broken.pth" in str(caught.value) and not (tmp_path / "out.ckpt").exists()
 
 
+def test_which_of_several_state_dicts_is_taken_is_said(official, tmp_path):
+    write_pth(tmp_path / "a.pth", official, "state_dict")
+    with zipfile.ZipFile(tmp_path / "a.pth") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    pickled = entries["archive/data.pkl"]
+    state = pickled.split(b"state_dict", 1)[1][:-2]
+    entries["archive/data.pkl"] = pickled[:-2] + b"X\x0e\0\0\0state_dict_ema" + state + b"u."
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    report = convert(tmp_path / "a.pth", tmp_path / "b.pth")
+    assert report.notes[0] == "took 'state_dict'; the file also has 'state_dict_ema'"
+    assert same(read_pth(tmp_path / "b.pth"), official)
+
+
 def test_another_network_is_told(tmp_path, capsys):
     write_checkpoint(tmp_path / "resnet.safetensors", {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)})
     assert main(["convert", str(tmp_path / "resnet.safetensors"), str(tmp_path / "out.ckpt")]) == 2
