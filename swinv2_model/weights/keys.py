@@ -38,7 +38,11 @@ Arrays = dict[str, np.ndarray]
 
 # Recomputed from the sizes, never loaded. `index` is mindcv's one-hot table of V1.
 BUFFERS = ("relative_position_index", "relative_coords_table", "attn_mask", "relative_bias.index")
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")
+# A parameter that every model has once, and what stands before the model's names.
+_FIRST = re.compile(
+    r"(|.*?\.)(?:patch_embed\.proj|(?:swin(?:v2)?\.)?embeddings\.patch_embeddings\.projection)\.weight"
+)
+_BLOCK = re.compile(r"(?:.*\.)?layers\.\d+\.blocks\.\d+\.(.+)")
 _STAGE = re.compile(r"layers\.(\d+)\.(blocks\.\d+\.|downsample\.)(.+)")
 _CELL_LIST = re.compile(
     r"(?:0\.blocks\.(?=\d+\.(?:blocks|downsample)\.))?(\d+)\.((?:blocks\.\d+|downsample)\..+)"
@@ -123,11 +127,12 @@ def detect(names: Iterable[str]) -> str:
     """
     names = [name for name in names if not is_buffer(name)]
     ends = lambda *suffixes: any(name.endswith(suffixes) for name in names)  # noqa: E731
-    if ends(".attention.self.query.weight"):
+    inside = {m[1] for m in map(_BLOCK.fullmatch, map(from_cell_list, names)) if m}
+    if "attention.self.query.weight" in inside:
         return "hf"
-    if ends(".attn.q.weight"):
+    if "attn.q.weight" in inside:
         return "mindcv"
-    if ends(".attn.qkv.weight"):
+    if "attn.qkv.weight" in inside:
         if ends(".gamma"):
             return "mindspore"
         stages = {int(m[1]) for m in map(_STAGE.fullmatch, names) if m}
@@ -135,21 +140,36 @@ def detect(names: Iterable[str]) -> str:
         if ends("head.fc.weight") or (merged and max(merged) == max(stages)):
             return "timm"
         return "official"
+    if any(".attn.meta_mlp." in name for name in names):
+        raise CheckpointError(
+            "expected a Swin Transformer of the official architecture, got timm's swinv2_cr_*, which has an "
+            "attn.meta_mlp; take one of timm's swinv2_* without cr."
+        )
     raise CheckpointError(
         "expected a Swin Transformer in the names of official, timm, hf, mindcv or mindspore, got parameters "
         f"such as {', '.join(map(repr, names[:4])) or 'none'}."
     )
 
 
+def wrapper_of(names: Iterable[str]) -> str:
+    """What a wrapper put before the model's names, such as `module.`; "" for nothing.
+
+    Raises:
+        CheckpointError: the names of several models, each behind another prefix.
+    """
+    found = sorted({match[1] for match in map(_FIRST.fullmatch, names) if match})
+    if len(found) > 1 and "" not in found:
+        raise CheckpointError(
+            f"expected one model, got one behind each of {', '.join(map(repr, found))}; save the parameters of one of "
+            "them alone."
+        )
+    return found[0] if found else ""
+
+
 def strip_wrapper(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Drop a prefix such as `module.` that a training wrapper put before every name."""
-    arrays = dict(arrays)
-    while arrays:
-        common = [prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in arrays)]
-        if not common:
-            break
-        arrays = {name[len(common[0]) :]: array for name, array in arrays.items()}
-    return arrays
+    """The names behind `wrapper_of`, without it."""
+    wrapper = wrapper_of(arrays)
+    return {name[len(wrapper) :]: array for name, array in arrays.items() if name.startswith(wrapper)}
 
 
 def drop_buffers(arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -251,7 +271,7 @@ def merge_qkv(arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def to_official(arrays: Mapping[str, np.ndarray], dialect: str = "auto") -> Arrays:
-    """Rename to the official state dict; buffers and wrapper prefixes are dropped.
+    """Rename to the official state dict; buffers, a wrapper's prefix and names without it are dropped.
 
     Args:
         arrays: {name: array} as read from a file.

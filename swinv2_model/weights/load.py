@@ -50,9 +50,12 @@ def infer_architecture(arrays: Mapping[str, np.ndarray], file: str = "checkpoint
         CheckpointError: shapes that decide the architecture are missing or contradict each other.
     """
 
+    def missing(name: str) -> CheckpointError:
+        return CheckpointError(f"{file}: {name!r} is missing among {_some(list(map(repr, arrays)), 4)}.")
+
     def shape(name: str, rank: int) -> tuple[int, ...]:
         if name not in arrays:
-            raise CheckpointError(f"{file}: {name!r} is missing.")
+            raise missing(name)
         if arrays[name].ndim != rank:
             raise CheckpointError(f"{file}: {name!r} has shape {arrays[name].shape}, expected rank {rank}.")
         return arrays[name].shape
@@ -65,7 +68,7 @@ def infer_architecture(arrays: Mapping[str, np.ndarray], file: str = "checkpoint
         while f"layers.{i}.blocks.{depths[i]}.norm1.weight" in arrays:
             depths[i] += 1
     if not depths:
-        raise CheckpointError(f"{file}: 'layers.0.blocks.0.norm1.weight' is missing.")
+        raise missing("layers.0.blocks.0.norm1.weight")
     version = keys.version_of(arrays)
     heads, window = [], (7, 7)
     for i in range(len(depths)):
@@ -214,14 +217,22 @@ def read_official(
     file = os.fspath(path)
     notes: list[str] = []
     raw, texts = read_checkpoint(path, notes)
-    raw = keys.strip_wrapper(raw)
-    arrays = keys.drop_buffers(raw)
     try:
+        wrapper = keys.wrapper_of(raw)
+        # SimMIM's mask_token is for pre-training alone, but stands among the model's names.
+        mask_token = f"{wrapper}mask_token"
+        left_out = [name for name in raw if not name.startswith(wrapper) or name == mask_token]
+        raw.pop(mask_token, None)
+        raw = keys.strip_wrapper(raw)
+        arrays = keys.drop_buffers(raw)
         dialect = keys.detect(arrays) if dialect == "auto" else dialect
         arrays = keys.to_official(arrays, dialect)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
     report = Report(dialect, buffers=[name for name in raw if keys.is_buffer(name)], notes=notes)
+    if left_out:
+        behind = f"took the names behind {wrapper!r}, " if wrapper else ""
+        report.notes.append(f"{behind}left out {_some(left_out)}")
     if cls_map_file is not None:
         old = len(arrays["head.weight"]) if "head.weight" in arrays else 0
         arrays = map_head(arrays, cls_map_file, file)

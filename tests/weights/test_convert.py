@@ -192,7 +192,7 @@ BLOCK = "layers.0.blocks.1."
     ("change", "message"),
     [
         (lambda a: a.pop(f"{BLOCK}mlp.fc1.bias"), rf"Missing \(1\): {BLOCK}mlp.fc1.bias"),
-        (lambda a: a.pop("patch_embed.proj.weight"), "'patch_embed.proj.weight' is missing"),
+        (lambda a: a.pop("patch_embed.proj.weight"), "proj.weight' is missing among 'patch_embed.* and 74 more"),
         (lambda a: a.pop("layers.0.downsample.norm.weight"), "layers.0.downsample.norm.weight"),
         (lambda a: a.pop("head.bias"), r"Missing \(1\): head.bias"),
         (lambda a: a.update(extra=np.zeros(3, np.float32)), r"Unused \(1\): extra"),
@@ -230,6 +230,20 @@ def test_which_of_several_state_dicts_is_taken_is_said(official, tmp_path):
     report = convert(tmp_path / "a.pth", tmp_path / "b.pth")
     assert report.notes[0] == "took 'state_dict'; the file also has 'state_dict_ema'"
     assert same(read_pth(tmp_path / "b.pth"), official)
+
+
+def test_what_stands_beside_the_model_is_left_out_and_said(official, tmp_path):
+    """SimMIM's pre-training, and the same once its prefix was taken off by hand."""
+    simmim = {**official, "mask_token": np.zeros((1, 1, 32), np.float32)}
+    write_pth(tmp_path / "bare.pth", simmim)
+    wrapped = {f"encoder.{name}": array for name, array in simmim.items()}
+    write_pth(tmp_path / "whole.pth", {**wrapped, "decoder.0.weight": np.zeros((3, 64, 1, 1), np.float32)})
+    for file, note in (
+        ("bare.pth", "left out mask_token"),
+        ("whole.pth", "took the names behind 'encoder.', left out encoder.mask_token, decoder.0.weight"),
+    ):
+        report = convert(tmp_path / file, tmp_path / "b.pth")
+        assert report.used == 79 and note in report.notes and same(read_pth(tmp_path / "b.pth"), official)
 
 
 def test_another_network_is_told(tmp_path, capsys):

@@ -97,7 +97,7 @@ def test_qkv_thirds_are_query_key_value():
     assert np.array_equal(hf["swinv2.encoder.layers.0.blocks.0.attention.self.query.bias"], official[name])
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "encoder.", "swin.", "a.b.c."])
 def test_wrappers_and_buffers_are_dropped(prefix):
     official = weights(V2)
     extra = {
@@ -107,6 +107,31 @@ def test_wrappers_and_buffers_are_dropped(prefix):
     }
     wrapped = {prefix + name: array for name, array in {**official, **extra}.items()}
     assert list(keys.to_official(wrapped)) == list(official)
+
+
+@pytest.mark.parametrize("dialect", keys.DIALECTS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_prefix_of_the_model_is_found_beside_other_names(case, dialect):
+    official, beside = weights(CASES[case]), {"n_averaged": np.int64(3), "criterion.weight": np.zeros(5)}
+    wrapped = {f"module.{k}": v for k, v in keys.from_official(official, dialect).items()}
+    back = keys.to_official({**beside, **wrapped})
+    assert keys.wrapper_of(wrapped) == "module." and set(back) == set(official)
+
+
+def test_a_model_without_a_prefix_has_none():
+    for dialect in keys.DIALECTS:
+        assert keys.wrapper_of(keys.from_official(weights(V2), dialect)) == ""
+    bare = {k[len("swinv2.") :]: v for k, v in keys.from_official(weights(CASES["headless"]), "hf").items()}
+    assert keys.wrapper_of(bare) == "" and set(keys.to_official(bare)) == set(weights(CASES["headless"]))
+    assert keys.wrapper_of({**weights(V2), "ema.patch_embed.proj.weight": 0}) == ""
+
+
+def test_several_models_are_told():
+    both = {f"{who}.{name}": array for who in ("teacher", "student") for name, array in weights(V2).items()}
+    with pytest.raises(
+        CheckpointError, match="one model, got one behind each of 'student.', 'teacher.'; save"
+    ):
+        keys.to_official(both)
 
 
 def test_timm_without_head_is_told_by_its_downsampling():
@@ -120,6 +145,10 @@ def test_timm_without_head_is_told_by_its_downsampling():
     [
         (lambda a: {"conv1.weight": np.zeros(3)}, "expected a Swin.*'conv1.weight'"),
         (lambda a: {}, "such as none"),
+        (lambda a: {"blocks.0.attn.qkv.weight": 0, "head.bias": 0}, "expected a Swin.*'blocks.0.attn.qkv.weight'"),
+        (lambda a: {"encoder.layer.0.attention.self.query.weight": 0}, "expected a Swin.*'encoder.layer.0"),
+        (lambda a: {"stages.0.blocks.0.attn.qkv.weight": 0, "stages.0.blocks.0.attn.meta_mlp.fc1.bias": 0},
+         "got timm's swinv2_cr_"),
         (lambda a: {k: v for k, v in a.items() if "blocks.0.attention.self.key.weight" not in k}, "key|k.weight"),
         (lambda a: {k: v for k, v in a.items() if "layers.0.blocks.0.attention.self.query" not in k}, "missing"),
         (
