@@ -32,7 +32,7 @@ def convert(
     Args:
         source: .pth, .safetensors or .ckpt of any implementation.
         target: its suffix chooses the format; it appears only when complete.
-        from_: whose names `source` uses, or `auto`.
+        from_: whose names `source` uses, or `auto`; refused where they are another's.
         to: whose names to write; None: `official` for a .pth, `mindspore` otherwise.
         cls_map_file: text file, line i the row of the old head that becomes class i.
         num_classes: size of the new head; a head of another size is re-initialised to zero, 0 leaves it out.

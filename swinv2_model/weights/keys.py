@@ -151,6 +151,24 @@ def detect(names: Iterable[str]) -> str:
     )
 
 
+def confirm(arrays: Mapping[str, np.ndarray], dialect: str) -> str:
+    """The dialect of a state dict that is said to be in `dialect`; `auto` says nothing.
+
+    Raises:
+        CheckpointError: it is in another, and the model would get the options of the wrong implementation.
+    """
+    found = detect(arrays)
+    if dialect in ("auto", found):
+        return found
+    _dialect(dialect)
+    # A single stage without head.fc can be either.
+    if (found, dialect) == ("official", "timm") and to_official(arrays, "timm").keys() == arrays.keys():
+        return dialect
+    raise CheckpointError(
+        f"--from: expected {found!r}, whose names the file has, got {dialect!r}; leave it out to go by the names."
+    )
+
+
 def wrapper_of(names: Iterable[str]) -> str:
     """What a wrapper put before the model's names, such as `module.`; "" for nothing.
 

@@ -205,7 +205,7 @@ def read_official(
 
     Args:
         path: .pth, .safetensors or .ckpt.
-        dialect: whose names it uses, or `auto`.
+        dialect: whose names it uses, or `auto`; refused where they are another's.
         cls_map_file: takes rows of the head, see `read_class_map`.
         num_classes: wanted size of the head; another size is re-initialised to zero, as in the official
             code, and the report says so. None keeps the head as it is.
@@ -225,7 +225,7 @@ def read_official(
         raw.pop(mask_token, None)
         raw = keys.strip_wrapper(raw)
         arrays = keys.drop_buffers(raw)
-        dialect = keys.detect(arrays) if dialect == "auto" else dialect
+        dialect = keys.confirm(arrays, dialect)
         arrays = keys.to_official(arrays, dialect)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None

@@ -53,6 +53,28 @@ def test_every_name_and_format_and_back(official, tmp_path, dialect, suffix):
         assert again.description.image_size == (64, 64) and again.description.window_size == (8, 8)
 
 
+@pytest.mark.parametrize("dialect", keys.DIALECTS)
+def test_a_from_that_the_names_deny_is_told(tmp_path, capsys, dialect):
+    """Hugging Face's would bring its options along: mask_value -200 and no mask_padding."""
+    convert(GOLDEN, tmp_path / "a.ckpt", to=dialect)
+    for said in keys.DIALECTS:
+        status = main(["convert", str(tmp_path / "a.ckpt"), str(tmp_path / f"{said}.ckpt"), "--from", said])
+        assert (status == 0) == (tmp_path / f"{said}.ckpt").exists() == (said == dialect)
+        error = f"a.ckpt: --from: expected {dialect!r}, whose names the file has, got {said!r}; leave it out"
+        assert (error in capsys.readouterr().err) == (said != dialect)
+
+
+def test_a_single_stage_is_official_or_timm(tmp_path):
+    shapes = Architecture(2, 8, (2,), (2,), 0).parameter_shapes()
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    write_pth(tmp_path / "a.pth", arrays)
+    for dialect in ("official", "timm"):
+        assert convert(tmp_path / "a.pth", tmp_path / "b.pth", dialect).dialect == dialect
+        assert same(read_pth(tmp_path / "b.pth"), arrays)
+    with pytest.raises(CheckpointError, match="--from: expected 'official'"):
+        convert(tmp_path / "a.pth", tmp_path / "b.pth", "hf")
+
+
 def test_what_hugging_face_reads(tmp_path):
     """A state dict under a key leaves its model at random weights, metadata of another format is refused."""
     convert(GOLDEN, tmp_path / "pytorch_model.bin", to="hf")
