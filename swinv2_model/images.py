@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,10 +104,13 @@ def read_image(path: str | os.PathLike[str]) -> tuple[Image.Image, str]:
         (image, note): the note is a sentence for each way in which the file held more than what is returned.
 
     Raises:
-        ImageError: no image, truncated, damaged, or of pixels without a range; the message names the file.
+        ImageError: no regular file, no image, truncated, damaged, or of pixels without a range; the message names
+            the file.
     """
     notes = []
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+            raise ImageError("expected a regular file, got a folder, a pipe or a device")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as file:

@@ -159,6 +159,15 @@ def test_unreadable_files_are_named(photo, tmp_path):
         read_image(tmp_path / "f.tif")
 
 
+def test_what_is_no_file_is_not_opened(tmp_path):
+    """Whoever opens a pipe waits for its other end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    for name in ("pipe.jpg", "link.jpg"):
+        with pytest.raises(ImageError, match=f"{name}: expected a regular file"):
+            read_image(tmp_path / name)
+
+
 def test_a_strip_is_refused_before_memory_is_asked_for():
     for height in (20000, 2000000):
         with pytest.raises(ImageError, match=f"1x{height} "):
