@@ -105,11 +105,18 @@ def test_plain_conversions(photo, tmp_path):
 
 def test_16_bit_is_scaled_and_said(tmp_path):
     values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    for name in ("a.png", "a.tif"):
-        Image.fromarray(values).save(tmp_path / name)
+    for name, dtype in (("a.png", np.uint16), ("a.tif", np.uint16), ("a.pgm", np.int32)):
+        Image.fromarray(values.astype(dtype)).save(tmp_path / name)
         image, note = read_image(tmp_path / name)
         grey = np.asarray(image)[..., 0].astype(float)
         assert np.abs(grey - values / 257).max() <= 0.51 and "16-bit" in note and name in note
+
+
+def test_32_bit_grey_is_refused(tmp_path):
+    """Its values may be of 8 bits, which the scale of 16 would turn black."""
+    Image.fromarray(np.full((4, 4), 200, np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="a.tif: signed or 32-bit integer pixels have no known range"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_animation_gives_the_first_frame_and_says_so(photo, tmp_path):
