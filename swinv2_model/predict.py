@@ -113,7 +113,7 @@ def draw_attention(path: Path, image: np.ndarray, seen: Sequence[Seen]) -> None:
     figure = Figure(figsize=(3 * (len(seen) + 1), 3.3), layout="constrained")
     axes = figure.subplots(1, len(seen) + 1)
     for axis in axes:
-        axis.imshow(image.squeeze(), cmap="gray")
+        axis.imshow(image, cmap="gray")
         axis.axis("off")
     axes[0].set_title("image")
     extent = (0, image.shape[1], image.shape[0], 0)

@@ -111,6 +111,13 @@ def test_a_headless_checkpoint_is_told(checkpoint, tmp_path, capsys):
         assert "bare.ckpt has no head" in capsys.readouterr().err
 
 
+def test_an_image_of_one_pixel(checkpoint, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    arguments = ["--pretrained", str(checkpoint), "--image_size", "1", "--output", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "a.png"), *arguments]) == 0
+    assert (tmp_path / "out" / "a_attention.png").is_file()
+
+
 def test_a_name_as_long_as_the_file_system_takes(checkpoint, tmp_path):
     picture = tmp_path / f"{'a' * 245}.png"
     Image.new("RGB", (64, 64)).save(picture)
