@@ -113,7 +113,7 @@ def evaluate(
     samples: Samples,
     num_classes: int,
     batch_size: int = 32,
-    workers: int = 2,
+    num_parallel_workers: int = 2,
     rank: int = 0,
     ranks: int = 1,
     progress: bool = False,
@@ -125,8 +125,8 @@ def evaluate(
 
     Args:
         model: gives logits (B, num_classes) for float32 images.
-        batch_size: images a step.
-        workers: threads that decode.
+        batch_size: images a step; at most as many as there are.
+        num_parallel_workers: threads that decode.
 
     Returns:
         Counts over all ranks. Images that cannot be read are listed and not scored.
@@ -134,7 +134,7 @@ def evaluate(
     Raises:
         ValueError: a label has no class in the model, or a count is not positive.
     """
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
+    for name, value in (("batch_size", batch_size), ("num_parallel_workers", num_parallel_workers)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
     total = len(samples.labels)
@@ -143,6 +143,7 @@ def evaluate(
             f"data_url: expected images of at most {num_classes} classes, the model's number, got "
             f"{samples.labels.max() + 1 if total else 0}."
         )
+    batch_size = min(batch_size, total)  # the rest would be computed for nothing
     forward = Inference(model, batch_size)
     starts = range(rank * batch_size, total, ranks * batch_size)
     batches = [range(start, min(start + batch_size, total)) for start in starts]
@@ -153,7 +154,7 @@ def evaluate(
     notes: list[str] = []
     with _bar(progress and rank == 0, sum(map(len, batches))) as advance:
         begin = time.perf_counter()
-        for batch in _loaded(samples, batches, workers):
+        for batch in _loaded(samples, batches, num_parallel_workers):
             images = np.zeros(shape, np.float32)
             readable = []
             for slot, (index, loaded) in enumerate(batch):

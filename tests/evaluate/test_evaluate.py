@@ -57,6 +57,19 @@ def test_counts_do_not_depend_on_the_batch(model, pictures, expected, batch_size
     assert "broken.jpg: not an image" in result.unreadable[0] and "cut.jpg" in result.unreadable[1]
 
 
+def test_a_batch_is_no_larger_than_the_data_set(model, pictures, monkeypatch):
+    sizes = []
+
+    class Recorded(module.Inference):
+        def __call__(self, images):
+            sizes.append(len(images))
+            return super().__call__(images)
+
+    monkeypatch.setattr(module, "Inference", Recorded)
+    assert evaluate(model, folder_samples(pictures, Preprocess((64, 64))), 10, 10**9).scored == 43
+    assert sizes == [45]
+
+
 def test_ranks_share_the_work_and_agree(model, pictures, expected, monkeypatch):
     """Ranks run one after another; the sum that each would get is put together by hand."""
     samples = folder_samples(pictures, Preprocess((64, 64)))
@@ -159,6 +172,9 @@ def test_what_the_user_gets_wrong_is_a_sentence(checkpoint, pictures, tmp_path, 
     assert "none.ckpt" in error("--pretrained", tmp_path / "none.ckpt", "--data_url", pictures)
     assert "none of the presets" in error(*model, "--data_url", pictures, "--config", "resnet50")
     assert "batch_size" in error(*model, "--data_url", pictures, "--batch_size", 0)
+    assert "num_parallel_workers: expected a positive integer, got 0" in error(
+        *model, "--data_url", pictures, "--num_parallel_workers", 0
+    )
     assert "image_size" in error(*model, "--data_url", pictures, "--image_size", 64, 64, 64)
     assert "golden.ckpt" in error(
         *model, "--data_url", pictures, "--config", "swinv2_tiny_patch4_window8_256"
