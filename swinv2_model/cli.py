@@ -4,6 +4,7 @@
 import _thread
 import argparse
 import importlib
+import io
 import logging
 import signal
 import sys
@@ -42,6 +43,8 @@ COMMANDS = {
 
 def main(argv=None):
     """Exit status of a command line: 0, 2 after an error of the user's, told in a sentence, 130 when interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are bytes, of any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always is
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="python -m swinv2_model", description="Swin Transformer V2 on MindSpore"

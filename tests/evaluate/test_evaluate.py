@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation over a folder: every image counted once, whatever the batch size and the number of ranks."""
 
+import io
 import os
 import re
 import shutil
@@ -195,6 +196,19 @@ def test_nothing_readable_is_no_success(checkpoint, tmp_path, capsys):
     (tmp_path / "a" / "note.txt").write_text("hello")
     assert main(["evaluate", "--pretrained", str(checkpoint), "--data_url", str(tmp_path)]) == 1
     assert "note.txt: not an image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_cannot_be_printed_are_escaped(encoding, checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for name in (b"caf\xe9.png", "th\u00e9.png".encode()):
+        (tmp_path / "a" / os.fsdecode(name)).write_bytes(b"no image")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a" / "good.png")
+    terminal = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(terminal, encoding, write_through=True))
+    assert main(["evaluate", "--pretrained", str(checkpoint), "--data_url", str(tmp_path)]) == 0
+    said = terminal.getvalue().decode(encoding)
+    assert "caf\\udce9.png: not an image" in said and "top-5" in said
 
 
 def test_labels_reorder_the_folders(checkpoint, pictures, tmp_path, capsys):
