@@ -2,11 +2,11 @@
 import os
 import sys
 
-from swinv2_model.cli import INTERRUPTED, keep_interrupt, main
+from swinv2_model.cli import INTERRUPTED, TERMINATED, keep_signals, main
 
-keep_interrupt()
+keep_signals()
 status = main()
-if status == INTERRUPTED:  # an exit in order aborts where MindSpore is imported by half
+if status in (INTERRUPTED, TERMINATED):  # an exit in order aborts where MindSpore is imported by half
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

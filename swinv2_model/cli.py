@@ -21,7 +21,7 @@ CONVERT = (
     "weights from one implementation's names and format to another's",
 )
 
-INTERRUPTED = 130  # exit status, as of a shell after Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as of a shell after Ctrl-C and SIGTERM
 
 # name: (module, function, what it does); several names for one command are the spellings of other tools
 COMMANDS = {
@@ -41,8 +41,12 @@ COMMANDS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which unwinds as Ctrl-C does."""
+
+
 def main(argv=None):
-    """Exit status of a command line: 0, 2 after an error of the user's, told in a sentence, 130 when interrupted."""
+    """Exit status of a command line: 0, 2 after an error of the user's, told in a sentence, 130 or 143 when stopped."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are bytes, of any encoding
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always is
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -60,6 +64,9 @@ def main(argv=None):
             getattr(importlib.import_module(module), function)(argv[1:], f"python -m swinv2_model {name}")
             or 0
         )
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -70,12 +77,13 @@ def main(argv=None):
         return 2
 
 
-def keep_interrupt():
-    """Leave Ctrl-C to Python for the rest of this process.
+def keep_signals():
+    """Let Ctrl-C and SIGTERM unwind for the rest of this process, so that no file is left half written.
 
-    MindSpore takes the signal with every graph and ends the process as it stands: no message, no cursor after a
-    progress bar. So it is blocked, in threads to come too, and one thread waits for it.
+    MindSpore takes the signal of Ctrl-C with every graph and ends the process as it stands: no message, no cursor
+    after a progress bar. So it is blocked, in threads to come too, and one thread waits for it. SIGTERM it leaves.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def wait():
@@ -84,6 +92,10 @@ def keep_interrupt():
             _thread.interrupt_main()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _terminate(*_):
+    raise Terminated
 
 
 def _is_unavailable(error):

@@ -296,7 +296,10 @@ def test_an_interrupted_rerun_leaves_the_earlier_run_whole(tmp_path, monkeypatch
     assert [(tmp_path / name).read_bytes() for name in ("checkpoint.ckpt", "log.csv")] == before
 
 
-def test_ctrl_c_ends_a_training_in_a_line(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_training_in_a_line(tmp_path, number, status, said):
     """MindSpore takes the signal when graphs run; it must reach Python all the same."""
     command = [sys.executable, "-m", "swinv2_model", "train", "--output_dir", "run", "--train.epochs=100"]
     with subprocess.Popen(
@@ -304,9 +307,9 @@ def test_ctrl_c_ends_a_training_in_a_line(tmp_path):
     ) as run:
         while "epoch   1 " not in run.stdout.readline():
             assert run.poll() is None
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         _, error = run.communicate(timeout=60)
-    assert run.returncode == 130 and "interrupted" in error.splitlines() and "Traceback" not in error
+    assert run.returncode == status and said in error.splitlines() and "Traceback" not in error
 
 
 def test_ctrl_c_while_mindspore_is_imported():

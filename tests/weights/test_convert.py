@@ -112,6 +112,23 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith("rank_")] == []
 
 
+def test_sigterm_leaves_nothing(tmp_path):
+    code = (
+        "import runpy, sys, time; from swinv2_model.weights import pth\n"
+        "pth.os.fsync = lambda _: (print('written', flush=True), time.sleep(60))\n"
+        f"sys.argv[1:] = ['convert', {str(GOLDEN)!r}, 'out.pth']\n"
+        "runpy.run_module('swinv2_model', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout.readline() == "written\n"
+        run.terminate()
+        _, error = run.communicate(timeout=60)
+    assert (run.returncode, error) == (143, "terminated\n") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_half_precision_keeps_its_bits(official, tmp_path, suffix):
     half = {name: array.astype(np.float16) for name, array in official.items()}
