@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a model of a configuration, and evaluate the checkpoint it leaves."""
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 import time
@@ -158,9 +160,45 @@ def main(argv, prog):
 
 
 def train(config: RunConfig, console: Console):
-    """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score."""
-    trainer, recipe = Trainer(config), config.train
+    """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score.
+
+    Raises:
+        ValueError: another run writes into output_dir.
+    """
+    trainer = Trainer(config)
+    path, log_path = config.output_dir / CHECKPOINT, config.output_dir / "log.csv"
+    # An earlier run's log stays with its checkpoint until there is a new one.
+    running_log = config.output_dir / "log.running.csv"
     config.output_dir.mkdir(parents=True, exist_ok=True)
+    with _alone_in(config.output_dir):
+        score = _run(trainer, running_log, console)
+        trainer.save(path)
+        running_log.replace(log_path)
+    console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
+    return score
+
+
+@contextlib.contextmanager
+def _alone_in(folder):
+    """Hold a lock on a folder, which ends with the process at the latest."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"output_dir: another run writes into {folder}; wait for it, or give another folder."
+            ) from None
+        except OSError:  # network file systems may not lock folders
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _run(trainer, running_log, console):
+    """Run all epochs and show them; returns the last Score."""
+    config, recipe = trainer.config, trainer.config.train
     parameters = sum(parameter.size for parameter in trainer.model.trainable_params())
     console.print(
         f"{config.name}: {parameters:,} parameters, {len(trainer.labels)} training and "
@@ -174,9 +212,6 @@ def train(config: RunConfig, console: Console):
         TextColumn("{task.fields[speed]:.0f} img/s"),
         TimeRemainingColumn(),
     )
-    log_path = config.output_dir / "log.csv"
-    # An earlier run's log stays with its checkpoint until there is a new one.
-    running_log = config.output_dir / "log.running.csv"
     with open(running_log, "w", newline="") as file, Progress(*columns, console=console) as progress:
         log = csv.DictWriter(file, LOG_COLUMNS)
         log.writeheader()
@@ -199,10 +234,6 @@ def train(config: RunConfig, console: Console):
                     f"{row['images_per_second']:.0f} img/s  {score}",
                     soft_wrap=True,
                 )
-    path = config.output_dir / CHECKPOINT
-    trainer.save(path)
-    running_log.replace(log_path)
-    console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
     return score
 
 

@@ -296,6 +296,30 @@ def test_an_interrupted_rerun_leaves_the_earlier_run_whole(tmp_path, monkeypatch
     assert [(tmp_path / name).read_bytes() for name in ("checkpoint.ckpt", "log.csv")] == before
 
 
+@pytest.fixture
+def no_training(monkeypatch):
+    """Epochs that take no time; the checkpoint is the start."""
+    row = {"loss": 1.0, "train_accuracy": 0.5, "images_per_second": 1.0}
+    monkeypatch.setattr(trainer.Trainer, "epoch", lambda *_: row)
+    monkeypatch.setattr(trainer.Trainer, "score", lambda _: trainer.Score(np.zeros(2), np.zeros(2)))
+
+
+def test_a_second_run_into_the_folder_is_refused(tmp_path, no_training, monkeypatch, capsys):
+    command = ["train", "--output_dir", str(tmp_path), "--train.epochs=2", *TINY]
+    epoch, second = trainer.Trainer.epoch, []
+
+    def meanwhile(*arguments):
+        if not second:
+            second.append("begun")
+            second.append(main(command))
+        return epoch(*arguments)
+
+    monkeypatch.setattr(trainer.Trainer, "epoch", meanwhile)
+    assert main(command) == 0 and second == ["begun", 2]
+    assert f"output_dir: another run writes into {tmp_path}" in capsys.readouterr().err
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("number", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
