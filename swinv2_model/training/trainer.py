@@ -163,13 +163,16 @@ def train(config: RunConfig, console: Console):
     """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score.
 
     Raises:
-        ValueError: another run writes into output_dir.
+        ValueError: another run writes into output_dir, or a folder has the name of a file to come.
     """
     trainer = Trainer(config)
     path, log_path = config.output_dir / CHECKPOINT, config.output_dir / "log.csv"
     # An earlier run's log stays with its checkpoint until there is a new one.
     running_log = config.output_dir / "log.running.csv"
     config.output_dir.mkdir(parents=True, exist_ok=True)
+    for file in (path, log_path):
+        if file.is_dir():
+            raise ValueError(f"output_dir: expected to write the file {file}, got a folder; move it away.")
     with _alone_in(config.output_dir):
         score = _run(trainer, running_log, console)
         trainer.save(path)

@@ -320,6 +320,16 @@ def test_a_second_run_into_the_folder_is_refused(tmp_path, no_training, monkeypa
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("name", ["checkpoint.ckpt", "log.csv"])
+def test_a_folder_in_the_place_of_a_file_is_told_at_the_start(tmp_path, name, monkeypatch, capsys):
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(trainer.Trainer, "epoch", None)
+    assert main(["train", "--output_dir", str(tmp_path), *TINY]) == 2
+    assert (
+        f"output_dir: expected to write the file {tmp_path / name}, got a folder" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
