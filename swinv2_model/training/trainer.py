@@ -215,9 +215,8 @@ def _run(trainer, running_log, console):
         TextColumn("{task.fields[speed]:.0f} img/s"),
         TimeRemainingColumn(),
     )
-    with open(running_log, "w", newline="") as file, Progress(*columns, console=console) as progress:
-        log = csv.DictWriter(file, LOG_COLUMNS)
-        log.writeheader()
+    _log(running_log, "w", dict(zip(LOG_COLUMNS, LOG_COLUMNS)))
+    with Progress(*columns, console=console) as progress:
         total = recipe.epochs * trainer.steps_per_epoch
         task = progress.add_task("", total=total, loss=float("nan"), accuracy=0.0, speed=0.0)
         for epoch in range(recipe.epochs):
@@ -229,8 +228,7 @@ def _run(trainer, running_log, console):
             row = trainer.epoch(epoch, report)
             score = trainer.score()
             lr = trainer.rates[(epoch + 1) * trainer.steps_per_epoch - 1]
-            log.writerow({"epoch": epoch + 1, "lr": lr, "test_accuracy": score.accuracy, **row})
-            file.flush()
+            _log(running_log, "a", {"epoch": epoch + 1, "lr": lr, "test_accuracy": score.accuracy, **row})
             if not console.is_terminal:
                 console.print(
                     f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
@@ -238,6 +236,14 @@ def _run(trainer, running_log, console):
                     soft_wrap=True,
                 )
     return score
+
+
+def _log(path, mode, row):
+    try:
+        with open(path, mode, newline="") as file:
+            csv.DictWriter(file, LOG_COLUMNS).writerow(row)
+    except OSError as error:  # "No space left" comes without a name
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def evaluate(path, backend, console: Console):

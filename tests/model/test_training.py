@@ -330,6 +330,12 @@ def test_a_folder_in_the_place_of_a_file_is_told_at_the_start(tmp_path, name, mo
     )
 
 
+def test_a_full_disk_names_the_log(tmp_path, no_training, capsys):
+    (tmp_path / "log.running.csv").symlink_to("/dev/full")
+    assert main(["train", "--output_dir", str(tmp_path), *TINY]) == 2
+    assert "log.running.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "status", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
