@@ -465,23 +465,25 @@ def atomic_output(path: PathLike) -> Iterator[str]:
         FileNotFoundError: the folder of `path` does not exist.
     """
     target = os.path.abspath(os.fspath(path))
-    # In a folder of its own, as MindSpore writes a second file beside the one it is given.
-    folder = tempfile.mkdtemp(dir=os.path.dirname(target), prefix=".partial-")
-    temporary = os.path.join(folder, os.path.basename(target))
     try:
-        yield temporary
-        with open(temporary, "rb") as done:
-            os.fsync(done.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
+        # In a folder of its own, as MindSpore writes a second file beside the one it is given.
+        folder = tempfile.mkdtemp(dir=os.path.dirname(target), prefix=".partial-")
+        temporary = os.path.join(folder, os.path.basename(target))
+        try:
+            yield temporary
+            with open(temporary, "rb") as done:
+                os.fsync(done.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, target) from None  # "No space left" comes without a name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # "No space left" comes without a name, others with the temporary one.
+        raise OSError(error.errno, error.strerror, target) from None
 
 
 _STORAGE_OF = {dtype: name for name, dtype in _STORAGES.items() if dtype != "bfloat16"}

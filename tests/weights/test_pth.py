@@ -267,6 +267,13 @@ def test_output_appears_only_when_complete(tmp_path):
     assert target.read_bytes() == b"new" and [p.name for p in tmp_path.iterdir()] == ["out.bin"]
 
 
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    target = tmp_path / "none" / "out.bin"
+    with pytest.raises(FileNotFoundError) as error, atomic_output(target):
+        pass
+    assert error.value.filename == str(target)
+
+
 def test_torch_accepts_what_is_written(golden, tmp_path):
     torch = pytest.importorskip("torch", reason="extra `parity` is not installed")
     write_pth(tmp_path / "a.pth", golden)
