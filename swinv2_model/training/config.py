@@ -71,7 +71,7 @@ class TrainConfig:
 
     def check(self):
         """Raises ValueError naming the key."""
-        for key, low, high in (
+        for key, low, high, *reason in (
             ("epochs", 1, None),
             ("total_batch_size", 1, None),
             ("base_lr", 0, None),
@@ -79,8 +79,8 @@ class TrainConfig:
             ("warmup_lr", 0, None),
             ("cool_lr", 0, None),
             ("weight_decay", 0, None),
-            ("warmup_length", 0, self.epochs),
-            ("cool_length", 0, self.epochs - self.warmup_length),
+            ("warmup_length", 0, self.epochs, "train.epochs"),
+            ("cool_length", 0, self.epochs - self.warmup_length, "train.epochs - train.warmup_length"),
             ("clip_global_norm_value", 0, None),
             ("label_smoothing", 0, 1),
             ("seed", 0, 2**63 - 1),
@@ -90,7 +90,7 @@ class TrainConfig:
                 raise ValueError(f"train.{key}: expected a finite number, got {value}.")
             if value < low or (high is not None and value > high):
                 limit = f"at least {low}" + (f" and at most {high}" if high is not None else "")
-                raise ValueError(f"train.{key}: expected {limit}, got {value}.")
+                raise ValueError(f"train.{key}: expected {' = '.join([limit, *reason])}, got {value}.")
         if len(self.betas) != 2 or not all(0 <= np.float32(beta) < 1 for beta in self.betas):
             raise ValueError(f"train.betas: expected two numbers in [0, 1), as float32, got {self.betas}.")
 

@@ -239,7 +239,14 @@ BAD = {
     "flag": (["--train.epocs", "3"], "--train.epocs"),
     "type": (["--train.epochs", "many"], "train.epochs"),
     "range": (["--train.epochs", "0"], "train.epochs: expected at least 1, got 0"),
-    "warm-up": (["--train.epochs", "2"], "train.warmup_length: expected at least 0 and at most 2, got 3"),
+    "warm-up": (
+        ["--train.epochs", "2"],
+        "warmup_length: expected at least 0 and at most 2 = train.epochs, got 3",
+    ),
+    "cool-down": (
+        ["--train.epochs", "4", "--train.cool_length", "2"],
+        "train.cool_length: expected at least 0 and at most 1 = train.epochs - train.warmup_length, got 2",
+    ),
     "infinite": (["--train.base_lr", ".inf"], "train.base_lr: expected a finite number, got inf"),
     "nan": (["--train.warmup_lr", ".nan"], "train.warmup_lr: expected a finite number, got nan"),
     "cool": (["--train.cool_lr", "-1"], "train.cool_lr: expected at least 0, got -1"),
