@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal, NamedTuple, Optional, Union, get_args
 
 Size = Union[int, Sequence[int]]
@@ -23,14 +24,12 @@ def pair(value: Size, name: str) -> tuple[int, int]:
     Raises:
         ValueError: `value` is neither one positive integer nor two.
     """
-    both = (
-        (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    )
-    if len(both) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in both):
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in both):
         raise ValueError(
             f"{name}: expected a positive integer or two of them (height, width), got {value!r}."
         )
-    return both[0], both[1]
+    return int(both[0]), int(both[1])
 
 
 def is_trained_window(value: object) -> bool:

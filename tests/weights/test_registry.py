@@ -327,6 +327,15 @@ def test_another_size_goes_on_from_the_trained_window(golden):
     assert np.abs(logits(back, golden[0]) - golden[1]).max() <= 1e-5 * np.ptp(golden[1])
 
 
+def test_sizes_may_be_integers_of_numpy():
+    model = create_model(GOLDEN_CONFIG, image_size=np.int64(96), window_size=[np.int32(4), 8])
+    assert (model.image_size, model.window_size) == ((96, 96), (4, 8))
+    assert all(type(size) is int for size in (*model.image_size, *model.window_size))
+    for bad in (True, np.True_, np.float32(96), np.int64(0)):
+        with pytest.raises(ValueError, match="image_size: expected a positive integer"):
+            create_model(GOLDEN_CONFIG, image_size=bad)
+
+
 def test_v1_tables_are_resampled_with_the_window(tmp_path, caplog):
     small = {
         "type": "swin",
