@@ -375,3 +375,30 @@ def test_under_amp_o1():
     expected = model(x).asnumpy()
     got = ms.amp.auto_mixed_precision(model, "O1", dtype=ms.float16)(x).asnumpy()
     np.testing.assert_allclose(got, expected, atol=0.05 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("backend", "dtype"), [("twin-910", "float16"), ("twin-910b", "bfloat16")])
+def test_gradients_by_the_ascend_kernels(backend, dtype):
+    """A model trains on them: windows of all kinds, through every parameter, as on the CPU's."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    image, label = Tensor(images(2, 3, 40, 40)), Tensor(np.array([1, 3], np.int32))
+
+    def gradients(name):
+        model = randomise(small(image_size=40, compute_dtype=dtype, backend=name, drop_path_rate=0.0))
+        model.set_train()
+        weights = ParameterTuple(model.trainable_params())
+        loss = lambda x, y: ops.cross_entropy(model(x), y)  # noqa: E731
+        value, found = ms.value_and_grad(loss, None, weights)(image, label)
+        return value.asnumpy(), [g.asnumpy() for g in found], [w.name for w in weights]
+
+    (want_loss, wanted, names), (loss, found, _) = gradients("cpu"), gradients(backend)
+    np.testing.assert_allclose(loss, want_loss, rtol=2e-2)
+    for name, got, want in zip(names, found, wanted):
+        assert np.abs(got - want).max() <= 0.05 * np.abs(want).max(), name
+
+
+def test_the_twins_take_no_float32():
+    with pytest.raises(
+        ValueError, match="compute_dtype: expected float16 on back end 'twin-910'.*, got 'float32'"
+    ):
+        small(backend="twin-910")
