@@ -75,10 +75,8 @@ MUTATIONS = {
         "    Exp(s, s, count);\n",
     ),
     "gradient-leaves-before-turned": (
-        "    Sync();\n    const int32_t end = Min(first + tokens, n);\n    for (int32_t token = first; token < end;) {\n"
-        "      const Pixels run = RunFrom(window.y, window.x, window.image, t.width, token, end);\n      DataCopy(dqkv_gm",
-        "    const int32_t end = Min(first + tokens, n);\n    for (int32_t token = first; token < end;) {\n"
-        "      const Pixels run = RunFrom(window.y, window.x, window.image, t.width, token, end);\n      DataCopy(dqkv_gm",
+        "(false, false, kLanes / kSide, d, 1));\n    }\n    Sync();\n",
+        "(false, false, kLanes / kSide, d, 1));\n    }\n",
     ),
     "scales-cleared-before-stored": (
         "dscale_lanes, kLanes);\n    Sync();\n",

@@ -69,8 +69,8 @@ static_assert(sizeof(WindowAttentionTiling910) == 29 * 4, "no padding: host and 
 
 // The backward. A unit is one head of a window; a core takes a run of them, windows inside heads; a tile is
 // `tile_blocks` blocks of 16 queries against all keys. The bias is (heads, blocks, 16 * blocks keys, 16 queries).
-// dbias (cores, heads_a_core, blocks, 16 * blocks, 16) and dscale (cores, heads_a_core, 64) leave as sums over the units
-// of a core, for gather_gradients (tiling_host.h).
+// dbias (cores, heads_a_core, blocks, 16 * blocks, 16) and dscale (cores, heads_a_core, 64) leave as sums over
+// the units of a core, for gather_gradients (tiling_host.h).
 struct WindowAttentionGradTiling910 : WindowAttentionProblem {
   int32_t blocks;
   int32_t units;  // windows * heads
