@@ -47,7 +47,8 @@ def residual_layer_norm(
             stream under mixed precision). Arithmetic is float32.
         gamma, beta: (C,) float32.
         epsilon: added to the variance, > 0.
-        keep: (B,) float32, the drop-path factor of each sample: 0, or 1 / (1 - rate). None keeps all.
+        keep: (B,) float32, the drop-path factor of each sample: 0, or 1 / (1 - rate). None keeps all. Where shapes are
+            dynamic, (1,) is one factor for all.
         backend: as in `window_attention`.
 
     Returns:

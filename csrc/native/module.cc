@@ -248,7 +248,7 @@ for the backward only. Formula: csrc/window_attention/window_attention.h.)");
   m.def("residual_layer_norm_forward", &layer_norm_forward, py::arg("x"), py::arg("y"), py::arg("gamma"),
         py::arg("beta"), py::arg("keep"), epsilon,
         "(out, stats): out = x + keep * LayerNorm(y) over the last axis; x, y (B, ..., C), gamma, beta (C,), "
-        "keep (B,). "
+        "keep (B,), or (1,) for all samples. "
         "Formula: csrc/residual_layer_norm/residual_layer_norm.h.");
   m.def("residual_layer_norm_backward", &layer_norm_backward, py::arg("y"), py::arg("gamma"), py::arg("beta"),
         py::arg("keep"), py::arg("stats"), py::arg("dout"), epsilon,
