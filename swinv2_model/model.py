@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from swinv2_kernels.backend import TWINS, resolve_backend
+from swinv2_kernels.backend import resolve_backend
 from swinv2_kernels.checks import number
 from swinv2_model.architecture import GELUS, WINDOW_RULES, hidden_width, pair
 from swinv2_model.inputs import checked
@@ -24,6 +24,10 @@ from swinv2_model.layers import (
 )
 
 DTYPES = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
+TWIN_DTYPES = {
+    "twin-910": ("float16",),
+    "twin-910b": ("float16", "bfloat16"),
+}  # what their cube units multiply
 
 
 class SwinTransformerV2(nn.Cell):
@@ -91,10 +95,11 @@ class SwinTransformerV2(nn.Cell):
         _check_choice("window_rule", window_rule, WINDOW_RULES)
         _check_choice("gelu", gelu, GELUS)
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
-        if compute_dtype == "float32" and (name := resolve_backend(backend)) in TWINS:
+        name = resolve_backend(backend)
+        if compute_dtype not in TWIN_DTYPES.get(name, DTYPES):
             raise ValueError(
-                f"compute_dtype: expected float16 on back end {name!r}, whose cube unit is made for it, got "
-                "'float32'; training from the command line is in float32 and needs another back end"
+                f"compute_dtype: expected {' or '.join(TWIN_DTYPES[name])} on back end {name!r}, got "
+                f"{compute_dtype!r}; training from the command line is in float32 and needs another back end"
             )
         if not number("norm_eps", norm_eps) > 0:
             raise ValueError(f"norm_eps: expected a positive number, got {norm_eps!r}")

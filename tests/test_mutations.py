@@ -120,6 +120,9 @@ def complaint(source, library):
     results, _ = source.run(TAILS, source.kernels[0], {"cores": 1}, library, poison=True)
     if np.isnan(results[0][1:]).any():
         return "the NaN of one task reached another"
+    padded = Case(1, 8, 8, (8, 8), (0, 0), 1, 16, (5, 7))
+    if np.isnan(source.run(padded, source.kernels[0], {"cores": 1}, library, poison=True)[0][0][:, 5:]).any():
+        return "NaN reached padding"
     return None
 
 

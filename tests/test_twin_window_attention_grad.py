@@ -50,9 +50,12 @@ def check(case, kernel, gradients):
     exact.check(**dict(zip(RESULTS, gradients)))
 
 
+MOST_TOKENS = {16: 704, 32: 656, 48: 496, 64: 400}  # of the 910, which keeps dk and dv of a head in L0C
+
+
 def fits(case, kernel):
-    """L0C of the 910 keeps dk and dv of a head: up to 400 tokens of head_dim 64, 672 of 32."""
-    return kernel.soc != "ascend910" or case.window_size[0] * case.window_size[1] <= 400 or case.head_dim < 64
+    tokens = case.window_size[0] * case.window_size[1]
+    return kernel.soc != "ascend910" or tokens <= MOST_TOKENS[case.head_dim]
 
 
 def check_case(case, kernel, **options):
@@ -77,6 +80,21 @@ def test_parity(case, kernel):
 def test_parity_of_seeded_shapes(seed, kernel):
     case, options = seeded(seed)
     check_case(case, kernel, **options)
+
+
+# head_dim 48, of the 910 alone; windows whose N is large and no multiple of 16.
+OTHERS = [
+    Case(2, 16, 16, (8, 8), (4, 4), 3, 48),
+    Case(1, 22, 11, (11, 11), (5, 5), 2, 48, (20, 11)),
+    Case(1, 17, 17, (17, 17), (0, 0), 1, 48, cosine=False),
+    Case(1, 25, 25, (25, 25), (12, 12), 1, 32),
+    Case(1, 26, 26, (26, 26), (0, 0), 1, 16),
+]
+
+
+@pytest.mark.parametrize("case", OTHERS, ids=str)
+def test_parity_of_the_910(case):
+    check_case(case, KERNELS[0])
 
 
 @pytest.mark.exhaustive
@@ -166,6 +184,33 @@ def test_nan_does_not_outlive_its_unit(case, kernel):
 
 
 @every_soc
+@pytest.mark.parametrize("where", ["q", "k", "v", "dout"])
+def test_nan_does_not_reach_padding(where, kernel):
+    case = Case(1, 8, 8, (8, 8), (4, 4), 1, 32, (5, 7))
+    inputs, how = arguments(case, kernel)
+    dout = kernel.store(case.inputs()["dout"])
+    part = dout if where == "dout" else inputs[0][..., 32 * "qkv".index(where) :]
+    part[0, 2, 3, 0] = np.nan
+    (dqkv, *_), report = backward(kernel, inputs, dout, how)
+    assert not report["errors"]
+    assert np.isnan(dqkv).any()
+    assert not dqkv[:, 5:].any() and not dqkv[:, :, 7:].any()
+
+
+@every_soc
+def test_the_lse_of_padding_is_of_no_account(kernel):
+    case = Case(1, 8, 8, (8, 8), (0, 0), 2, 32, (5, 7))
+    inputs, how = arguments(case, kernel)
+    out, stats, _ = forward(kernel, *inputs, **how)
+    dout = kernel.store(case.inputs()["dout"])
+    clean = twin.window_attention_backward(*inputs, out, stats, dout, soc=kernel.soc, **how)
+    stats.reshape(2, 8, 8)[:, 5:] = stats.reshape(2, 8, 8)[:, :, 7:] = -1e4  # exp(s + 1e4) is Inf
+    dirty = twin.window_attention_backward(*inputs, out, stats, dout, soc=kernel.soc, **how)
+    for got, want in zip(dirty[:3], clean):
+        np.testing.assert_array_equal(got, want)
+
+
+@every_soc
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_padding_is_never_read(value, kernel):
     case = Case(1, 16, 16, (8, 8), (4, 4), 3, 16, (11, 13))
@@ -184,9 +229,18 @@ def test_padding_is_never_read(value, kernel):
 
 @every_soc
 @pytest.mark.parametrize("cosine", [True, False], ids=["cosine", "dot"])
-@pytest.mark.parametrize("v_by", [1.0, 2.0**-14, 2e3])
-@pytest.mark.parametrize("dout_by", [1.0, 2.0**-18, 1e3])
-@pytest.mark.parametrize("qk_by", [1.0, 2.0**-12, 60.0])
+@pytest.mark.parametrize(
+    ("qk_by", "dout_by", "v_by"),
+    [
+        (2.0**-12, 2.0**-18, 1.0),
+        (2.0**-12, 1.0, 2.0**-14),
+        (1.0, 2.0**-18, 2.0**-14),
+        (1.0, 2.0**-18, 60.0),
+        (1.0, 64.0, 2.0**-14),
+        (60.0, 1.0, 60.0),
+        (60.0, 64.0, 60.0),
+    ],
+)
 def test_magnitudes(qk_by, dout_by, v_by, cosine, kernel):
     """Neither 1/|k| nor a small or large gradient leaves the range of the products."""
     case = Case(1, 8, 8, (8, 8), (4, 4), 1, 32, cosine=cosine)
@@ -246,8 +300,7 @@ def test_memory_is_what_the_tiling_says(case, kernel):
     (qkv, table, _), how = arguments(case, kernel)
     _, report = run(case, kernel)
     tiling = twin.window_attention_grad_tiling(qkv.shape, table.shape, soc=kernel.soc, **how)
-    for memory, used in report["peak_bytes"].items():
-        assert used == tiling["bytes"][memory], memory
+    assert report["peak_bytes"] == tiling["bytes"]
     if kernel.soc == "ascend910b":
         assert report["tensors"]["workspace"]["size"] == tiling["traffic"]["workspace"]
 

@@ -273,6 +273,10 @@ std::vector<int64_t> runs_of_cores(int64_t tasks, int64_t cores, int64_t work) {
   return runs;
 }
 
+int64_t workspace_bytes(const WindowAttentionTiling910&) {
+  return 0;
+}
+
 std::vector<int64_t> work_of_cores(const WindowAttentionTiling910& t) {
   return runs_of_cores(t.tasks, t.cores, t.head_group * t.strip);
 }

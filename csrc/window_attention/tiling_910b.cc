@@ -120,13 +120,17 @@ Fields fields(const WindowAttentionTiling910B& t) {
                  SWINV2_FIELD(score_slots), SWINV2_FIELD(bias_resident), SWINV2_FIELD(qkv_slots)});
 }
 
-std::vector<float> prepare_bias(const WindowAttentionTiling910B& t, const float* table) {
-  const int64_t n = int64_t{t.window_h} * t.window_w, row = t.blocks * 16;
+std::vector<float> expand_bias(const WindowAttentionProblem& t, const float* table) {
+  const int64_t n = int64_t{t.window_h} * t.window_w, row = divide_up(n, 16) * 16;
   std::vector<float> bias(t.heads * n * row, 0.f);
   over_pairs(t, [&](int64_t head, int64_t entry, int64_t i, int64_t j) {
     bias[(head * n + i) * row + j] = table[entry];
   });
   return bias;
+}
+
+std::vector<float> prepare_bias(const WindowAttentionTiling910B& t, const float* table) {
+  return expand_bias(t, table);
 }
 
 }  // namespace swinv2

@@ -33,7 +33,7 @@ MemoryUse memory(const WindowAttentionGradTiling910& t) {
   const int64_t rows = d * 64, tokens = divide_up(row, 64) * 64, pair = 2 * sizeof(Half);
   return {int64_t(2 * rows * sizeof(Half) + 3 * rows * sizeof(float)  // stage, turned; wide, other, third
                   + tile * (3 * sizeof(float) + 2 * pair)             // s, ds, bias; p and ds as pairs
-                  + (2 * tokens + 4 * 64 + 4 * 16) * sizeof(float)    // lse, D; a number a lane; mask
+                  + (tokens + 4 * 64 + 4 * 16) * sizeof(float)        // lse; a number a lane; mask
                   + 64 * sizeof(Half)),                               // the largest numbers
           int64_t((6 * row * d + 4 * tile) * sizeof(Half)), int64_t(row * d * sizeof(Half)),
           int64_t(t.tile_blocks * std::max<int64_t>(row, d) * 16 * sizeof(Half)),
@@ -131,8 +131,9 @@ Layout layout_of(const WindowAttentionGradTiling910B& t) {
   return {2, n * row, kScaleLanes, n, row, false};
 }
 
-template <class Tiling>
-std::vector<float> prepare(const Tiling& t, const float* table) {
+}  // namespace
+
+std::vector<float> prepare_bias(const WindowAttentionGradTiling910& t, const float* table) {
   const Layout l = layout_of(t);
   std::vector<float> bias(t.heads * l.pairs, 0.f);
   over_pairs(t, [&](int64_t head, int64_t entry, int64_t i, int64_t j) {
@@ -140,14 +141,8 @@ std::vector<float> prepare(const Tiling& t, const float* table) {
   });
   return bias;
 }
-
-}  // namespace
-
-std::vector<float> prepare_bias(const WindowAttentionGradTiling910& t, const float* table) {
-  return prepare(t, table);
-}
 std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& t, const float* table) {
-  return prepare(t, table);
+  return expand_bias(t, table);
 }
 
 template <class Tiling>

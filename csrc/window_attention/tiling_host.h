@@ -39,6 +39,7 @@ MemoryUse memory_use(const WindowAttentionGradTiling910& tiling);
 MemoryUse memory_use(const WindowAttentionGradTiling910B& tiling);
 
 // What is on its way between the cores of a 910B.
+int64_t workspace_bytes(const WindowAttentionTiling910& tiling);  // none
 int64_t workspace_bytes(const WindowAttentionTiling910B& tiling);
 int64_t workspace_bytes(const WindowAttentionGradTiling910& tiling);  // none
 int64_t workspace_bytes(const WindowAttentionGradTiling910B& tiling);
@@ -69,7 +70,8 @@ Fields joined(Fields first, const Fields& second);
 
 // (heads, 2Wh-1, 2Ww-1) -> (heads, classes, panel_rows, 16), see tiling.h. Rows of keys beyond N: kForbidden.
 std::vector<float> prepare_bias(const WindowAttentionTiling910& tiling, const float* bias_table);
-// -> (heads, N, 16 * blocks): the bias of every query and key.
+// -> (heads, N, N rounded up to 16): the bias of every query and key.
+std::vector<float> expand_bias(const WindowAttentionProblem& problem, const float* bias_table);
 std::vector<float> prepare_bias(const WindowAttentionTiling910B& tiling, const float* bias_table);
 std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& tiling, const float* bias_table);
 // -> (heads, blocks, 16 * blocks, 16): the same in blocks of 16 queries, transposed.

@@ -12,7 +12,8 @@ namespace swinv2 {
 using namespace AscendC;
 
 constexpr int32_t kSide = 16, kFractal = 256, kLanes = 64, kBlockBytes = 32;
-constexpr int32_t kQ = 0, kK = 1, kV = 2;
+constexpr int32_t kQ = 0, kK = 1, kV = 2, kDout = 3;  // kDout: of the backward
+constexpr float kNever = 1e30f;                       // an lse whose p are 0
 
 __aicore__ inline int32_t Min(int32_t a, int32_t b) {
   return a < b ? a : b;
@@ -105,5 +106,27 @@ struct Window {
     return 2 * (h >= y.split) + (w >= x.split);
   }
 };
+
+// Rows of x (tokens from `first` on, d) that are padding become zeros.
+template <typename T>
+__aicore__ inline void ClearPadding(const LocalTensor<T>& x, const Window& window, int32_t width,
+                                    int32_t first, int32_t end, int32_t d) {
+  for (int32_t token = first; token < end;) {
+    const Pixels run = RunFrom(window.y, window.x, window.image, width, token, end);
+    const int32_t valid = Max(run.valid, 0);
+    if (valid < run.count) Duplicate(x[(token - first + valid) * d], T(0), (run.count - valid) * d);
+    token += run.count;
+  }
+  PipeBarrier<PIPE_V>();
+}
+
+// The host's bytes of a tiling.
+template <class Tiling>
+__aicore__ inline Tiling ReadTiling(GM_ADDR tiling) {
+  Tiling t;
+  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
+  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  return t;
+}
 
 }  // namespace swinv2

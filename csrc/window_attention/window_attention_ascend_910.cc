@@ -15,12 +15,9 @@
 //
 // q and k meet the cube unit as they came: their norms divide the float32 scores, where no rounding to
 // float16 follows.
-#include "window_attention/window_attention_ascend.h"
+#include "window_attention/window_attention_ascend_910.h"
 
 namespace swinv2 {
-
-constexpr float kTiny =
-    1e-24f;  // under |x|^2, which is 0 or at least 2^-48: sqrt(|x|^2 + tiny) = max(|x|, 1e-12)
 
 using Mte2ToMte3 = Handoff<HardEvent::MTE2_MTE3, HardEvent::MTE3_MTE2>;
 using Mte3ToMte1 = Handoff<HardEvent::MTE3_MTE1, HardEvent::MTE1_MTE3>;
@@ -661,7 +658,7 @@ class WindowAttentionForward910 {
     Ln(sum_of_lanes, sum_of_lanes, kLanes, tile.blocks, UnaryRepeatParams(1, 1, 32, 32));
     PipeBarrier<PIPE_V>();
     Add(lse[tile.first * kLanes], sum_of_lanes, maxima[slot * t.tile_blocks * kLanes], kLanes, tile.blocks,
-        BinaryRepeatParams(1, 1, 1, 8 * t.classes, 32, 8));
+        BinaryRepeatParams(1, 1, 1, tile.blocks > 1 ? 8 * t.classes : 8, 32, 8));
     PipeBarrier<PIPE_V>();
 
     const LocalTensor<half> to = InL1(tile, kQ);
@@ -729,16 +726,6 @@ class WindowAttentionForward910 {
     p.k = k;
     p.cmatrixInitVal = first;
     Mmad(c, a, b, p);
-  }
-
-  __aicore__ inline DataCopyEnhancedParams Matrix() const {
-    DataCopyEnhancedParams p;
-    p.blockMode = BlockMode::BLOCK_MODE_MATRIX;
-    return p;
-  }
-  __aicore__ inline void FromCube(const LocalTensor<float>& to, const LocalTensor<float>& from,
-                                  int32_t fractals) {
-    DataCopy(to, from, DataCopyParams(1, fractals, 0, 0), Matrix());
   }
 
   // to (blocks, 64) = the maximum or sum down each block of x (blocks, repeats, 64) and across its four
@@ -868,9 +855,7 @@ extern "C" __global__ __aicore__ void swinv2_window_attention_910(GM_ADDR qkv, G
                                                                   GM_ADDR out, GM_ADDR stats,
                                                                   GM_ADDR workspace, GM_ADDR tiling) {
   (void)workspace;
-  swinv2::WindowAttentionTiling910 t;
-  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
-  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionTiling910>(tiling);
   AscendC::TPipe pipe;
   swinv2::WindowAttentionForward910(qkv, panels, scale, out, stats, t, pipe).Run();
 }

@@ -675,9 +675,7 @@ extern "C" __global__ __aicore__ void swinv2_window_attention_910b(GM_ADDR qkv, 
                                                                    GM_ADDR out, GM_ADDR stats,
                                                                    GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  swinv2::WindowAttentionTiling910B t;
-  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
-  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionTiling910B>(tiling);
   GM_ADDR exchange = AscendC::GetUserWorkspace(workspace);
   if (t.bfloat16)
     swinv2::attend_910b<bfloat16_t>(qkv, bias, scale, out, stats, exchange, t);

@@ -7,32 +7,30 @@
 // vectors; in L1 they are blocks of 16 tokens, (blocks, d, 16). Scores are transposed as in the forward, (blocks of 16
 // queries, keys, 16 queries).
 //
-//   s^T = k^ q^T    dp^T = v do^T     p = exp(scale s + bias + mask - lse), ds = p (dp - D), D = do . o
+//   s^T = k^ q^T    dp^T = v do^T     p = exp(scale s + bias + mask - lse) / its sum, ds = p (dp - D)
 //   a^T = k^^T ds^T                   dq = scale (a - q^ (q^ . a)) / |q|, dscale += q^ . a
 //   b^T += q^^T ds                    dk likewise of b
 //   dv^T += do^T p                    over tiles of queries, in L0C
+//
+// D = do . o is taken as sum_j p_ij dp_ij, and p is divided by its sum: out and lse bear the roundings of the forward's
+// float16 p.
 //
 // The cube unit knows float16 alone. A float32 number x of q^, k^, p, ds goes to it as a pair, x as rounded and the
 // rest, and a product of pairs as three (the fourth is beyond float32); float16 goes as it is. Powers of two keep what
 // may be small in the range of pairs: 2^8 of q^ and k^, 2^14 of p; v of a unit is brought to numbers below 1, do to
 // numbers below 2^10, so that |ds| = p |do . (v - o)| <= p (1 - p) * 2 * 64 * 2^10 <= 2^15.
-#include "window_attention/tiling.h"
-#include "window_attention/window_attention_ascend.h"
+#include "window_attention/window_attention_ascend_910.h"
 
 namespace swinv2 {
 
-constexpr int32_t kDout = 3;  // beside kQ, kK, kV
-constexpr int32_t kOut = 4;
-constexpr float kTiny = 1e-24f;  // sqrt(|x|^2 + tiny) = max(|x|, 1e-12): |x|^2 is 0 or at least 2^-48
-constexpr float kNever = 1e30f;  // an lse whose p are 0
+constexpr float kNothing = 1e-30f;  // under the sum of p, which is 0 for padding
 constexpr int32_t kVectorBits = 8, kGradientBits = 10, kWeightBits = 14;  // of the powers of two
 
 class WindowAttentionGrad910 {
  public:
-  __aicore__ inline WindowAttentionGrad910(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
-                                           GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias,
-                                           GM_ADDR dscale, const WindowAttentionGradTiling910& tiling,
-                                           TPipe& pipe)
+  __aicore__ inline WindowAttentionGrad910(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR stats,
+                                           GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
+                                           const WindowAttentionGradTiling910& tiling, TPipe& pipe)
       : t(tiling) {
     n = t.window_h * t.window_w;
     n1 = t.blocks;
@@ -48,7 +46,6 @@ class WindowAttentionGrad910 {
     image_gm[kK].SetGlobalBuffer(reinterpret_cast<__gm__ half*>(qkv) + channels);
     image_gm[kV].SetGlobalBuffer(reinterpret_cast<__gm__ half*>(qkv) + 2 * channels);
     image_gm[kDout].SetGlobalBuffer(reinterpret_cast<__gm__ half*>(dout));
-    image_gm[kOut].SetGlobalBuffer(reinterpret_cast<__gm__ half*>(out));
     dqkv_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(dqkv));
     bias_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(bias));
     scale_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(scale));
@@ -67,7 +64,6 @@ class WindowAttentionGrad910 {
     bias_tile = Buffer<float>(pipe, bias_buffer, tile);
     pairs = Buffer<half>(pipe, pairs_buffer, 4 * tile);
     lse = Buffer<float>(pipe, lse_buffer, DivideUp(row, kLanes) * kLanes);
-    delta = Buffer<float>(pipe, delta_buffer, DivideUp(row, kLanes) * kLanes);
     inverse = Buffer<float>(pipe, inverse_buffer, kLanes);
     ones = Buffer<float>(pipe, ones_buffer, kLanes);
     copies = Buffer<float>(pipe, copies_buffer, kLanes);
@@ -77,7 +73,7 @@ class WindowAttentionGrad910 {
 
     l1_rows = Buffer<half>(pipe, l1_rows_buffer, kOperands * row * d);
     l1_pairs = Buffer<half>(pipe, l1_pairs_buffer, 4 * tile);
-    a = Buffer<half>(pipe, a_buffer, Max(row * d, t.tile_blocks * kSide * d));
+    a = Buffer<half>(pipe, a_buffer, row * d);
     b = Buffer<half>(pipe, b_buffer, t.tile_blocks * Max(n1, d1) * kFractal);
     c = Buffer<float>(pipe, c_buffer, 2 * tile + t.tile_blocks * d1 * kFractal + 2 * row * d);
     c_s = c;
@@ -149,7 +145,7 @@ class WindowAttentionGrad910 {
     if (part > kK || !t.cosine) return;
     Mul(other, wide, wide, d * kLanes);
     PipeBarrier<PIPE_V>();
-    SumRows(other);
+    SumRows(other, d, kLanes);
     Adds(other, other, kTiny, kLanes);
     PipeBarrier<PIPE_V>();
     Sqrt(other, other, kLanes);
@@ -159,10 +155,10 @@ class WindowAttentionGrad910 {
     ScaleLanes(wide, inverse);
   }
 
-  // The first row of x (d, 64) becomes their sum.
-  __aicore__ inline void SumRows(const LocalTensor<float>& x) const {
-    for (int32_t rows = d; rows > 1; rows -= rows / 2) {
-      Add(x, x, x[(rows - rows / 2) * kLanes], rows / 2 * kLanes);
+  // The first row of x (rows, lanes) becomes their sum.
+  __aicore__ inline void SumRows(const LocalTensor<float>& x, int32_t rows, int32_t lanes) const {
+    for (; rows > 1; rows -= rows / 2) {
+      Add(x, x, x[(rows - rows / 2) * lanes], rows / 2 * lanes);
       PipeBarrier<PIPE_V>();
     }
   }
@@ -194,14 +190,6 @@ class WindowAttentionGrad910 {
       LayScaled(v_power, kValues, first, tokens);
       Load(kDout, first, tokens);
       LayScaled(dout_power, kCotangents, first, tokens);
-      // D, in the units of dp
-      Fetch(kOut, first, tokens);
-      Cast(other, turned, RoundMode::CAST_NONE, d * kLanes);
-      PipeBarrier<PIPE_V>();
-      Mul(other, other, wide, d * kLanes);
-      PipeBarrier<PIPE_V>();
-      SumRows(other);
-      Muls(delta[first], other, v_power, kLanes);
     }
     const int32_t padded = DivideUp(n, 8) * 8;
     Duplicate(lse, kNever, DivideUp(row, kLanes) * kLanes);
@@ -217,7 +205,7 @@ class WindowAttentionGrad910 {
     Sync();
   }
 
-  // The power of two that brings the unit's largest number of v or do to [2^(bits - 1), 2^bits).
+  // The power of two that brings the unit's largest number of v or do to [2^(bits - 1), 2^bits), a subnormal below.
   __aicore__ inline float PowerOf(int32_t part, int32_t bits) {
     Sync();
     Duplicate(largest, half(0), kLanes);
@@ -237,8 +225,7 @@ class WindowAttentionGrad910 {
         largest.ReinterpretCast<uint16_t>();  // numbers >= 0 are in their order
     int32_t most = 0;
     for (int32_t i = 0; i < kLanes; ++i) most = Max(most, of_lanes.GetValue(i));
-    const int32_t exponent = most >> 10;
-    return Power(most == 0 || exponent == 31 ? 0 : bits + 14 - exponent);
+    return Power(bits + 14 - (most >> 10));
   }
   __aicore__ inline float Power(int32_t exponent) const {
     union {
@@ -269,7 +256,6 @@ class WindowAttentionGrad910 {
     for (int32_t i = 0; i < tokens; i += kSide)
       DataCopy(l1_rows[operand * row * d + (first + i) * d], from[i],
                DataCopyParams(d, 1, kLanes / kSide - 1, 0));
-    Sync();
   }
   // wide *= power: exact in float16, but for numbers 2^14 and more below the largest where that is large
   __aicore__ inline void LayScaled(float power, int32_t operand, int32_t first, int32_t tokens) {
@@ -333,15 +319,18 @@ class WindowAttentionGrad910 {
   __aicore__ inline int32_t KeysOf(int32_t product) const { return product == 2 ? kRest : 0; }
   __aicore__ inline int32_t OthersOf(int32_t product) const { return product == 1 ? kRest : 0; }
 
+  static constexpr int32_t kMaxRun = 255;  // repeats of an instruction
+
   // s -> p, dp -> ds
   __aicore__ inline void Soften(int32_t block, int32_t blocks) {
-    const int32_t count = blocks * n1 * kFractal;
+    const int32_t count = blocks * n1 * kFractal, repeats = row * kSide / kLanes;
+    const BinaryRepeatParams by_query(1, 1, 1, 8, 8, 0);  // of `copies`
     Muls(s, s, scale / (vector_power * vector_power), count);
     PipeBarrier<PIPE_V>();
     Add(s, s, bias_tile, count);
     PipeBarrier<PIPE_V>();
     for (int32_t i = 0; i < blocks; ++i) {
-      const LocalTensor<float> scores = s[i * n1 * kFractal], slopes = ds[i * n1 * kFractal];
+      const LocalTensor<float> scores = s[i * n1 * kFractal];
       if (window.Split()) MakeMask((block + i) * kSide);
       // Runs of keys of one region; padding and beyond N: -1.
       for (int32_t key = 0, end; key < row; key = end) {
@@ -354,15 +343,34 @@ class WindowAttentionGrad910 {
               BinaryRepeatParams(1, 1, 1, 2, 2, 0));
       }
       PipeBarrier<PIPE_V>();
-      SubLanes(scores, lse[(block + i) * kSide]);
-      SubLanes(slopes, delta[(block + i) * kSide]);
+      Spread(lse[(block + i) * kSide]);
+      Sub(scores, scores, copies, kLanes, repeats, by_query);
     }
+    PipeBarrier<PIPE_V>();
     Exp(s, s, count);
     PipeBarrier<PIPE_V>();
+    for (int32_t i = 0; i < blocks; ++i) {
+      const LocalTensor<float> weights = s[i * n1 * kFractal], slopes = ds[i * n1 * kFractal];
+      DataCopy(bias_tile, weights, row * kSide);
+      PipeBarrier<PIPE_V>();
+      SumRows(bias_tile, row, kSide);
+      Adds(bias_tile, bias_tile, kNothing, kSide);
+      PipeBarrier<PIPE_V>();
+      Div(bias_tile, ones, bias_tile, kSide);
+      PipeBarrier<PIPE_V>();
+      Spread(bias_tile);
+      Mul(weights, weights, copies, kLanes, repeats, by_query);
+      PipeBarrier<PIPE_V>();
+      Mul(bias_tile, weights, slopes, row * kSide);
+      PipeBarrier<PIPE_V>();
+      SumRows(bias_tile, row, kSide);
+      Spread(bias_tile);
+      Sub(slopes, slopes, copies, kLanes, repeats, by_query);
+      PipeBarrier<PIPE_V>();
+    }
     Mul(ds, ds, s, count);
     PipeBarrier<PIPE_V>();
   }
-  static constexpr int32_t kMaxRun = 255;
 
   __aicore__ inline int32_t RegionOf(int32_t token) const { return token < n ? window.Region(token) : -1; }
 
@@ -380,11 +388,9 @@ class WindowAttentionGrad910 {
     PipeBarrier<PIPE_V>();
   }
 
-  // x (keys, 16) -= by (16)
-  __aicore__ inline void SubLanes(const LocalTensor<float>& x, const LocalTensor<float>& by) const {
-    for (int32_t i = 0; i < kLanes; i += kSide) DataCopy(copies[i], by, kSide);
-    PipeBarrier<PIPE_V>();
-    Sub(x, x, copies, kLanes, row * kSide / kLanes, BinaryRepeatParams(1, 1, 1, 8, 8, 0));
+  // copies (4, 16) of x (16)
+  __aicore__ inline void Spread(const LocalTensor<float>& x) const {
+    for (int32_t i = 0; i < kLanes; i += kSide) DataCopy(copies[i], x, kSide);
     PipeBarrier<PIPE_V>();
   }
 
@@ -435,12 +441,6 @@ class WindowAttentionGrad910 {
       LoadData(to[i * x.count * kFractal], x.from[i * kFractal],
                LoadData2DParams(0, x.count, x.stride, 0, 0, x.turned, 0));
   }
-  __aicore__ inline void FromCube(const LocalTensor<float>& to, const LocalTensor<float>& from,
-                                  int32_t fractals) const {
-    DataCopyEnhancedParams matrix;
-    matrix.blockMode = BlockMode::BLOCK_MODE_MATRIX;
-    DataCopy(to, from, DataCopyParams(1, fractals, 0, 0), matrix);
-  }
 
   // ---- finish: the gradient of q, k or v of tokens, (blocks, d, 16) in L0C, to the image ----
 
@@ -461,7 +461,7 @@ class WindowAttentionGrad910 {
     if (part != kV) {
       Mul(third, wide, other, d * kLanes);
       PipeBarrier<PIPE_V>();
-      SumRows(third);
+      SumRows(third, d, kLanes);
       if (part == kQ) Add(dscale_lanes, dscale_lanes, third, kLanes);
       if (t.cosine) {
         ScaleLanes(wide, third);
@@ -482,15 +482,16 @@ class WindowAttentionGrad910 {
       }
       TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, kLanes / kSide, d, 1));
     }
-    Sync();
+    PipeBarrier<PIPE_V>();
     const int32_t end = Min(first + tokens, n);
+    if (window.Padded()) ClearPadding(stage, window, t.width, first, end, d);
+    Sync();
     for (int32_t token = first; token < end;) {
       const Pixels run = RunFrom(window.y, window.x, window.image, t.width, token, end);
       DataCopy(dqkv_gm[run.first * 3 * channels + part * channels + head * d], stage[(token - first) * d],
                DataCopyParams(run.count, d1, 0, 3 * channels / kSide - d1));
       token += run.count;
     }
-    Sync();
   }
 
   // The sums of the head's q^ . a, in lanes; they start again at 0.
@@ -506,11 +507,11 @@ class WindowAttentionGrad910 {
   int32_t n, n1, row, d, d1, channels, windows, first_unit, last_unit, unit, head;
   float scale, dout_power, v_power, vector_power;
   Window window;
-  GlobalTensor<half> image_gm[5], dqkv_gm;
+  GlobalTensor<half> image_gm[4], dqkv_gm;
   GlobalTensor<float> bias_gm, scale_gm, stats_gm, dbias_gm, dscale_gm;
   TBuf<TPosition::VECCALC> stage_buffer, turned_buffer, wide_buffer, other_buffer, third_buffer, s_buffer,
-      ds_buffer, bias_buffer, pairs_buffer, lse_buffer, delta_buffer, inverse_buffer, ones_buffer,
-      copies_buffer, mask_buffer, dscale_buffer, largest_buffer;
+      ds_buffer, bias_buffer, pairs_buffer, lse_buffer, inverse_buffer, ones_buffer, copies_buffer,
+      mask_buffer, dscale_buffer, largest_buffer;
   TBuf<TPosition::A1> l1_rows_buffer, l1_pairs_buffer;
   TBuf<TPosition::A2> a_buffer;
   TBuf<TPosition::B2> b_buffer;
@@ -519,7 +520,7 @@ class WindowAttentionGrad910 {
   LocalTensor<float> wide, other, third;              // (d, 64)
   LocalTensor<float> s, ds, bias_tile;                // (query blocks, keys, 16)
   LocalTensor<half> pairs, l1_pairs;                  // ([p|rest|ds|rest], query blocks, keys, 16)
-  LocalTensor<float> lse, delta;                      // (tokens)
+  LocalTensor<float> lse;                             // (tokens)
   LocalTensor<float> inverse, ones, dscale_lanes;     // (64)
   LocalTensor<float> copies, mask;                    // (4 x 16 queries), (regions of the key, 16 queries)
   LocalTensor<half> largest;                          // (64)
@@ -535,10 +536,8 @@ class WindowAttentionGrad910 {
 extern "C" __global__ __aicore__ void swinv2_window_attention_grad_910(
     GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv,
     GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace, GM_ADDR tiling) {
-  (void)workspace;
-  swinv2::WindowAttentionGradTiling910 t;
-  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
-  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  (void)out, (void)workspace;
+  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910>(tiling);
   AscendC::TPipe pipe;
-  swinv2::WindowAttentionGrad910(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, t, pipe).Run();
+  swinv2::WindowAttentionGrad910(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, t, pipe).Run();
 }

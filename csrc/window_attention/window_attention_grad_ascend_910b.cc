@@ -17,7 +17,6 @@
 namespace swinv2 {
 
 constexpr uint16_t kPrepared = 0, kScored = 1, kSoftened = 2, kPulled = 3;  // cross-core flags, once a step
-constexpr int32_t kDout = 3;                                                // beside kQ, kK, kV
 constexpr int32_t kP = 0, kDs = 1;
 
 // What both kinds of core know: units, windows, the workspace.
@@ -304,10 +303,9 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
   };
 
   // Numbers of a unit's tokens: D, 1 / max(|x|, 1e-12), and 1 where that is the norm, 0 where it is the floor.
-  static constexpr int32_t kDelta = 0, kInverse = 1, kFree = 3, kFacts = 5;  // of q, then k
+  static constexpr int32_t kDelta = 0, kInverse = 1, kAboveFloor = 3, kFacts = 5;  // of q, then k
   static constexpr int32_t kUnitsKept = 3;  // of an AIV, from Prepare to Finish
-  static constexpr float kNever = 1e30f;    // an lse whose p are 0
-  static constexpr int32_t kWipeEvent = 2;
+  static constexpr int32_t kOnceEvent = 2;
 
   // Lanes beyond N and rows beyond a window's are computed on like others.
   __aicore__ inline void Open() {
@@ -319,7 +317,7 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
     // Dot products: no norms.
     for (int32_t unit = 0; unit < kUnitsKept; ++unit) {
       Duplicate(Fact(2 * unit, kInverse), 1.f, 2 * t.pitch);
-      Duplicate(Fact(2 * unit, kFree), 0.f, 2 * t.pitch);
+      Duplicate(Fact(2 * unit, kAboveFloor), 0.f, 2 * t.pitch);
     }
     PipeBarrier<PIPE_ALL>();
     rows_turn.Open();
@@ -367,7 +365,7 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
           PipeBarrier<PIPE_V>();
           SumRows(Fact(unit, kDelta)[first], other, tokens);
         } else if (t.cosine && part != kV) {
-          Normalise(Fact(unit, kInverse + part)[first], Fact(unit, kFree + part)[first], tokens);
+          Normalise(Fact(unit, kInverse + part)[first], Fact(unit, kAboveFloor + part)[first], tokens);
         }
         rows_turn.Store();
         DataCopy(Prepared(unit, part)[first * d], wide, tokens * d);
@@ -377,11 +375,11 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
 
   // Rows of padding and beyond N are zeros.
   __aicore__ inline void Wipe() const {
-    SetFlag<HardEvent::MTE2_V>(kWipeEvent);
-    WaitFlag<HardEvent::MTE2_V>(kWipeEvent);
+    SetFlag<HardEvent::MTE2_V>(kOnceEvent);
+    WaitFlag<HardEvent::MTE2_V>(kOnceEvent);
     Duplicate(stage.template ReinterpretCast<int16_t>(), int16_t(0), 2 * kChunk);
-    SetFlag<HardEvent::V_MTE2>(kWipeEvent);
-    WaitFlag<HardEvent::V_MTE2>(kWipeEvent);
+    SetFlag<HardEvent::V_MTE2>(kOnceEvent);
+    WaitFlag<HardEvent::V_MTE2>(kOnceEvent);
   }
 
   // to (tokens, d): one head's part of an image of `pitch` channels, without padding.
@@ -400,7 +398,8 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
   // wide = x / max(|x|, 1e-12) by rows
   __aicore__ inline void Normalise(const LocalTensor<float>& inverse, const LocalTensor<float>& free,
                                    int32_t tokens) {
-    constexpr float kSteep = 1e20f;  // times an ulp of 1e-12 above 1, times a norm finite
+    constexpr float kSteep =
+        1e20f;  // times an ulp of 1e-12 above 1, times the largest norms Inf, which Mins takes
     Mul(other, wide, wide, tokens * d);
     PipeBarrier<PIPE_V>();
     SumRows(numbers, other, tokens);
@@ -523,7 +522,7 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
           SumRows(numbers, product, tokens);
           if (part == kQ) Add(dscale_lanes, dscale_lanes, numbers, tokens);
           PipeBarrier<PIPE_V>();
-          Mul(numbers, numbers, Fact(unit, kFree + part)[first], tokens);
+          Mul(numbers, numbers, Fact(unit, kAboveFloor + part)[first], tokens);
           PipeBarrier<PIPE_V>();
           ScaleRows(other, numbers, tokens);
           Sub(wide, wide, other, count);
@@ -533,8 +532,10 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
         }
         Cast(stage, wide, RoundMode::CAST_RINT, count);
         PipeBarrier<PIPE_V>();
-        rows_turn.Store();
         const int32_t end = Min(first + tokens, n);
+        if (window.Padded())
+          ClearPadding(stage.template ReinterpretCast<int16_t>(), window, t.width, first, end, d);
+        rows_turn.Store();
         for (int32_t token = first; token < end;) {
           const Pixels run = RunFrom(window.y, window.x, window.image, t.width, token, end);
           DataCopy(dqkv_gm[run.first * 3 * channels + part * channels + of * d], stage[(token - first) * d],
@@ -547,11 +548,11 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
 
   // The sums of a head's q^ . a, in lanes; they start again at 0.
   __aicore__ inline void StoreScale() const {
-    SetFlag<HardEvent::V_MTE3>(kWipeEvent);
-    WaitFlag<HardEvent::V_MTE3>(kWipeEvent);
+    SetFlag<HardEvent::V_MTE3>(kOnceEvent);
+    WaitFlag<HardEvent::V_MTE3>(kOnceEvent);
     DataCopy(dscale_gm[static_cast<int64_t>(head - HeadOf(0)) * kScaleLanes], dscale_lanes, kScaleLanes);
-    SetFlag<HardEvent::MTE3_V>(kWipeEvent);
-    WaitFlag<HardEvent::MTE3_V>(kWipeEvent);
+    SetFlag<HardEvent::MTE3_V>(kOnceEvent);
+    WaitFlag<HardEvent::MTE3_V>(kOnceEvent);
     Duplicate(dscale_lanes, 0.f, kScaleLanes);
     PipeBarrier<PIPE_V>();
   }
@@ -574,9 +575,9 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
 };
 
 template <typename T>
-__aicore__ inline void pull_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats,
-                                 GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace,
-                                 const WindowAttentionGradTiling910B& t) {
+__aicore__ inline void backward_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats,
+                                     GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
+                                     GM_ADDR workspace, const WindowAttentionGradTiling910B& t) {
   TPipe pipe;
   if ASCEND_IS_AIC {
     WindowAttentionGradCube910B(workspace, t, pipe).Run();
@@ -595,12 +596,10 @@ extern "C" __global__ __aicore__ void swinv2_window_attention_grad_910b(
     GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv,
     GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  swinv2::WindowAttentionGradTiling910B t;
-  const auto* from = reinterpret_cast<const __gm__ int32_t*>(tiling);
-  for (uint32_t i = 0; i < sizeof(t) / sizeof(int32_t); ++i) reinterpret_cast<int32_t*>(&t)[i] = from[i];
+  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910B>(tiling);
   GM_ADDR exchange = AscendC::GetUserWorkspace(workspace);
   if (t.bfloat16)
-    swinv2::pull_910b<bfloat16_t>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
+    swinv2::backward_910b<bfloat16_t>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
   else
-    swinv2::pull_910b<half>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
+    swinv2::backward_910b<half>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
 }

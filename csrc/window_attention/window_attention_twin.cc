@@ -47,8 +47,7 @@ ascend_twin::LaunchOptions options_of(const TwinRun<Kernel>& run, ascend_twin::S
 
 template <class Tiling>
 ascend_twin::Report launch(const Tiling& t, const WindowAttentionForward& io,
-                           const TwinRun<AscendKernel>& run, ascend_twin::Soc soc, AscendKernel compiled_in,
-                           int64_t workspace_size) {
+                           const TwinRun<AscendKernel>& run, ascend_twin::Soc soc, AscendKernel compiled_in) {
   const std::vector<float> prepared = prepare_bias(t, io.bias_table);
   const Sizes size(t);
   ascend_twin::Gm gm;
@@ -57,6 +56,7 @@ ascend_twin::Report launch(const Tiling& t, const WindowAttentionForward& io,
   uint8_t* scale = gm.Input("scale", io.scale, size.scale);
   uint8_t* out = gm.Output("out", io.out, size.out);
   uint8_t* stats = gm.Output("stats", io.stats, size.stats);
+  const int64_t workspace_size = workspace_bytes(t);
   uint8_t* workspace = workspace_size ? gm.Workspace("workspace", workspace_size) : nullptr;
   uint8_t* tiling = gm.Input("tiling", &t, sizeof(t));
   const AscendKernel kernel = run.kernel ? run.kernel : compiled_in;
@@ -106,14 +106,13 @@ void expect_no_errors(const ascend_twin::Report& report) {
 ascend_twin::Report window_attention_twin(const WindowAttentionTiling910& tiling,
                                           const WindowAttentionForward& io,
                                           const TwinRun<AscendKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910, &swinv2_window_attention_910, 0);
+  return launch(tiling, io, run, ascend_twin::Soc::kAscend910, &swinv2_window_attention_910);
 }
 
 ascend_twin::Report window_attention_twin(const WindowAttentionTiling910B& tiling,
                                           const WindowAttentionForward& io,
                                           const TwinRun<AscendKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910B, &swinv2_window_attention_910b,
-                workspace_bytes(tiling));
+  return launch(tiling, io, run, ascend_twin::Soc::kAscend910B, &swinv2_window_attention_910b);
 }
 
 ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910& tiling,

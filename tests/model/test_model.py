@@ -397,8 +397,16 @@ def test_gradients_by_the_ascend_kernels(backend, dtype):
         assert np.abs(got - want).max() <= 0.05 * np.abs(want).max(), name
 
 
-def test_the_twins_take_no_float32():
+@pytest.mark.parametrize(
+    ("backend", "dtypes", "dtype"),
+    [
+        ("twin-910", "float16", "float32"),
+        ("twin-910", "float16", "bfloat16"),
+        ("twin-910b", "float16 or bfloat16", "float32"),
+    ],
+)
+def test_what_the_twins_do_not_multiply(backend, dtypes, dtype):
     with pytest.raises(
-        ValueError, match="compute_dtype: expected float16 on back end 'twin-910'.*, got 'float32'"
+        ValueError, match=f"compute_dtype: expected {dtypes} on back end '{backend}', got '{dtype}'"
     ):
-        small(backend="twin-910")
+        small(backend=backend, compute_dtype=dtype)

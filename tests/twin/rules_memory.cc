@@ -104,6 +104,19 @@ TWIN_TEST(hazard_read_after_write) {
     };
   };
   ExpectRule(Rule::kHazardRaw, scalar(false), scalar(true));
+  // Also where the block held something before: the write has not run when the read sees what was there.
+  auto scalar_again = [](bool wait) {
+    return [wait](Tensors) {
+      auto x = Ub(0, 64);
+      Duplicate(x, 2.f, 64);
+      Order<HardEvent::V_S>();
+      CHECK(x.GetValue(5) == 2.f, "the first value");
+      Duplicate(x, 3.f, 64);
+      if (wait) Order<HardEvent::V_S>();
+      CHECK(x.GetValue(5) == 3.f || !wait, "the second value");
+    };
+  };
+  ExpectRule(Rule::kHazardRaw, scalar_again(false), scalar_again(true));
   auto scalar_write = [](bool wait) {
     return [wait](Tensors t) {
       Double(t, [wait](LocalTensor<float> x, LocalTensor<float> y) {

@@ -182,9 +182,10 @@ void Core::CheckLocal(const Instr& instr, const Access& access, const Clock& kno
       return true;
     }
     for (uint32_t reader : s.reader)
-      // A scalar read is complete before the scalar unit issues anything else.
-      if (!ordered(reader) && (reader & 7) != 0) {
+      if (!ordered(reader)) {
         const bool reader_first = (reader >> 3) < instr.seq;
+        // A scalar read is complete before the scalar unit issues anything else.
+        if (reader_first && (reader & 7) == 0) continue;
         fail(reader_first ? Rule::kHazardWar : Rule::kHazardRaw, b, static_cast<Pipe>(reader & 7),
              reader_first ? "read" : "later read");
         return false;
