@@ -82,6 +82,10 @@ const Geometry kGeometries[] = {
     {"dot product", 1, 2, 2, 7, 7, 3, 3, 2, 20, 0, 2, -100, false},
     {"zero vectors", 1, 1, 2, 4, 4, 2, 2, 1, 8, 0, 0, -100, true, 0},
     {"tiny vectors", 1, 1, 2, 4, 4, 2, 2, 1, 8, 0, 0, -100, true, 1e-4},
+    // 224 queries of 2 * 392 floats are more than 2/3 MB of scratch: each key tile loads them again.
+    {"queries without room", 1, 1, 1, 14, 16, 0, 0, 1, 392},
+    // 2700 tables of 49 entries are more than the 512 KB of all partial sums, and their slabs than scratch has.
+    {"many heads", 1, 2, 1, 4, 4, 0, 0, 2700, 2, 0, 0, -100, false},
 };
 
 struct AttentionProblem {
@@ -120,11 +124,14 @@ void attention_tests() {
   std::mt19937 generator(1);
   for (const Geometry& g : kGeometries)
     for (DType dtype : kDTypes) {
+      // What scratch has no room for takes its time, and is float32 in all of them.
+      if (g.heads * g.head_dim > 300 && dtype != DType::kFloat32) continue;
       AttentionProblem given = problem(g, dtype, generator);
       const WindowAttention& op = given.op;
       const formula::AttentionInputs& in = given.in;
       const auto exact = formula::attention<double>(op, in, false);
       const auto plain = formula::attention<float>(op, in, true);
+      const int64_t N = op.geometry.tokens();
       poison_padding(given);
       with_isas([&] {
         std::vector<AttentionRun> first;
@@ -137,6 +144,10 @@ void attention_tests() {
                          plain.dtable, 0, dtype);
             expect_close(g.name + std::string(": dscale"), DType::kFloat32, r.dscale, exact.dscale,
                          plain.dscale, exact.dscale_size, dtype);
+            bool zeros = true;
+            for (int64_t i = 0; i < int64_t(r.stats.size()); ++i)
+              zeros &= i % op.stats_tokens() < N || r.stats[i] == 0;
+            CHECK(zeros, g.name << ": padding of stats, " << isa_name(active_isa()));
             first.push_back(std::move(r));
             return;
           }
@@ -175,21 +186,103 @@ void twin_tests() {
 }
 #endif
 
-// Weights sum to one as they are multiplied, rounded or not: all but one are the same and lie between two bfloat16, and
-// constant values come out as they went in.
+// Weights sum to one as they are multiplied, rounded or not: constant values come out as they went in.
 void constant_value_tests() {
-  const WindowAttention op =
-      check_window_attention({1, 8, 8, 96}, DType::kBFloat16, {1, 15, 15}, {1}, {0, 0, -1, -1, -100.f, true});
-  formula::AttentionInputs in{Array<float>(64 * 96, 1.984375f),
-                              Array<float>(15 * 15, std::log(0.5017f)),
-                              {1.f},
-                              Array<float>(64 * 32, 1.f)};
-  in.table[7 * 15 + 7] = 0.f;  // of a query's own key
+  const struct {
+    const char* name;
+    int64_t window;
+    float value, table;  // the table is 0 for a query's own key
+  } cases[] = {
+      // All weights but one are the same and lie between two bfloat16.
+      {"rounded weights", 8, 1.984375f, std::log(0.5017f)},
+      {"rounded weights of several key tiles", 12, 1.984375f, std::log(0.5017f)},
+      // Weights of 2^123 beside the 1 of a query's own key, by which the base goes. Their sum is Inf, which values so
+      // small do not show: their own sum is finite, and o would be 0.
+      {"weights that sum to Inf", 8, 0x1.fcp-30f, 84.5f},
+  };
+  for (const auto& c : cases) {
+    const int64_t w = c.window, N = w * w, side = 2 * w - 1;
+    const WindowAttention op = check_window_attention({1, w, w, 96}, DType::kBFloat16, {1, side, side}, {1},
+                                                      {0, 0, -1, -1, -100.f, true});
+    formula::AttentionInputs in{
+        Array<float>(N * 96, c.value), Array<float>(side * side, c.table), {1.f}, Array<float>(N * 32, 1.f)};
+    in.table[side * side / 2] = 0.f;
+    with_isas([&] {
+      const AttentionRun r = run(op, in);
+      for (int64_t i = 0; i < r.out.size; ++i)
+        CHECK(r.out[i] == c.value, c.name << ": values of " << c.value << " become " << r.out[i] << ", "
+                                          << isa_name(active_isa()));
+    });
+  }
+}
+
+// A table of 2^26 takes no base, as exp2 has none beyond 2^20 on every instruction set; one of 2^18 does. The entry of
+// a query's own key is larger by 32, and so it has that key's value.
+void large_table_tests() {
+  for (DType dtype : kDTypes)
+    for (float table : {0x1p18f, 0x1p26f}) {
+      const WindowAttention op =
+          check_window_attention({1, 8, 8, 96}, dtype, {1, 15, 15}, {1}, {0, 0, -1, -1, -100.f, true});
+      formula::AttentionInputs in{
+          Array<float>(64 * 96), Array<float>(15 * 15, table), {1.f}, Array<float>(64 * 32, 1.f)};
+      in.table[7 * 15 + 7] = table + 32;
+      for (int64_t t = 0; t < 64; ++t) std::fill_n(&in.qkv[t * 96 + 64], 32, float(1 + t));
+      with_isas([&] {
+        const AttentionRun r = run(op, in);
+        for (int64_t i = 0; i < r.out.size; ++i)
+          CHECK(std::fabs(r.out[i] - (1 + i / 32)) < 1e-4,
+                "a table of " << table << ": out[" << i << "] is " << r.out[i] << ", " << dtype_name(dtype)
+                              << ", " << isa_name(active_isa()));
+      });
+    }
+}
+
+// Weights are rounded to the nearest bfloat16, which is 2^-9 off at most where they are just below 1, while the next
+// lower one is up to 2^-8. Two weights of 1 and -1 leave half of that, as their sum is nearly 2.
+void nearest_weight_tests() {
+  const int64_t heads = 50;
+  const WindowAttention op = check_window_attention({1, 1, 2, 96 * heads}, DType::kBFloat16, {heads, 1, 3},
+                                                    {heads}, {0, 0, -1, -1, -100.f, true});
+  formula::AttentionInputs in{Array<float>(2 * 96 * heads), Array<float>(3 * heads), Array<float>(heads, 1.f),
+                              Array<float>(2 * 32 * heads, 1.f)};
+  std::fill_n(&in.qkv[64 * heads], 32 * heads, 1.f);
+  std::fill_n(&in.qkv[(96 + 64) * heads], 32 * heads, -1.f);
+  for (int64_t head = 0; head < heads; ++head)
+    in.table[3 * head] = in.table[3 * head + 2] = std::log(1 - 0.1f * (head + 0.5f) / heads);
   with_isas([&] {
     const AttentionRun r = run(op, in);
-    for (int64_t i = 0; i < r.out.size; ++i)
-      CHECK(r.out[i] == 1.984375, "constant values become " << r.out[i] << ", " << isa_name(active_isa()));
+    for (int64_t head = 0; head < heads; ++head) {
+      const double other = std::exp(double(in.table[3 * head])), want = (1 - other) / (1 + other);
+      CHECK(std::fabs(r.out[head * 32] - want) < 0x1.2p-10,
+            "weights of 1 and " << other << " leave " << r.out[head * 32] << ", expected " << want << ", "
+                                << isa_name(active_isa()));
+    }
   });
+}
+
+// One of q and k is so large that a product of the two, as pairs have it, is -2^136 before norms: such a window is left
+// to float32, or the weight of that key, e^-1 beside ones of 1, would be 0.
+void large_vector_tests() {
+  const WindowAttention op =
+      check_window_attention({1, 8, 8, 96}, DType::kBFloat16, {1, 15, 15}, {1}, {0, 0, -1, -1, -100.f, true});
+  for (const bool keys : {false, true}) {
+    formula::AttentionInputs in{
+        Array<float>(64 * 96), Array<float>(15 * 15), {1.f}, Array<float>(64 * 32, 1.f)};
+    for (int64_t t = 0; t < 64; ++t) {
+      in.qkv[t * 96] = keys ? 0x1p10f : 0x1p126f;
+      // Key 5 is against all queries, the others are across them.
+      in.qkv[t * 96 + 32 + (t != 5)] = keys ? -0x1p126f : -0x1p10f;
+      std::fill_n(&in.qkv[t * 96 + 64], 32, t == 5 ? 64.f : 0.f);
+    }
+    const double want = 64 * std::exp(-1.0) / (63 + std::exp(-1.0));
+    with_isas([&] {
+      const AttentionRun r = run(op, in);
+      for (int64_t i = 0; i < r.out.size; ++i)
+        CHECK(std::fabs(r.out[i] - want) < 1e-2 * want, "large " << (keys ? "keys" : "queries") << ": out["
+                                                                 << i << "] is " << r.out[i] << ", expected "
+                                                                 << want << ", " << isa_name(active_isa()));
+    });
+  }
 }
 
 // A NaN stays in its window and head.
@@ -226,7 +319,8 @@ void isolation_tests() {
 
 // An image of 2 x 2 windows (w x w, shift w / 2): one whole, two halved, and one of four regions in which a key of
 // another region may count after all. There q is e and k is -e in the first region, but k is e in the others, so that
-// a query at home scores -scale at home and scale + mask away. The rest of the image is ordinary.
+// a query at home scores -scale at home and scale + mask away; of a negative scale the other way around, to the same
+// scores. The rest of the image is ordinary.
 struct HomeAndAway : AttentionProblem {
   std::vector<int64_t> home, away, elsewhere;  // tokens, the first two of the window of four regions
 
@@ -246,7 +340,7 @@ struct HomeAndAway : AttentionProblem {
       if ((end_y || y < w / 2) && (end_x || x < w / 2)) {
         (at_home ? home : away).push_back(t);
         set(t, 0, 0, 8);
-        set(t, 1, 0, at_home ? -8 : 8);
+        set(t, 1, 0, at_home == (scale > 0) ? -8 : 8);
       } else {
         elsewhere.push_back(t);
       }
@@ -267,17 +361,25 @@ void region_tests() {
   struct Case {
     const char* name;
     float scale, mask_value, value_away;
+    int64_t window = 8;
+    bool last_token = false;  // alone attends elsewhere: q of the others at home is along the keys there
   };
   const Case cases[] = {{"lost in rounding", 10, -100, 3},
                         {"forbidden", 90, -kInf, 3},
                         {"more away than at home", 54, -100, 3},
+                        {"more away by a negative scale", -54, -100, 3},
+                        {"more away for the last of 9 tokens, in no whole vector", 54, -100, 3, 6, true},
                         {"some away", 45, -100, 3},
                         {"weak mask", 2, -8, 3},
+                        {"weights of 2^-26 away, of larger values", 41, -100, 1e5f},
+                        {"weights of 2^-55 away, of values beyond 2^20", 31, -100, 1e15f},
                         {"large values away", 20, -100, 1e30f},
                         {"larger still, of a smaller scale", 10, -100, 1e35f}};
   for (const Case& c : cases)
     for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-      const HomeAndAway given(8, dtype, c.scale, c.mask_value, float(formula::round_to(dtype, c.value_away)));
+      HomeAndAway given(c.window, dtype, c.scale, c.mask_value,
+                        float(formula::round_to(dtype, c.value_away)));
+      for (size_t i = 0; c.last_token && i + 1 < given.home.size(); ++i) given.set(given.home[i], 0, 0, -8);
       const auto exact = formula::attention<double>(given.op, given.in, false);
       const auto plain = formula::attention<float>(given.op, given.in, true);
       with_isas([&] {
@@ -408,6 +510,14 @@ void region_gradient_tests() {
     tell_keys_apart(given);
     check("subnormal values away, dq at home", given, given.home, 0, 5, 6);
   }
+  {  // channel 5 of q is 2^60 smaller away than at home and the norm 2^60 larger: that of q^ is 2^120 smaller
+    HomeAndAway given = ordinary(11);
+    for (int64_t t = 0; t < 256; ++t)
+      for (int64_t c = 1; c < 32; ++c) given.set(t, 0, c, 0), given.set(t, 1, c, 0);
+    for (int64_t t : given.home) given.set(t, 0, 0, 0x1p-27f), given.set(t, 0, 5, 0x1p-30f);
+    for (int64_t t : given.away) given.set(t, 0, 0, 0x1p33f), given.set(t, 0, 5, 0x1p-90f);
+    check("norms that differ, dk away", given, given.away, 1, 5, 6);
+  }
   {  // k away is not along q at home, which alone gives it a gradient
     HomeAndAway given(2, DType::kFloat32, 15, -100, 3);
     for (int64_t t = 0; t < 16; ++t) given.set_dout(t, 1);
@@ -416,18 +526,32 @@ void region_gradient_tests() {
     check("alone in its region, dk away", given, given.away, 1, 1, 32);
   }
 
-  // Where the whole window's do is 0, an entry of the table may have no other pairs.
-  HomeAndAway given(4, DType::kFloat32, 15, -100, 3);
-  for (int64_t y = 2; y < 6; ++y)
-    for (int64_t x = 2; x < 6; ++x) given.set_dout(y * 8 + x, 0);
-  const double exact = formula::attention<double>(given.op, given.in, true).dtable[0];
-  with_isas([&] {
-    const AttentionRun r = run(given.op, given.in);
-    CHECK(std::fabs(r.dtable[0] - exact) <= 1e-3 * std::fabs(exact),
-          "no pairs at home: dbias_table is " << r.dtable[0] << ", expected " << exact << ", "
-                                              << isa_name(active_isa()));
-  });
+  // Where the whole window's do is 0, an entry of the table may have no other pairs; where it is little, those between
+  // regions are 1 / 2400 of what the entry has.
+  for (const float little : {0.f, 1e-24f}) {
+    HomeAndAway given(4, DType::kFloat32, 15, -100, 3);
+    for (int64_t t : given.elsewhere) given.set(t, 0, 0, 8), given.set(t, 1, 0, 8);
+    for (int64_t t = 0; t < 64; ++t) given.set_dout(t, 1);
+    for (int64_t y = 2; y < 6; ++y)
+      for (int64_t x = 2; x < 6; ++x) given.set_dout(y * 8 + x, 0), given.in.dout[(y * 8 + x) * 32] = little;
+    const double exact = formula::attention<double>(given.op, given.in, true).dtable[0];
+    with_isas([&] {
+      const AttentionRun r = run(given.op, given.in);
+      CHECK(std::fabs(r.dtable[0] - exact) <= 5e-5 * std::fabs(exact),
+            "do of " << little << " at home: dbias_table is " << r.dtable[0] << ", expected " << exact << ", "
+                     << isa_name(active_isa()));
+    });
+  }
 }
+
+// Each way to flush denormals, by the processor's bits and not by what the library knows of them.
+#if defined(__x86_64__)
+constexpr uint64_t kFlushes[] = {0x8000, 0x40, 0x8040};  // FTZ, DAZ and both
+#elif defined(__aarch64__)
+constexpr uint64_t kFlushes[] = {1 << 24, 1 << 24 | 1 << 19};  // FZ, and FZ16 too
+#else
+constexpr uint64_t kFlushes[] = {kFlushDenormals};
+#endif
 
 // Denormals count on every thread, and the caller's way with them is left as it was.
 void denormal_tests() {
@@ -437,14 +561,15 @@ void denormal_tests() {
   const uint64_t before = float_mode();
   with_isas([&] {
     const AttentionRun want = run(given.op, given.in);
-    with_threads([&](int threads) {
-      set_float_mode(before | kFlushDenormals);
-      const AttentionRun flushed = run(given.op, given.in);
-      CHECK(float_mode() == (before | kFlushDenormals), "a kernel changes the caller's float mode");
-      set_float_mode(before);
-      expect_same("flushed: out", threads, flushed.out.data(), want.out.data(), want.out.bytes.size());
-      expect_same("flushed: dqkv", threads, flushed.dqkv.data(), want.dqkv.data(), want.dqkv.bytes.size());
-    });
+    for (const uint64_t flush : kFlushes)
+      with_threads([&](int threads) {
+        set_float_mode(before | flush);
+        const AttentionRun flushed = run(given.op, given.in);
+        CHECK(float_mode() == (before | flush), "a kernel changes the caller's float mode");
+        set_float_mode(before);
+        expect_same("flushed: out", threads, flushed.out.data(), want.out.data(), want.out.bytes.size());
+        expect_same("flushed: dqkv", threads, flushed.dqkv.data(), want.dqkv.data(), want.dqkv.bytes.size());
+      });
   });
 }
 
@@ -889,6 +1014,9 @@ int main(int count, char** arguments) {
   twin_tests();
 #endif
   constant_value_tests();
+  large_table_tests();
+  nearest_weight_tests();
+  large_vector_tests();
   isolation_tests();
   region_tests();
   region_gradient_tests();
