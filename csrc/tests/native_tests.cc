@@ -678,7 +678,9 @@ void layer_norm_tests() {
 
 void gelu_tests() {
   std::mt19937 generator(4);
-  const int64_t shapes[][2] = {{60, 96}, {5, 1}, {1, 7}, {33, 37}, {750, 100}};  // rows, C: the last in parts
+  const int64_t shapes[][2] = {{60, 96},   {5, 1}, {1, 7}, {33, 37},  // rows, C
+                               {750, 100},                            // in parts,
+                               {4100, 2}};  // of more than 64 rows each, as there are 64 parts at most
   for (const auto& shape : shapes)
     for (DType dtype : kDTypes)
       for (bool tanh : {false, true}) {
@@ -722,7 +724,9 @@ void linear_tests() {
       {View::kTokens, {3, 100, 48}, 70, 0},
       {View::kTokens, {1100, 20}, 13, 0},  // several chunks of rows
       {View::kTokens, {3, 700}, 51, 0},
-      {View::kTokens, {55, 90}, 150, 0},  // few rows, several panels of them
+      {View::kTokens, {55, 90}, 150, 0},  // few rows, several panels of them,
+      // and of sums so long that L2 has room for one panel or, of 16 rows or more, for none
+      {View::kTokens, {13, 12300}, 26, 0},
       {View::kTokens, {520, 9}, 460, 0},  // several chunks of outputs, and of sums over rows
       {View::kTokens, {77, 64}, 96, 0},   // tiles: of the last rows a part,
       {View::kTokens, {20, 64}, 100, 0},  // with few rows of the last outputs,
@@ -734,6 +738,7 @@ void linear_tests() {
       {View::kMerging, {8, 4, 6, 16}, 72, 0},
       {View::kMerging, {2, 4, 6, 16}, 40, 0},
       {View::kMerging, {1, 2, 2, 5}, 7, 0},
+      {View::kMerging, {1, 2, 2, 2050}, 1, 0},  // L2 has no room for a panel of W
       {View::kMerging, {8, 16, 16, 5}, 33, 0},  // tiles in dx, in parts of vectors
       {View::kEmbedding, {2, 3, 16, 24}, 50, 4},
       {View::kEmbedding, {1, 2, 6, 4}, 5, 2},
@@ -744,7 +749,7 @@ void linear_tests() {
   for (const auto& c : cases)
     for (DType dtype : kDTypes)
       for (Gelu g : {Gelu::kNone, Gelu::kExact, Gelu::kTanh}) {
-        const bool large = product_of(c.x) * c.outputs > 10000000;  // where tiles have no hardware, seconds
+        const bool large = product_of(c.x) * c.outputs > 4000000;  // where tiles have no hardware, seconds
         if (large && (g != Gelu::kNone || dtype != DType::kFloat32)) continue;
         if (g != Gelu::kNone && c.view != View::kTokens) continue;
         const int64_t K = c.view == View::kTokens    ? c.x.back()
@@ -822,21 +827,32 @@ void scaled_linear_tests() {
     bool of_columns;
   } scalings[] = {{kX, false, kOut, false},   {kX, true, kDweight, true}, {kWeight, false, kOut, true},
                   {kWeight, true, kDx, true}, {kDout, false, kDx, false}, {kDout, true, kDweight, false}};
-  for (int64_t rows : {40, 540})
+  const struct {
+    int64_t rows, K, N;
+    bool last;  // row or column alone, else all by turns
+  } shapes[] = {{40, 70, 77, false},
+                {540, 70, 77, false},
+                // of few rows and of more, with one thread, whose units have other rows and columns first
+                {20, 34, 200, true},
+                {101, 34, 200, true}};
+  for (const auto& shape : shapes)
     for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-      const int64_t K = 70, N = 77, widths[] = {K, K, N}, result_widths[] = {N, K, K};
+      const int64_t rows = shape.rows, K = shape.K, N = shape.N;
+      const int64_t widths[] = {K, K, N}, result_widths[] = {N, K, K};
       const Linear op = check_linear({rows, K}, dtype, {N, K}, View::kTokens, 0, Gelu::kNone);
       const Array<float> factors[] = {normal(generator, rows * K, 1, dtype), normal(generator, N * K, 1),
                                       normal(generator, rows * N, 1, dtype)};
       const Array<float> bias(N, 0.f);
-      const auto exponent = [](int64_t i, int64_t width, bool columns) {
-        return 100 * int((columns ? i % width : i / width) % 3 - 1);
+      const auto exponent = [&](int64_t i, int64_t size, int64_t width, bool columns) {
+        const int64_t at = columns ? i % width : i / width, count = columns ? width : size / width;
+        return 100 * (shape.last ? at == count - 1 : int(at % 3 - 1));
       };
       const auto results = [&](int scaled, bool by_columns) {
         Array<float> of[3];
         for (int f = 0; f < 3; ++f)
-          for (int64_t i = 0; i < int64_t(factors[f].size()); ++i)
-            of[f].push_back(std::ldexp(factors[f][i], f == scaled ? exponent(i, widths[f], by_columns) : 0));
+          for (int64_t i = 0, size = factors[f].size(); i < size; ++i)
+            of[f].push_back(
+                std::ldexp(factors[f][i], f == scaled ? exponent(i, size, widths[f], by_columns) : 0));
         const Stored x(dtype, of[kX]), dout(dtype, of[kDout]);
         Stored out(dtype, rows * N), dx(dtype, rows * K);
         Array<float> dweight(N * K), dbias(N);
@@ -847,6 +863,7 @@ void scaled_linear_tests() {
         linear_weight_gradient(op, io);
         return std::vector<Stored>{out, dx, Stored(DType::kFloat32, dweight)};
       };
+      set_num_threads(shape.last ? 1 : 0);
       with_isas([&] {
         const std::vector<Stored> plain = results(-1, false);
         for (const auto& scaling : scalings) {
@@ -854,12 +871,72 @@ void scaled_linear_tests() {
           const Stored got = results(scaling.factor, scaling.by_columns)[r];
           bool same = true;
           for (int64_t i = 0; i < got.size; ++i)
-            same &= got[i] == std::ldexp(plain[r][i], exponent(i, result_widths[r], scaling.of_columns));
+            same &= got[i] ==
+                    std::ldexp(plain[r][i], exponent(i, got.size, result_widths[r], scaling.of_columns));
           CHECK(same, "result " << r << " of linear (" << dtype_name(dtype) << ", " << isa_name(active_isa())
                                 << ") with factor " << scaling.factor << " scaled");
         }
       });
+      set_num_threads(0);
     }
+}
+
+// Rows and columns that are negative denormals throughout, which pairs and tiles take for zeros as they stand: the
+// largest is to be found by magnitude.
+void negative_denormal_tests() {
+  const int64_t rows = 32, K = 64, N = 32;
+  const Array<float> small(K * N, -0x1p-130f), bias(N, 0.f);
+  for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const Linear op = check_linear({rows, K}, dtype, {N, K}, View::kTokens, 0, Gelu::kNone);
+    const Stored x(dtype, Array<float>(rows * K, 0x1p40f)), dout(dtype, Array<float>(rows * N, 0x1p40f)),
+        small_dout(dtype, Array<float>(rows * N, -0x1p-130f));
+    with_isas([&] {
+      Stored out(dtype, rows * N), dx(dtype, rows * K);
+      Array<float> dweight(N * K), dbias(N);
+      linear_forward(op, {x.data(), small.data(), bias.data(), out.data()});
+      linear_input_gradient(op, {nullptr, small.data(), dout.data(), dx.data(), nullptr, nullptr});
+      linear_weight_gradient(op,
+                             {x.data(), nullptr, small_dout.data(), nullptr, dweight.data(), dbias.data()});
+      const auto check = [&](const char* name, const auto& result, int64_t size, int64_t terms) {
+        for (int64_t i = 0; i < size; ++i)
+          CHECK(result[i] == -0x1p-90 * terms, name << " of negative denormals is " << result[i] << ", "
+                                                    << dtype_name(dtype) << ", " << isa_name(active_isa()));
+      };
+      check("out", out, out.size, K);
+      check("dx", dx, dx.size, N);
+      check("dweight", dweight, N * K, rows);
+    });
+  }
+}
+
+// More weights than the 2^22 that the partial sums of all chunks may be: then there is one chunk of rows, whatever the
+// instruction set.
+void large_weight_tests() {
+  const int64_t rows = 1, K = 2049, N = 2048;
+  const Linear op = check_linear({rows, K}, DType::kFloat32, {N, K}, View::kTokens, 0, Gelu::kNone);
+  Array<float> x(K), dout(N), dweight(N * K, NAN), dbias(N, NAN);
+  for (int64_t k = 0; k < K; ++k) x[k] = float(k % 5);
+  for (int64_t n = 0; n < N; ++n) dout[n] = float(n % 3);
+  set_isa(isa_name(supported_isas()[0]));
+  linear_weight_gradient(op, {x.data(), nullptr, dout.data(), nullptr, dweight.data(), dbias.data()});
+  set_isa("");
+  bool same = true;
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t k = 0; k < K; ++k) same &= dweight[n * K + k] == x[k] * dout[n];
+  CHECK(same, "dweight (" << N << ", " << K << ") of one row");
+}
+
+// Nothing is rounded to bfloat16 on the way where the instruction set has no pairs of it.
+void unrounded_tests() {
+  const Linear op = check_linear({1, 1}, DType::kBFloat16, {1, 1}, View::kTokens, 0, Gelu::kNone);
+  const Stored x(DType::kBFloat16, Array<float>{1});
+  const float weight = 1 + 0x1p-9f, bias = -1;
+  with_isas([&] {
+    Stored out(DType::kBFloat16, 1);
+    linear_forward(op, {x.data(), &weight, &bias, out.data()});
+    CHECK(out[0] == (active_isa() < Isa::kAvx512Bf16 ? 0x1p-9 : 0),
+          "1 + 2^-9 - 1 is " << out[0] << ", " << isa_name(active_isa()));
+  });
 }
 
 // ---- errors ----
@@ -1026,6 +1103,9 @@ int main(int count, char** arguments) {
   linear_tests();
   stored_weight_tests();
   scaled_linear_tests();
+  negative_denormal_tests();
+  large_weight_tests();
+  unrounded_tests();
   if (count > 1) golden_tests(arguments[1]);
   return summary("kernels," + isas);
 }
