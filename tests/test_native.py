@@ -343,6 +343,12 @@ def test_bad_number_of_threads_in_the_environment(monkeypatch, value):
     assert _native.num_threads() == 3
 
 
+def test_the_number_of_threads_set_beats_the_environment(monkeypatch):
+    monkeypatch.setenv("SWINV2_KERNELS_NUM_THREADS", "3")
+    _native.set_num_threads(2)
+    assert _native.num_threads() == 2
+
+
 def test_window_beyond_the_scratch_limit():
     qkv, table = np.zeros((1, 128, 128, 96), np.float32), np.zeros((1, 255, 255), np.float32)
     with pytest.raises(ValueError, match=r"window_size: .* 128 x 128 .* the limit is 1048576; use a smaller"):
