@@ -220,7 +220,8 @@ void register_twin(py::module_ m) {
       "window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
       py::kw_only(), shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
       py::arg("kernel_library") = "",
-      R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library) -> (out, stats, report)
+      R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library)
+    -> (out, stats, report)
 
 As _native.window_attention_forward, by the kernel for `soc` ("ascend910", "ascend910b") on the twin; qkv is float16, on
 the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared
@@ -230,7 +231,8 @@ report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_byt
       "window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
       py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine, soc,
       py::arg("seed") = 0, cores, py::arg("trace") = false, py::arg("kernel_library") = "",
-      R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...) -> (dqkv, dbias_table, dscale, report)
+      R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...)
+    -> (dqkv, dbias_table, dscale, report)
 
 The gradients for the cotangent dout, by the backward kernel for `soc`; out and stats are its forward's. Other
 arguments and the report as in window_attention_forward.)");
