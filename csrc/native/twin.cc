@@ -216,22 +216,20 @@ py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std:
 void register_twin(py::module_ m) {
   const py::arg_v shift("shift_size", Pair{0, 0}), valid("valid_size", py::none()),
       mask("mask_value", -100.f), cosine("cosine", true), soc("soc", "ascend910"), cores("cores", 0);
-  m.def(
-      "window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
-      py::kw_only(), shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
-      py::arg("kernel_library") = "",
-      R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library)
+  m.def("window_attention_forward", &forward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+        py::kw_only(), shift, valid, mask, cosine, soc, py::arg("seed") = 0, cores, py::arg("trace") = false,
+        py::arg("kernel_library") = "",
+        R"(window_attention_forward(qkv, bias_table, scale, *, ..., soc, seed, cores, trace, kernel_library)
     -> (out, stats, report)
 
 As _native.window_attention_forward, by the kernel for `soc` ("ascend910", "ascend910b") on the twin; qkv is float16, on
 the 910b also bfloat16 (as uint16). `seed` chooses the interleaving of pipes and cores; `kernel_library` is a shared
 library to take the kernel from. stats (windows, heads, N rounded up to 8) is the natural logarithm of the softmax's sum.
 report: errors, paths, tensors (bytes, and whole 512 B sectors), pipes, peak_bytes, events, cycles_of_cores.)");
-  m.def(
-      "window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
-      py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine, soc,
-      py::arg("seed") = 0, cores, py::arg("trace") = false, py::arg("kernel_library") = "",
-      R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...)
+  m.def("window_attention_backward", &backward, py::arg("qkv"), py::arg("bias_table"), py::arg("scale"),
+        py::arg("out"), py::arg("stats"), py::arg("dout"), py::kw_only(), shift, valid, mask, cosine, soc,
+        py::arg("seed") = 0, cores, py::arg("trace") = false, py::arg("kernel_library") = "",
+        R"(window_attention_backward(qkv, bias_table, scale, out, stats, dout, *, ...)
     -> (dqkv, dbias_table, dscale, report)
 
 The gradients for the cotangent dout, by the backward kernel for `soc`; out and stats are its forward's. Other
