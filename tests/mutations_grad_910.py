@@ -25,8 +25,8 @@ MUTATIONS = {
         "    Duplicate(stage, half(0), d * kLanes);\n",
     ),
     "turned-before-the-rows-came": (
-        "      token += run.count;\n    }\n    Sync();\n    for (int32_t i = 0; i < d1; ++i) {\n",
-        "      token += run.count;\n    }\n    for (int32_t i = 0; i < d1; ++i) {\n",
+        "    Sync();\n    Turn(false);\n",
+        "    Turn(false);\n",
     ),
     "read-before-turned": (
         "TransDataTo5HDParams(false, false, kLanes / kSide, 1, d));\n    }\n    PipeBarrier<PIPE_V>();\n",
@@ -66,7 +66,10 @@ MUTATIONS = {
     ),
     "pairs-read-before-laid": ("pairs[i * tile], count);\n    Sync();\n", "pairs[i * tile], count);\n"),
     "multiplied-before-brought": ("    Bring(b, right);\n    Sync();\n", "    Bring(b, right);\n"),
-    "operands-overwritten": ("    Mmad(to, a, b, how);\n    Sync();\n", "    Mmad(to, a, b, how);\n"),
+    "operands-overwritten": (
+        "    swinv2::Multiply(to, a, b, m, columns, k, first);\n    Sync();\n",
+        "    swinv2::Multiply(to, a, b, m, columns, k, first);\n",
+    ),
     "no-barrier-after-exp": (
         "    Exp(s, s, count);\n    PipeBarrier<PIPE_V>();\n",
         "    Exp(s, s, count);\n",

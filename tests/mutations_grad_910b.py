@@ -74,7 +74,7 @@ MUTATIONS = {
         "to[static_cast<int64_t>(i) * columns + j]",
         "to[static_cast<int64_t>(i) * columns]",
     ),
-    "sum-starts-again": ("how.cmatrixInitVal = l == 0;", "how.cmatrixInitVal = true;"),
+    "sum-starts-again": ("k1 * kSide, l == 0);", "k1 * kSide, true);"),
     "part-of-the-first-line": (
         "static_cast<int64_t>(first) * x.pitch + l;",
         "static_cast<int64_t>(first) * x.pitch;",

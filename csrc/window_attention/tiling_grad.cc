@@ -27,19 +27,7 @@ Tiling shared_out(const WindowAttention& op, const ChipLimits& chip) {
   return t;
 }
 
-// Buffers as the kernels' constructors make them.
-MemoryUse memory(const WindowAttentionGradTiling910& t) {
-  const int64_t d = t.head_dim, row = int64_t{t.blocks} * 16, tile = int64_t{t.tile_blocks} * row * 16;
-  const int64_t rows = d * 64, tokens = divide_up(row, 64) * 64, pair = 2 * sizeof(Half);
-  return {int64_t(2 * rows * sizeof(Half) + 3 * rows * sizeof(float)  // stage, turned; wide, other, third
-                  + tile * (3 * sizeof(float) + 2 * pair)             // s, ds, bias; p and ds as pairs
-                  + (tokens + 4 * 64 + 4 * 16) * sizeof(float)        // lse; a number a lane; mask
-                  + 64 * sizeof(Half)),                               // the largest numbers
-          int64_t((6 * row * d + 4 * tile) * sizeof(Half)), int64_t(row * d * sizeof(Half)),
-          int64_t(t.tile_blocks * std::max<int64_t>(row, d) * 16 * sizeof(Half)),
-          int64_t((2 * tile + t.tile_blocks * d * 16 + 2 * row * d) * sizeof(float))};
-}
-
+// As the kernel's constructor makes them.
 int64_t ub_bytes(const WindowAttentionGradTiling910B& t) {
   const int64_t floats = int64_t{t.tile_rows} * t.pitch * 3    // s, ds, bias
                          + (4 + 1 + 3 * 5) * int64_t{t.pitch}  // mask, lse, facts of tokens
@@ -54,7 +42,7 @@ WindowAttentionGradTiling910 tile_window_attention_grad(const WindowAttention& o
   check_910(op, chip);
   auto t = shared_out<WindowAttentionGradTiling910>(op, chip);
   const auto fits = [&] {
-    const MemoryUse use = memory(t);
+    const MemoryUse use = memory_use(t);
     return use.ub <= chip.ub && use.l1 <= chip.l1 && use.l0a <= chip.l0a && use.l0b <= chip.l0b &&
            use.l0c <= chip.l0c && t.tile_blocks * t.blocks <= kMaxRepeats &&
            t.blocks * t.head_dim / 16 <= kMaxRepeats;
@@ -77,8 +65,17 @@ WindowAttentionGradTiling910B tile_window_attention_grad_910b(const WindowAttent
   return t;
 }
 
+// Buffers as the kernel's constructor makes them.
 MemoryUse memory_use(const WindowAttentionGradTiling910& t) {
-  return memory(t);
+  const int64_t d = t.head_dim, row = int64_t{t.blocks} * 16, tile = int64_t{t.tile_blocks} * row * 16;
+  const int64_t rows = d * 64, tokens = divide_up(row, 64) * 64, pair = 2 * sizeof(Half);
+  return {int64_t(2 * rows * sizeof(Half) + 3 * rows * sizeof(float)  // stage, turned; wide, other, third
+                  + tile * (3 * sizeof(float) + 2 * pair)             // s, ds, bias; p and ds as pairs
+                  + (tokens + 4 * 64 + 4 * 16) * sizeof(float)        // lse; a number a lane; mask
+                  + 64 * sizeof(Half)),                               // the largest numbers
+          int64_t((6 * row * d + 4 * tile) * sizeof(Half)), int64_t(row * d * sizeof(Half)),
+          int64_t(t.tile_blocks * std::max<int64_t>(row, d) * 16 * sizeof(Half)),
+          int64_t((2 * tile + t.tile_blocks * d * 16 + 2 * row * d) * sizeof(float))};
 }
 MemoryUse memory_use(const WindowAttentionGradTiling910B& t) {
   constexpr int64_t part = 32 * 1024, product = 64 * 1024;  // 128 x 64 and 128 x 128 floats
@@ -116,7 +113,7 @@ namespace {
 // What both chips' arrays of pairs have in common: sums of `sides` vector units a core, and where a pair lies.
 struct Layout {
   int64_t sides, pairs, lanes;
-  int64_t n, row;
+  int64_t row;
   bool turned;  // (blocks of 16 queries, keys, 16), not (queries, keys)
 
   int64_t at(int64_t i, int64_t j) const { return turned ? (i / 16 * row + j) * 16 + i % 16 : i * row + j; }
@@ -124,11 +121,11 @@ struct Layout {
 
 Layout layout_of(const WindowAttentionGradTiling910& t) {
   const int64_t row = int64_t{t.blocks} * 16;
-  return {1, row * row, 64, int64_t{t.window_h} * t.window_w, row, true};
+  return {1, row * row, 64, row, true};
 }
 Layout layout_of(const WindowAttentionGradTiling910B& t) {
   const int64_t row = int64_t{t.blocks} * 16, n = int64_t{t.window_h} * t.window_w;
-  return {2, n * row, kScaleLanes, n, row, false};
+  return {2, n * row, kScaleLanes, row, false};
 }
 
 }  // namespace

@@ -42,6 +42,22 @@ struct Handoff {
   __aicore__ inline void Release() const { SetFlag<free>(id); }
   __aicore__ inline void Close() const { WaitFlag<free>(id); }
 };
+using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
+using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
+using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
+
+// c (m, n) = a (m, k) b (k, n), plus c unless it is the first.
+template <typename T>
+__aicore__ inline void Multiply(const LocalTensor<float>& c, const LocalTensor<T>& a, const LocalTensor<T>& b,
+                                int32_t m, int32_t columns, int32_t k, bool first) {
+  MmadParams p;
+  p.m = m;
+  p.n = columns;
+  p.k = k;
+  p.cmatrixInitVal = first;
+  Mmad(c, a, b, p);
+}
+
 // One axis of a window: tokens [0, split) lie at start + i, the rest, of another region, at i - split.
 struct Axis {
   int32_t start, split, window, valid;

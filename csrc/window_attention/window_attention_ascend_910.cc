@@ -22,10 +22,7 @@ namespace swinv2 {
 using Mte2ToMte3 = Handoff<HardEvent::MTE2_MTE3, HardEvent::MTE3_MTE2>;
 using Mte3ToMte1 = Handoff<HardEvent::MTE3_MTE1, HardEvent::MTE1_MTE3>;
 using Mte1ToMte3 = Handoff<HardEvent::MTE1_MTE3, HardEvent::MTE3_MTE1>;
-using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
 using CubeToVector = Handoff<HardEvent::M_V, HardEvent::V_M>;
-using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
-using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
 
 struct Task {
   int32_t window, batch, head;  // window, head: the first of its strip, of its group
@@ -716,17 +713,6 @@ class WindowAttentionForward910 {
   }
 
   // ---- cube and vector vocabulary ----
-
-  __aicore__ inline void Multiply(const LocalTensor<float>& c, const LocalTensor<half>& a,
-                                  const LocalTensor<half>& b, int32_t m, int32_t columns, int32_t k,
-                                  bool first) {
-    MmadParams p;
-    p.m = m;
-    p.n = columns;
-    p.k = k;
-    p.cmatrixInitVal = first;
-    Mmad(c, a, b, p);
-  }
 
   // to (blocks, 64) = the maximum or sum down each block of x (blocks, repeats, 64) and across its four
   // groups of 16 lanes. Repeats are folded by their prime factors; x is kept.

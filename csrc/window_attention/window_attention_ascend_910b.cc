@@ -280,13 +280,8 @@ class WindowAttentionCube910B : public WindowAttention910B<T> {
   __aicore__ inline LocalTensor<T> B(int32_t slot) const { return b[slot * kSlot / sizeof(T)]; }
   __aicore__ inline void Multiply(const LocalTensor<float>& to, int32_t slot, int32_t m, int32_t columns,
                                   int32_t k, bool first) {
-    MmadParams p;
-    p.m = m;
-    p.n = columns;
-    p.k = k;
-    p.cmatrixInitVal = first;
     if (!first) PipeBarrier<PIPE_M>();
-    Mmad(to, A(slot), B(slot), p);
+    swinv2::Multiply(to, A(slot), B(slot), m, columns, k, first);
   }
 
   const Mte2ToMte1 laid[4] = {{0}, {1}, {2}, {3}}, weights_laid[2] = {{4}, {5}};

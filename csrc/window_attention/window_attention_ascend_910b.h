@@ -8,10 +8,7 @@
 namespace swinv2 {
 
 using Mte2ToMte1 = Handoff<HardEvent::MTE2_MTE1, HardEvent::MTE1_MTE2>;
-using Mte1ToCube = Handoff<HardEvent::MTE1_M, HardEvent::M_MTE1>;
 using CubeToFix = Handoff<HardEvent::M_FIX, HardEvent::FIX_M>;
-using Mte2ToVector = Handoff<HardEvent::MTE2_V, HardEvent::V_MTE2>;
-using VectorToMte3 = Handoff<HardEvent::V_MTE3, HardEvent::MTE3_V>;
 
 constexpr float kSmallestNorm = 1e-12f;
 

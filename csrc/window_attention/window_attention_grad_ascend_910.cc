@@ -126,13 +126,21 @@ class WindowAttentionGrad910 {
       token += run.count;
     }
     Sync();
+    Turn(false);
+  }
+
+  // stage (64, d) to turned (d, 64), or `back`
+  __aicore__ inline void Turn(bool back) const {
     for (int32_t i = 0; i < d1; ++i) {
-      LocalTensor<half> sources[16], targets[16];
+      LocalTensor<half> tokens[16], lanes[16];
       for (int32_t j = 0; j < kSide; ++j) {
-        sources[j] = stage[j * d + i * kSide];
-        targets[j] = turned[(i * kSide + j) * kLanes];
+        tokens[j] = stage[j * d + i * kSide];
+        lanes[j] = turned[(i * kSide + j) * kLanes];
       }
-      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, kLanes / kSide, 1, d));
+      if (back)
+        TransDataTo5HD(tokens, lanes, TransDataTo5HDParams(false, false, kLanes / kSide, d, 1));
+      else
+        TransDataTo5HD(lanes, tokens, TransDataTo5HDParams(false, false, kLanes / kSide, 1, d));
     }
     PipeBarrier<PIPE_V>();
   }
@@ -428,12 +436,7 @@ class WindowAttentionGrad910 {
     Bring(a, left);
     Bring(b, right);
     Sync();
-    MmadParams how;
-    how.m = m;
-    how.n = columns;
-    how.k = k;
-    how.cmatrixInitVal = first;
-    Mmad(to, a, b, how);
+    swinv2::Multiply(to, a, b, m, columns, k, first);
     Sync();
   }
   __aicore__ inline void Bring(const LocalTensor<half>& to, const Fractals& x) const {
@@ -474,15 +477,7 @@ class WindowAttentionGrad910 {
     }
     Cast(turned, other, RoundMode::CAST_NONE, d * kLanes);
     PipeBarrier<PIPE_V>();
-    for (int32_t i = 0; i < d1; ++i) {
-      LocalTensor<half> sources[16], targets[16];
-      for (int32_t j = 0; j < kSide; ++j) {
-        sources[j] = turned[(i * kSide + j) * kLanes];
-        targets[j] = stage[j * d + i * kSide];
-      }
-      TransDataTo5HD(targets, sources, TransDataTo5HDParams(false, false, kLanes / kSide, d, 1));
-    }
-    PipeBarrier<PIPE_V>();
+    Turn(true);
     const int32_t end = Min(first + tokens, n);
     if (window.Padded()) ClearPadding(stage, window, t.width, first, end, d);
     Sync();

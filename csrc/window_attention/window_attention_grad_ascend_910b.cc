@@ -158,13 +158,8 @@ class WindowAttentionGradCube910B : public WindowAttentionGrad910B {
           laid[part].Release();
           operands[part].Publish();
           operands[part].Await();
-          MmadParams how;
-          how.m = m1 * kSide;
-          how.n = n1 * kSide;
-          how.k = k1 * kSide;
-          how.cmatrixInitVal = l == 0;
           if (l > 0) PipeBarrier<PIPE_M>();
-          Mmad(product, in_a, in_b, how);
+          swinv2::Multiply(product, in_a, in_b, m1 * kSide, n1 * kSide, k1 * kSide, l == 0);
           operands[part].Release();
         }
         multiplied[slot].Publish();
@@ -267,9 +262,9 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
 
   __aicore__ inline void Run() {
     Open();
+    PrepareStep(0);
     for (int32_t step = 0; step <= steps; ++step) {
       const int32_t unit = 2 * step + side;
-      if (step == 0) PrepareStep(0);
       if (step + 1 < steps) PrepareStep(step + 1);
       if (step < steps) {
         CrossCoreWaitFlag(kScored);
