@@ -20,7 +20,9 @@ logger = logging.getLogger("swinv2_kernels")
 
 TWINS = ("twin-910", "twin-910b")
 BACKENDS = ("cpu", "ascend", *TWINS, "reference")
+CHIPS = {"ascend910": ("float16",), "ascend910b": ("float16", "bfloat16")}  # and what their kernels store
 ENVIRONMENT_VARIABLE = "SWINV2_KERNELS_BACKEND"
+OP_HEADER = "op_api/include/aclnn_swin_v2_window_attention_ascend.h"  # of a vendor's folder
 
 _forced: ContextVar[Optional[str]] = ContextVar("swinv2_kernels_backend", default=None)
 
@@ -71,10 +73,11 @@ def resolve_backend(backend: Optional[str] = None) -> str:
 def resolve_row_backend(backend: Optional[str] = None) -> str:
     """The back end of the operators beside window attention on `backend`.
 
-    The twins run window attention alone; the operators between run on the CPU, where the twins run.
+    There are Ascend kernels of window attention alone. The operators between are the CPU's beside a twin, which runs
+    there, and MindSpore's own on Ascend.
     """
     name = resolve_backend(backend)
-    return "cpu" if name in TWINS else name
+    return "cpu" if name in TWINS else "reference" if name == "ascend" else name
 
 
 @constexpr
@@ -99,6 +102,22 @@ def device_target() -> str:
     return ms.get_context("device_target")
 
 
+def storage_dtypes(name: str) -> tuple[str, ...]:
+    """The dtypes of features that back end `name` takes."""
+    if name in TWINS or name == "ascend":
+        return CHIPS[soc_of(name)]
+    return "float32", "float16", "bfloat16"
+
+
+def soc_of(name: str) -> str:
+    """The chip whose kernels the back end `ascend` or a twin runs, by CANN's name, one of `CHIPS` if it can run."""
+    if name in TWINS:
+        return name.replace("twin-", "ascend")
+    from mindspore._c_expression import MSContext
+
+    return MSContext.get_instance().get_ascend_soc_version()
+
+
 def _has_twin() -> bool:
     from swinv2_kernels import _native  # type: ignore[attr-defined]
 
@@ -111,6 +130,14 @@ def library_path() -> str:
     from swinv2_kernels import _native  # type: ignore[attr-defined]
 
     return str(Path(_native.__file__).with_name("libswinv2_kernels.so"))
+
+
+def find_op_package() -> Optional[Path]:
+    """The folder of the vendor whose op package has our operators, where MindSpore looks for it."""
+    folders = [Path(path) for path in os.environ.get("ASCEND_CUSTOM_OPP_PATH", "").split(":") if path]
+    if os.environ.get("ASCEND_OPP_PATH"):
+        folders += sorted(Path(os.environ["ASCEND_OPP_PATH"], "vendors").glob("*"))
+    return next((folder for folder in folders if (folder / OP_HEADER).is_file()), None)
 
 
 def _check_name(name: str, argument: str) -> str:
@@ -133,7 +160,17 @@ def _device_default() -> str:
 def _why_unavailable(name: str) -> Optional[str]:
     target = device_target()
     if name == "ascend":
-        return "this version has no Ascend op package; use backend='reference', or on a CPU 'cpu'"
+        if target != "Ascend":
+            return f"it needs device_target 'Ascend', which is {target!r}; on a CPU use 'cpu', or 'twin-910b' to test"
+        if (soc := soc_of(name)) not in CHIPS:
+            return (
+                f"it has kernels for {' and '.join(CHIPS)}, and the device is {soc}; use backend='reference'"
+            )
+        if find_op_package() is None:
+            return (
+                "the op package is not where ASCEND_CUSTOM_OPP_PATH or ASCEND_OPP_PATH point; build it with "
+                f"`python -m swinv2_kernels.op_package {soc}`, or use backend='reference'"
+            )
     if name == "cpu" or name in TWINS:
         if target != "CPU":
             return (

@@ -7,7 +7,7 @@ from mindspore import ops
 
 from swinv2_kernels.backend import library_path
 
-SYMBOL_SUFFIX = {"cpu": "", "twin-910": "Twin910", "twin-910b": "Twin910B"}
+SYMBOL_SUFFIX = {"cpu": "", "twin-910": "Ascend", "twin-910b": "Ascend", "ascend": "Ascend"}
 
 
 def custom_operator(
@@ -27,8 +27,9 @@ def custom_operator(
     _native.num_threads()
     symbol = name + SYMBOL_SUFFIX[backend]
     operator = ops.Custom(f"{library_path()}:{symbol}", None, None, "aot", bprop=bprop)
-    operator.add_prim_attr("reg_op_name", symbol)
-    operator.add_prim_attr("multi_output", outputs > 1)
+    if backend != "ascend":  # there MindSpore reads both off the op package
+        operator.add_prim_attr("reg_op_name", symbol)
+        operator.add_prim_attr("multi_output", outputs > 1)
     for key, value in attributes.items():
         operator.add_prim_attr(key, value)
     return operator

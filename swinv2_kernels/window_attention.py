@@ -5,6 +5,7 @@ The formula, forward and backward, is in csrc/window_attention/window_attention.
 swinv2_kernels.reference.window_attention.
 """
 
+import atexit
 import math
 from functools import cache
 from numbers import Integral
@@ -15,6 +16,7 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from swinv2_kernels import reference
+from swinv2_kernels.ascend import AscendAttention
 from swinv2_kernels.backend import device_target, resolve_backend, resolve_in_graph
 from swinv2_kernels.checks import all_known, check_float32, check_storage_dtype, number
 from swinv2_kernels.custom import custom_operator
@@ -61,9 +63,11 @@ def window_attention(
         (B, H, W, heads*head_dim) in qkv's dtype.
 
     Raises:
-        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text.
+        ValueError, TypeError: an argument of the wrong shape, value or dtype, named in the text; a window or head_dim
+            that the Ascend kernels do not take.
         RuntimeError: the back end cannot run here, or not windows of this size (on the CPU a thread has 1 MB of
-            scratch: 64 x 64 tokens of head_dim 64 are too many), or, where qkv's shape is dynamic, it does not fit.
+            scratch: 64 x 64 tokens of head_dim 64 are too many), or not qkv's dtype, or, where qkv's shape is dynamic,
+            it does not fit; gradients by the Ascend kernels under dynamic shapes.
     """
     options = _options(
         window_size, shift_size, valid_size, scale, mask_value, logit_scale is None, resolve_in_graph(backend)
@@ -134,6 +138,8 @@ def _attend(qkv, bias_table, logit_scale, options):
             cosine=scale is None,
         )
     operator = _attention_operator(window_size, shift_size, valid_size, mask_value, scale is None, backend)
+    if backend != "cpu":  # the Ascend kernels take the factor itself
+        logit_scale = reference.scale_of(logit_scale) if scale is None else logit_scale
     return operator(qkv, bias_table, logit_scale)[0]
 
 
@@ -150,6 +156,8 @@ def _attention_operator(window_size, shift_size, valid_size, mask_value, cosine,
 
 @cache
 def _build(window_size, shift_size, valid_size, mask_value, cosine, backend, _device):
+    if backend != "cpu":
+        return AscendAttention(backend, window_size, shift_size, valid_size, mask_value, cosine)
     attributes = {
         "window_size": list(window_size),
         "shift_size": list(shift_size),
@@ -163,6 +171,9 @@ def _build(window_size, shift_size, valid_size, mask_value, cosine, backend, _de
         return gradient(qkv, bias_table, logit_scale, out[0], out[1], dout[0])
 
     return custom_operator("SwinV2WindowAttention", backend, 2, bprop, **attributes)
+
+
+atexit.register(_build.cache_clear)  # a Cell's end needs MindSpore's modules
 
 
 # ---- checks ----

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from swinv2_kernels.backend import resolve_backend
+from swinv2_kernels.backend import resolve_backend, storage_dtypes
 from swinv2_kernels.checks import number
 from swinv2_model.architecture import GELUS, WINDOW_RULES, hidden_width, pair
 from swinv2_model.inputs import checked
@@ -24,10 +24,6 @@ from swinv2_model.layers import (
 )
 
 DTYPES = {"float32": ms.float32, "float16": ms.float16, "bfloat16": ms.bfloat16}
-TWIN_DTYPES = {
-    "twin-910": ("float16",),
-    "twin-910b": ("float16", "bfloat16"),
-}  # what their cube units multiply
 
 
 class SwinTransformerV2(nn.Cell):
@@ -96,9 +92,9 @@ class SwinTransformerV2(nn.Cell):
         _check_choice("gelu", gelu, GELUS)
         _check_choice("compute_dtype", compute_dtype, tuple(DTYPES))
         name = resolve_backend(backend)
-        if compute_dtype not in TWIN_DTYPES.get(name, DTYPES):
+        if compute_dtype not in storage_dtypes(name):
             raise ValueError(
-                f"compute_dtype: expected {' or '.join(TWIN_DTYPES[name])} on back end {name!r}, got "
+                f"compute_dtype: expected {' or '.join(storage_dtypes(name))} on back end {name!r}, got "
                 f"{compute_dtype!r}; training from the command line is in float32 and needs another back end"
             )
         if not number("norm_eps", norm_eps) > 0:

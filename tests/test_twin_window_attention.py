@@ -442,30 +442,3 @@ def test_library_without_a_kernel(source, tmp_path):
 def test_unknown_soc():
     with pytest.raises(ValueError, match="soc: expected ascend910 or ascend910b, got 'ascend310'"):
         twin.window_attention_tiling((1, 8, 8, 96), (1, 15, 15), soc="ascend310")
-
-
-# ---- as a MindSpore operator ----
-
-
-@every_soc
-def test_operator_in_mindspore(kernel):
-    from mindspore import Tensor
-
-    from swinv2_kernels.custom import custom_operator
-
-    case = SUPPORTED[0]
-    (qkv, table, _), how = arguments(case)
-    operator = custom_operator(
-        "SwinV2WindowAttention",
-        kernel.soc.replace("ascend", "twin-"),
-        2,
-        window_size=list(case.window_size),
-        shift_size=list(case.shift_size),
-        valid_size=[-1, -1],
-        mask_value=case.mask_value,
-        logit_scale=case.cosine,
-    )
-    out, stats = operator(Tensor(qkv), Tensor(table), Tensor(case.inputs()["logit_scale"]))
-    want = run(case, kernel)
-    np.testing.assert_array_equal(out.asnumpy(), want[0])
-    np.testing.assert_array_equal(stats.asnumpy(), want[1])

@@ -12,8 +12,9 @@
 
 namespace swinv2 {
 
+void register_ascend(py::module_ ascend);  // ascend.cc
 #if defined(SWINV2_TWIN)
-void register_twin(py::module_ native);  // twin.cc
+void register_twin(py::module_ twin);  // twin.cc
 #endif
 
 namespace {
@@ -273,6 +274,7 @@ Formula: csrc/linear/linear.h.)");
         view, patch_size,
         "The gradients (dx, dweight, dbias) of linear_forward without g for the cotangent dout.");
 
+  register_ascend(m.def_submodule("ascend", "How the tensors of the Ascend kernels lie."));
 #if defined(SWINV2_TWIN)
   register_twin(m.def_submodule("twin", "The Ascend kernels on the host: the Ascend C twin."));
 #endif

@@ -14,14 +14,8 @@
 namespace swinv2 {
 namespace {
 
-const ChipLimits& chip_of(const std::string& soc) {
-  for (const ChipLimits* chip : {&kAscend910, &kAscend910B})
-    if (soc == chip->name) return *chip;
-  throw InvalidArgument("soc: expected ascend910 or ascend910b, got '" + soc + "'");
-}
-
 ChipLimits limited(const std::string& soc, int cores) {
-  ChipLimits chip = chip_of(soc);
+  ChipLimits chip = chip_of(soc.c_str());
   if (cores < 0 || cores > chip.cores)
     throw InvalidArgument("cores: expected 0 (all) to " + std::to_string(chip.cores) + " on " + soc +
                           ", got " + std::to_string(cores));
@@ -31,18 +25,6 @@ ChipLimits limited(const std::string& soc, int cores) {
 
 WindowAttention problem(const Shape& qkv, const Shape& table, const Options& options) {
   return check_window_attention(qkv, DType::kFloat16, table, {table.empty() ? 0 : table[0]}, options.read());
-}
-
-// use(tiling) for the chip's tiling of the problem.
-template <class F>
-auto with_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
-  if (chip.name == kAscend910.name) return use(tile_window_attention(op, chip));
-  return use(tile_window_attention_910b(op, chip));
-}
-template <class F>
-auto with_grad_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
-  if (chip.name == kAscend910.name) return use(tile_window_attention_grad(op, chip));
-  return use(tile_window_attention_grad_910b(op, chip));
 }
 
 py::dict traffic_dict(const WindowAttentionTiling910& tiling, const ChipLimits& chip) {
@@ -70,13 +52,6 @@ py::dict as_dict(const Tiling& tiling, const ChipLimits& chip) {
   result["traffic"] = traffic_dict(tiling, chip);
   result["work_of_cores"] = work_of_cores(tiling);
   return result;
-}
-
-Shape bias_shape(const WindowAttentionTiling910& t) {
-  return {t.heads, t.classes, t.panel_rows, 16};
-}
-Shape bias_shape(const WindowAttentionTiling910B& t) {
-  return {t.heads, int64_t{t.window_h} * t.window_w, t.blocks * 16};
 }
 
 py::dict as_dict(const ascend_twin::Report& report) {
@@ -151,13 +126,12 @@ py::tuple forward(const py::object& qkv_in, const py::object& table_in, const py
   const WindowAttentionForward io{qkv.data(), float_data(table), float_data(scale), out.mutable_data(),
                                   stats.mutable_data()};
   const Library library = open(kernel_library);
-  const char* name =
-      chip.name == kAscend910.name ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
+  const char* name = is_910(chip) ? "swinv2_window_attention_910" : "swinv2_window_attention_910b";
   const TwinRun<AscendKernel> how{seed, trace, kernel_of<AscendKernel>(library, name)};
-  const ascend_twin::Report report = with_tiling(op, chip, [&](const auto& tiling) {
+  const ascend_twin::Report report = [&] {
     py::gil_scoped_release release;
-    return window_attention_twin(tiling, io, how);
-  });
+    return window_attention_twin(op, chip, io, how);
+  }();
   return py::make_tuple(out, stats, as_dict(report));
 }
 
@@ -169,15 +143,14 @@ py::tuple backward(const py::object& qkv, const py::object& table, const py::obj
   BackwardArrays a(qkv, table, scale, out, stats, dout, {shift_size, valid_size, mask_value, cosine});
   const ChipLimits chip = limited(soc, cores);
   const Library library = open(kernel_library);
-  const char* name =
-      chip.name == kAscend910.name ? "swinv2_window_attention_grad_910" : "swinv2_window_attention_grad_910b";
+  const char* name = is_910(chip) ? "swinv2_window_attention_grad_910" : "swinv2_window_attention_grad_910b";
   const TwinRun<AscendGradKernel> how{seed, trace, kernel_of<AscendGradKernel>(library, name)};
   for (Floats* sums : {&a.dtable, &a.dscale})  // of a run with errors
     std::fill_n(sums->mutable_data(), sums->size(), std::numeric_limits<float>::quiet_NaN());
-  const ascend_twin::Report report = with_grad_tiling(a.op, chip, [&](const auto& tiling) {
+  const ascend_twin::Report report = [&] {
     py::gil_scoped_release release;
-    return window_attention_twin(tiling, a.io, how);
-  });
+    return window_attention_twin(a.op, chip, a.io, how);
+  }();
   return py::make_tuple(a.dqkv, a.dtable, a.dscale, as_dict(report));
 }
 
@@ -202,7 +175,7 @@ py::array prepared_bias(const py::object& table_in, const Shape& qkv, const std:
   const WindowAttention op =
       check_window_attention(qkv, DType::kFloat16, shape, {shape.empty() ? 0 : shape[0]}, {});
   make_contiguous({&table});
-  const ChipLimits& chip = chip_of(soc);
+  const ChipLimits& chip = chip_of(soc.c_str());
   return with_tiling(op, chip, [&](const auto& t) {
     const std::vector<float> bias = prepare_bias(t, float_data(table));
     Floats result(bias_shape(t));

@@ -22,6 +22,7 @@
 #include "linear/linear_host.h"
 #include "residual_layer_norm/residual_layer_norm_host.h"
 #include "tests/run.h"
+#include "window_attention/tiling_host.h"
 #include "window_attention/window_attention_host.h"
 #include "window_attention/window_attention_twin_host.h"
 
@@ -173,11 +174,14 @@ void twin_tests() {
     const auto plain = formula::attention<float>(given.op, given.in, true);
     poison_padding(given);
     const Stored qkv(DType::kFloat16, given.in.qkv);
-    for (const auto forward : {window_attention_forward_twin_910, window_attention_forward_twin_910b}) {
-      if (forward == window_attention_forward_twin_910b && g.head_dim == 48) continue;
+    for (const ChipLimits& chip : {kAscend910, kAscend910B}) {
+      if (!is_910(chip) && g.head_dim == 48) continue;
       Stored out(DType::kFloat16, given.in.dout.size());
       Array<float> stats(product_of(stats_shape(given.op)));
-      forward(given.op, {qkv.data(), given.in.table.data(), given.in.scale.data(), out.data(), stats.data()});
+      const std::vector<float> bias =
+          with_tiling(given.op, chip, [&](const auto& t) { return prepare_bias(t, given.in.table.data()); });
+      window_attention_forward_twin(
+          given.op, chip, {qkv.data(), bias.data(), given.in.scale.data(), out.data(), stats.data()});
       expect_close(g.name + std::string(", twin: out"), DType::kFloat16, out, exact.out, plain.out);
     }
     ++ran;

@@ -2,25 +2,18 @@
 //
 // Entry points for MindSpore's ops.Custom(func_type="aot"):
 //   SwinV2WindowAttention      (qkv, bias_table, logit_scale) -> (out, stats)
-//   SwinV2WindowAttentionTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 //   SwinV2WindowAttentionGrad  (qkv, bias_table, logit_scale, out, stats, dout)
 //                              -> (dqkv, dbias_table, dlogit_scale)
-//   SwinV2WindowAttentionGradTwin910, ...Twin910B  the same by the Ascend kernels on the host twin
 // window_size is an attribute beside what bias_table says of it: where shapes are dynamic nobody else compares the two.
 // logit_scale (heads,) or (heads, 1, 1) becomes the kernels' scale here; without the attribute of its name it is the
 // scale, of dot products.
 #include "core/aot.h"
 
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "core/check.h"
 #include "window_attention/window_attention_host.h"
-#include "window_attention/window_attention_twin_host.h"
-
-extern "C" std::vector<std::vector<int64_t>> SwinV2WindowAttentionInferShape(int* ndims, int64_t** shapes,
-                                                                             swinv2::aot::Extra* extra);
 
 namespace swinv2 {
 namespace {
@@ -81,57 +74,6 @@ void through_scale(const WindowAttention& op, const float* logit_scale, const st
     gradient[h] = logit_scale[h] > kLogitScaleMax ? 0.f : gradient[h] * scale[h];
 }
 
-using Forward = void (*)(const WindowAttention&, const WindowAttentionForward&);
-
-int run_forward(Forward forward, int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
-                void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    const std::vector<float> scale = scale_of(op, a.f32(2));
-    forward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4)});
-  });
-}
-
-using Backward = void (*)(const WindowAttention&, const WindowAttentionBackward&);
-
-int run_backward(Backward backward, int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
-                 void* extra) {
-  return aot::run([&] {
-    const aot::Arguments a{count, data, ndims, shapes, dtypes};
-    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
-    a.expect(3, "out", op.dtype, out_shape(op));
-    a.expect(4, "stats", DType::kFloat32, stats_shape(op));
-    a.expect(5, "dout", op.dtype, out_shape(op));
-    const std::vector<float> scale = scale_of(op, a.f32(2));
-    backward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4), a.data[5], a.data[6], a.f32(7),
-                  a.f32(8)});
-    through_scale(op, a.f32(2), scale, a.f32(8));
-  });
-}
-
-#if defined(SWINV2_TWIN)
-
-using InferShape = std::vector<std::vector<int64_t>> (*)(int*, int64_t**, aot::Extra*);
-
-// What the chip cannot run is an error with its text, as soon as every dimension is known.
-std::vector<std::vector<int64_t>> infer_shape_on(void (*check_chip)(const WindowAttention&), InferShape infer,
-                                                 int* ndims, int64_t** shapes, aot::Extra* extra) {
-  const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
-  if (a.known(0) && a.known(1) && a.known(2)) check_chip(check_shapes(a, DType::kFloat16, extra));
-  return infer(ndims, shapes, extra);
-}
-
-std::vector<aot::TypeId> infer_type_on(const char* chip, bool supported, std::vector<aot::TypeId> types) {
-  aot::expect_types(types, {"qkv"}, {"bias_table", "logit_scale"});
-  if (!supported)
-    fail("qkv: expected ", std::strcmp(chip, "ascend910") ? "float16 or bfloat16" : "float16", " on ", chip,
-         "; cast qkv to float16 (bias_table and logit_scale stay float32)");
-  return {types[0], aot::kFloat32};
-}
-
-#endif  // SWINV2_TWIN
-
 }  // namespace
 }  // namespace swinv2
 
@@ -159,40 +101,13 @@ std::vector<aot::TypeId> SwinV2WindowAttentionInferType(std::vector<aot::TypeId>
 
 int SwinV2WindowAttention(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes, void*,
                           void* extra) {
-  return run_forward(window_attention_forward, count, data, ndims, shapes, dtypes, extra);
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    const std::vector<float> scale = scale_of(op, a.f32(2));
+    window_attention_forward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4)});
+  });
 }
-
-#if defined(SWINV2_TWIN)
-
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910InferShape(int* ndims, int64_t** shapes,
-                                                                         aot::Extra* extra) {
-  return infer_shape_on(check_twin_910, SwinV2WindowAttentionInferShape, ndims, shapes, extra);
-}
-
-std::vector<aot::TypeId> SwinV2WindowAttentionTwin910InferType(std::vector<aot::TypeId> types, aot::Extra*) {
-  return infer_type_on("ascend910", types[0] == aot::kFloat16, types);
-}
-
-int SwinV2WindowAttentionTwin910(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
-                                 void*, void* extra) {
-  return run_forward(window_attention_forward_twin_910, count, data, ndims, shapes, dtypes, extra);
-}
-
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionTwin910BInferShape(int* ndims, int64_t** shapes,
-                                                                          aot::Extra* extra) {
-  return infer_shape_on(check_twin_910b, SwinV2WindowAttentionInferShape, ndims, shapes, extra);
-}
-
-std::vector<aot::TypeId> SwinV2WindowAttentionTwin910BInferType(std::vector<aot::TypeId> types, aot::Extra*) {
-  return infer_type_on("ascend910b", types[0] != aot::kFloat32, types);
-}
-
-int SwinV2WindowAttentionTwin910B(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
-                                  void*, void* extra) {
-  return run_forward(window_attention_forward_twin_910b, count, data, ndims, shapes, dtypes, extra);
-}
-
-#endif  // SWINV2_TWIN
 
 std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradInferShape(int* ndims, int64_t** shapes,
                                                                       aot::Extra*) {
@@ -207,41 +122,17 @@ std::vector<aot::TypeId> SwinV2WindowAttentionGradInferType(std::vector<aot::Typ
 
 int SwinV2WindowAttentionGrad(int count, void** data, int* ndims, int64_t** shapes, const char** dtypes,
                               void*, void* extra) {
-  return run_backward(window_attention_backward, count, data, ndims, shapes, dtypes, extra);
+  return aot::run([&] {
+    const aot::Arguments a{count, data, ndims, shapes, dtypes};
+    const WindowAttention op = check(a, static_cast<aot::Extra*>(extra));
+    a.expect(3, "out", op.dtype, out_shape(op));
+    a.expect(4, "stats", DType::kFloat32, stats_shape(op));
+    a.expect(5, "dout", op.dtype, out_shape(op));
+    const std::vector<float> scale = scale_of(op, a.f32(2));
+    window_attention_backward(op, {a.data[0], a.f32(1), scale.data(), a.data[3], a.f32(4), a.data[5],
+                                   a.data[6], a.f32(7), a.f32(8)});
+    through_scale(op, a.f32(2), scale, a.f32(8));
+  });
 }
-
-#if defined(SWINV2_TWIN)
-
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910InferShape(int* ndims, int64_t** shapes,
-                                                                             aot::Extra* extra) {
-  return infer_shape_on(check_twin_grad_910, SwinV2WindowAttentionGradInferShape, ndims, shapes, extra);
-}
-
-std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910InferType(std::vector<aot::TypeId> types,
-                                                                   aot::Extra* extra) {
-  return SwinV2WindowAttentionGradInferType(types, extra);
-}
-
-int SwinV2WindowAttentionGradTwin910(int count, void** data, int* ndims, int64_t** shapes,
-                                     const char** dtypes, void*, void* extra) {
-  return run_backward(window_attention_backward_twin_910, count, data, ndims, shapes, dtypes, extra);
-}
-
-std::vector<std::vector<int64_t>> SwinV2WindowAttentionGradTwin910BInferShape(int* ndims, int64_t** shapes,
-                                                                              aot::Extra* extra) {
-  return infer_shape_on(check_twin_grad_910b, SwinV2WindowAttentionGradInferShape, ndims, shapes, extra);
-}
-
-std::vector<aot::TypeId> SwinV2WindowAttentionGradTwin910BInferType(std::vector<aot::TypeId> types,
-                                                                    aot::Extra* extra) {
-  return SwinV2WindowAttentionGradInferType(types, extra);
-}
-
-int SwinV2WindowAttentionGradTwin910B(int count, void** data, int* ndims, int64_t** shapes,
-                                      const char** dtypes, void*, void* extra) {
-  return run_backward(window_attention_backward_twin_910b, count, data, ndims, shapes, dtypes, extra);
-}
-
-#endif  // SWINV2_TWIN
 
 }  // extern "C"

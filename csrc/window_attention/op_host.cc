@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operator as CANN knows it on ascend910 and ascend910b: prototype, shapes and tiling. Built into an op package
-// with CANN 8.1, not by this project's CMake. prepared_bias is prepare_bias of the table for the chip (tiling_host.h);
-// window_size cannot be read off it and is an attribute here. scale is exp(min(logit_scale, ln 100)): what depends on
-// parameters alone comes prepared.
+// The operators as CANN knows them on ascend910 and ascend910b: prototypes, shapes and tiling. Built into the op package
+// by `python -m swinv2_kernels.op_package`, not by this project's CMake. bias is prepare_bias of the table for the chip,
+// dbias and dscale are sums for gather_gradients (tiling_host.h); window_size cannot be read off them and is an
+// attribute. scale is the factor itself, exp(min(logit_scale, ln 100)) of cosine attention.
 #include <cstring>
 
 #include "base/err_msg.h"
@@ -16,7 +16,8 @@
 namespace swinv2 {
 namespace {
 
-enum Input { kQkv, kPreparedBias, kScale };
+enum Input { kQkv, kBias, kScale };
+enum GradOutput { kDqkv, kDbias, kDscale };
 enum Attribute { kWindowSize, kShiftSize, kValidSize, kMaskValue, kCosine };
 
 Shape dimensions(const gert::Shape& shape) {
@@ -65,25 +66,63 @@ ge::graphStatus hand_over(gert::TilingContext* context, const Tiling& tiling, in
   std::memcpy(data->GetData(), &tiling, sizeof(tiling));
   data->SetDataSize(sizeof(tiling));
   context->SetBlockDim(tiling.cores);
+  context->SetTilingKey(0);
   context->GetWorkspaceSizes(1)[0] = workspace;
   return ge::GRAPH_SUCCESS;
 }
 
-ge::graphStatus tile(gert::TilingContext* context) {
-  const gert::StorageShape *qkv = context->GetInputShape(kQkv), *scale = context->GetInputShape(kScale);
-  if (qkv == nullptr || scale == nullptr) return ge::GRAPH_FAILED;
+void expect(const char* name, const gert::StorageShape* given, const Shape& expected) {
+  const Shape shape = dimensions(given->GetStorageShape());
+  if (shape != expected) fail(name, ": expected shape ", text(expected), ", got ", text(shape));
+}
+
+WindowAttention problem(const gert::TilingContext* context) {
   const DType dtype =
       context->GetInputDesc(kQkv)->GetDataType() == ge::DT_BF16 ? DType::kBFloat16 : DType::kFloat16;
+  return problem(context, dimensions(context->GetInputShape(kQkv)->GetStorageShape()),
+                 dimensions(context->GetInputShape(kScale)->GetStorageShape()), dtype);
+}
+
+using Platform = platform_ascendc::PlatformAscendC;
+
+bool on_910b(const Platform& platform) {
+  return platform.GetSocVersion() == platform_ascendc::SocVersion::ASCEND910B;
+}
+
+// Ours behind the library's, where there is any: the 910's kernels exchange nothing.
+template <class Tiling>
+int64_t whole_workspace(const Platform& platform, const Tiling& tiling) {
+  return on_910b(platform) ? platform.GetLibApiWorkSpaceSize() + workspace_bytes(tiling) : 0;
+}
+
+ge::graphStatus tile(gert::TilingContext* context) {
   return reported([&] {
-    const WindowAttention op =
-        problem(context, dimensions(qkv->GetStorageShape()), dimensions(scale->GetStorageShape()), dtype);
-    const platform_ascendc::PlatformAscendC platform(context->GetPlatformInfo());
-    if (platform.GetSocVersion() != platform_ascendc::SocVersion::ASCEND910B)
-      return hand_over(context, tile_window_attention(op, kAscend910), 0);
-    ChipLimits chip = kAscend910B;
-    chip.cores = platform.GetCoreNumAic();
-    const WindowAttentionTiling910B tiling = tile_window_attention_910b(op, chip);
-    return hand_over(context, tiling, platform.GetLibApiWorkSpaceSize() + workspace_bytes(tiling));
+    const WindowAttention op = problem(context);
+    const Platform platform(context->GetPlatformInfo());
+    ChipLimits chip = on_910b(platform) ? kAscend910B : kAscend910;
+    if (on_910b(platform)) chip.cores = platform.GetCoreNumAic();
+    return with_tiling(op, chip, [&](const auto& tiling) {
+      expect("bias", context->GetInputShape(kBias), bias_shape(tiling));
+      return hand_over(context, tiling, whole_workspace(platform, tiling));
+    });
+  });
+}
+
+// The sums' shapes, and so the cores, were settled when the graph was built (aot_ascend.cc).
+ge::graphStatus tile_grad(gert::TilingContext* context) {
+  return reported([&] {
+    const WindowAttention op = problem(context);
+    const Platform platform(context->GetPlatformInfo());
+    const ChipLimits& chip = on_910b(platform) ? kAscend910B : kAscend910;
+    const int64_t cores = platform.GetCoreNumAic();
+    if (cores < chip.cores) fail("device: expected at least ", chip.cores, " cores, got ", cores);
+    return with_grad_tiling(op, chip, [&](const auto& tiling) {
+      const Partials partials = partials_of(tiling);
+      expect("bias", context->GetInputShape(kBias), bias_shape(tiling));
+      expect("dbias", context->GetOutputShape(kDbias), partials.dbias);
+      expect("dscale", context->GetOutputShape(kDscale), partials.dscale);
+      return hand_over(context, tiling, whole_workspace(platform, tiling));
+    });
   });
 }
 
@@ -112,35 +151,95 @@ ge::graphStatus infer_data_type(gert::InferDataTypeContext* context) {
   return ge::GRAPH_SUCCESS;
 }
 
+// How many sums there are depends on the chip, which is not known here.
+ge::graphStatus infer_grad_shape(gert::InferShapeContext* context) {
+  if (context->GetInputShape(kQkv) == nullptr) return ge::GRAPH_FAILED;
+  *context->GetOutputShape(kDqkv) = *context->GetInputShape(kQkv);
+  for (const GradOutput sums : {kDbias, kDscale}) set(context->GetOutputShape(sums), {-2});
+  return ge::GRAPH_SUCCESS;
+}
+
+ge::graphStatus infer_grad_data_type(gert::InferDataTypeContext* context) {
+  context->SetOutputDataType(kDqkv, context->GetInputDataType(kQkv));
+  for (const GradOutput sums : {kDbias, kDscale}) context->SetOutputDataType(sums, ge::DT_FLOAT);
+  return ge::GRAPH_SUCCESS;
+}
+
 }  // namespace
 }  // namespace swinv2
 
 namespace ops {
+namespace {
 
-class SwinV2WindowAttention : public OpDef {
+enum Kind { kStorage, kFloat32 };
+struct Tensor {
+  const char* name;
+  Kind kind;
+};
+using Tensors = std::vector<Tensor>;
+
+// Of an operator, or what is special of one on a chip.
+template <class Definition>
+void define(Definition& definition, const Tensors& inputs, const Tensors& outputs,
+            const std::vector<ge::DataType>& storage) {
+  const std::vector<ge::Format> formats(storage.size(), ge::FORMAT_ND);
+  const auto tensor = [&](OpParamDef& parameter, Kind kind) {
+    parameter.ParamType(REQUIRED)
+        .DataType(kind == kStorage ? storage : std::vector<ge::DataType>(storage.size(), ge::DT_FLOAT))
+        .Format(formats)
+        .UnknownShapeFormat(formats);
+  };
+  for (const Tensor& t : inputs) tensor(definition.Input(t.name), t.kind);
+  for (const Tensor& t : outputs) tensor(definition.Output(t.name), t.kind);
+}
+
+void define(OpDef& op, const Tensors& inputs, const Tensors& outputs) {
+  define(op, inputs, outputs, {ge::DT_FLOAT16, ge::DT_BF16});
+  op.Attr("window_size").AttrType(REQUIRED).ListInt();
+  op.Attr("shift_size").AttrType(OPTIONAL).ListInt({0, 0});
+  op.Attr("valid_size").AttrType(OPTIONAL).ListInt({-1, -1});
+  op.Attr("mask_value").AttrType(OPTIONAL).Float(-100.f);
+  op.Attr("cosine").AttrType(OPTIONAL).Bool(true);
+  OpAICoreConfig without_bfloat16;
+  without_bfloat16.DynamicCompileStaticFlag(true)
+      .DynamicFormatFlag(true)
+      .DynamicRankSupportFlag(true)
+      .DynamicShapeSupportFlag(true)
+      .NeedCheckSupportFlag(false)
+      .PrecisionReduceFlag(true);
+  define(without_bfloat16, inputs, outputs, {ge::DT_FLOAT16});
+  op.AICore().AddConfig("ascend910", without_bfloat16).AddConfig("ascend910b");
+}
+
+}  // namespace
+
+class SwinV2WindowAttentionAscend : public OpDef {
  public:
-  explicit SwinV2WindowAttention(const char* name) : OpDef(name) {
-    const auto tensor = [](OpParamDef& parameter, ge::DataType half, ge::DataType bfloat16) {
-      parameter.ParamType(REQUIRED)
-          .DataType({half, bfloat16})
-          .Format({ge::FORMAT_ND, ge::FORMAT_ND})
-          .UnknownShapeFormat({ge::FORMAT_ND, ge::FORMAT_ND});
-    };
-    tensor(this->Input("qkv"), ge::DT_FLOAT16, ge::DT_BF16);
-    tensor(this->Input("prepared_bias"), ge::DT_FLOAT, ge::DT_FLOAT);
-    tensor(this->Input("scale"), ge::DT_FLOAT, ge::DT_FLOAT);
-    tensor(this->Output("out"), ge::DT_FLOAT16, ge::DT_BF16);
-    tensor(this->Output("stats"), ge::DT_FLOAT, ge::DT_FLOAT);
-    this->Attr("window_size").AttrType(REQUIRED).ListInt();
-    this->Attr("shift_size").AttrType(OPTIONAL).ListInt({0, 0});
-    this->Attr("valid_size").AttrType(OPTIONAL).ListInt({-1, -1});
-    this->Attr("mask_value").AttrType(OPTIONAL).Float(-100.f);
-    this->Attr("cosine").AttrType(OPTIONAL).Bool(true);
+  explicit SwinV2WindowAttentionAscend(const char* name) : OpDef(name) {
+    define(*this, {{"qkv", kStorage}, {"bias", kFloat32}, {"scale", kFloat32}},
+           {{"out", kStorage}, {"stats", kFloat32}});
     this->SetInferShape(swinv2::infer_shape).SetInferDataType(swinv2::infer_data_type);
-    this->AICore().SetTiling(swinv2::tile).AddConfig("ascend910").AddConfig("ascend910b");
+    this->AICore().SetTiling(swinv2::tile);
   }
 };
 
-OP_ADD(SwinV2WindowAttention);
+class SwinV2WindowAttentionGradAscend : public OpDef {
+ public:
+  explicit SwinV2WindowAttentionGradAscend(const char* name) : OpDef(name) {
+    define(*this,
+           {{"qkv", kStorage},
+            {"bias", kFloat32},
+            {"scale", kFloat32},
+            {"out", kStorage},
+            {"stats", kFloat32},
+            {"dout", kStorage}},
+           {{"dqkv", kStorage}, {"dbias", kFloat32}, {"dscale", kFloat32}});
+    this->SetInferShape(swinv2::infer_grad_shape).SetInferDataType(swinv2::infer_grad_data_type);
+    this->AICore().SetTiling(swinv2::tile_grad);
+  }
+};
+
+OP_ADD(SwinV2WindowAttentionAscend);
+OP_ADD(SwinV2WindowAttentionGradAscend);
 
 }  // namespace ops

@@ -131,6 +131,12 @@ double vector_cycles(const WindowAttentionTiling910& t) {
 
 }  // namespace
 
+const ChipLimits& chip_of(const char* soc) {
+  for (const ChipLimits* chip : {&kAscend910, &kAscend910B})
+    if (!std::strcmp(chip->name, soc)) return *chip;
+  fail("soc: expected ascend910 or ascend910b, got '", soc, "'");
+}
+
 void fail_to_fit(const WindowAttention& op, const ChipLimits& chip) {
   fail("window_size: a window of ", op.geometry.window_h, " x ", op.geometry.window_w, " at head_dim ",
        op.head_dim, " does not fit the memories of ", chip.name, "; use a smaller window");
@@ -300,6 +306,10 @@ Fields fields(const WindowAttentionTiling910& t) {
 Fields joined(Fields first, const Fields& second) {
   first.insert(first.end(), second.begin(), second.end());
   return first;
+}
+
+Shape bias_shape(const WindowAttentionTiling910& t) {
+  return {t.heads, t.classes, t.panel_rows, kBlock};
 }
 
 std::vector<float> prepare_bias(const WindowAttentionTiling910& t, const float* table) {

@@ -133,4 +133,8 @@ std::vector<float> prepare_bias(const WindowAttentionTiling910B& t, const float*
   return expand_bias(t, table);
 }
 
+Shape bias_shape(const WindowAttentionTiling910B& t) {
+  return {t.heads, int64_t{t.window_h} * t.window_w, t.blocks * 16};
+}
+
 }  // namespace swinv2

@@ -142,32 +142,50 @@ std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& t, const fl
   return expand_bias(t, table);
 }
 
+Shape bias_shape(const WindowAttentionGradTiling910& t) {
+  return {t.heads, t.blocks, t.blocks * 16, 16};
+}
+Shape bias_shape(const WindowAttentionGradTiling910B& t) {
+  return {t.heads, int64_t{t.window_h} * t.window_w, t.blocks * 16};
+}
+
 template <class Tiling>
 Partials partials_of(const Tiling& t) {
   const Layout l = layout_of(t);
-  const int64_t count = l.sides * t.cores * t.heads_a_core;
-  return {count * l.pairs, count * l.lanes};
+  Shape dbias = bias_shape(t);
+  dbias[0] = l.sides * t.cores * t.heads_a_core;
+  return {dbias, {dbias[0], l.lanes}};
 }
 template Partials partials_of(const WindowAttentionGradTiling910&);
 template Partials partials_of(const WindowAttentionGradTiling910B&);
 
 template <class Tiling>
+std::vector<int32_t> heads_of_partials(const Tiling& t) {
+  const int64_t sides = layout_of(t).sides, windows = t.units / t.heads;
+  std::vector<int32_t> heads(sides * t.cores * t.heads_a_core, -1);
+  for (int64_t core = 0; core < t.cores; ++core) {
+    const int64_t first = core * t.units / t.cores, last = (core + 1) * t.units / t.cores;
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t side = (unit - first) % sides, head = unit / windows;
+      heads[(core * sides + side) * t.heads_a_core + head - first / windows] = head;
+    }
+  }
+  return heads;
+}
+template std::vector<int32_t> heads_of_partials(const WindowAttentionGradTiling910&);
+template std::vector<int32_t> heads_of_partials(const WindowAttentionGradTiling910B&);
+
+template <class Tiling>
 void gather_gradients(const Tiling& t, const float* dbias, const float* dscale, float* dbias_table,
                       float* dscale_of_heads) {
   const Layout l = layout_of(t);
-  const int64_t windows = t.units / t.heads;
   std::vector<double> pairs(t.heads * l.pairs, 0.), scale(t.heads, 0.);
-  for (int64_t core = 0; core < t.cores; ++core) {
-    const int64_t first = core * t.units / t.cores, last = (core + 1) * t.units / t.cores;
-    for (int64_t side = 0; side < l.sides; ++side)
-      for (int64_t unit = first + side, before = -1; unit < last; unit += l.sides) {
-        const int64_t head = unit / windows;
-        if (head == before) continue;
-        before = head;
-        const int64_t partial = (core * l.sides + side) * t.heads_a_core + head - first / windows;
-        for (int64_t k = 0; k < l.pairs; ++k) pairs[head * l.pairs + k] += dbias[partial * l.pairs + k];
-        for (int64_t k = 0; k < l.lanes; ++k) scale[head] += dscale[partial * l.lanes + k];
-      }
+  for (int32_t head : heads_of_partials(t)) {
+    if (head >= 0) {
+      for (int64_t k = 0; k < l.pairs; ++k) pairs[head * l.pairs + k] += dbias[k];
+      for (int64_t k = 0; k < l.lanes; ++k) scale[head] += dscale[k];
+    }
+    dbias += l.pairs, dscale += l.lanes;
   }
   std::vector<double> table(t.heads * (2 * int64_t{t.window_h} - 1) * (2 * t.window_w - 1), 0.);
   over_pairs(t, [&](int64_t head, int64_t entry, int64_t i, int64_t j) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/chip.h"
+#include "core/shape.h"
 #include "window_attention/tiling.h"
 #include "window_attention/tiling_910b.h"
 #include "window_attention/window_attention.h"
@@ -76,17 +78,57 @@ std::vector<float> prepare_bias(const WindowAttentionTiling910B& tiling, const f
 std::vector<float> prepare_bias(const WindowAttentionGradTiling910B& tiling, const float* bias_table);
 // -> (heads, blocks, 16 * blocks, 16): the same in blocks of 16 queries, transposed.
 std::vector<float> prepare_bias(const WindowAttentionGradTiling910& tiling, const float* bias_table);
+Shape bias_shape(const WindowAttentionTiling910& tiling);
+Shape bias_shape(const WindowAttentionTiling910B& tiling);
+Shape bias_shape(const WindowAttentionGradTiling910& tiling);
+Shape bias_shape(const WindowAttentionGradTiling910B& tiling);
 
-// The backward's partial sums (tiling.h, tiling_910b.h), Tiling that of either chip: how many floats, and dbias_table
-// (heads, 2Wh-1, 2Ww-1) and dscale (heads,) of them, in one order.
+// What prepare_bias puts where in the bias of a head, by number: an entry of its table, or one of the two behind them.
+template <class Tiling>
+std::vector<int32_t> bias_index(Tiling tiling) {
+  tiling.heads = 1;
+  const int32_t entries = (2 * tiling.window_h - 1) * (2 * tiling.window_w - 1), zero = entries,
+                forbidden = entries + 1;
+  std::vector<float> table(entries);
+  for (int32_t i = 0; i < entries; ++i) table[i] = i + 1;
+  std::vector<int32_t> index;
+  for (float x : prepare_bias(tiling, table.data()))
+    index.push_back(x == kForbidden ? forbidden : x == 0.f ? zero : int32_t(x) - 1);
+  return index;
+}
+
+// The backward's partial sums (tiling.h, tiling_910b.h), Tiling that of either chip; their slots come first.
 struct Partials {
-  int64_t dbias, dscale;
+  Shape dbias, dscale;
 };
 template <class Tiling>
 Partials partials_of(const Tiling& tiling);
+// The head that each slot belongs to; -1: nobody writes it.
+template <class Tiling>
+std::vector<int32_t> heads_of_partials(const Tiling& tiling);
+// dbias_table (heads, 2Wh-1, 2Ww-1) and dscale (heads,) of them, in one order.
 template <class Tiling>
 void gather_gradients(const Tiling& tiling, const float* dbias, const float* dscale, float* dbias_table,
                       float* dscale_of_heads);
+
+// Throws InvalidArgument for a name that is no chip's.
+const ChipLimits& chip_of(const char* soc);
+
+inline bool is_910(const ChipLimits& chip) {
+  return !std::strcmp(chip.name, kAscend910.name);
+}
+
+// use(tiling) for the chip's tiling of the problem.
+template <class F>
+auto with_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
+  if (is_910(chip)) return use(tile_window_attention(op, chip));
+  return use(tile_window_attention_910b(op, chip));
+}
+template <class F>
+auto with_grad_tiling(const WindowAttention& op, const ChipLimits& chip, F use) {
+  if (is_910(chip)) return use(tile_window_attention_grad(op, chip));
+  return use(tile_window_attention_grad_910b(op, chip));
+}
 
 // use(head, entry of the tables, query, key) for all pairs of all heads.
 template <class F>

@@ -834,14 +834,20 @@ class WindowAttentionForward910 {
   LocalTensor<float> c_scores, c_weighed, c_gram;            // Nz
 };
 
+// panels: see prepare_bias (tiling_host.h).
+__aicore__ inline void window_attention_910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale, GM_ADDR out,
+                                            GM_ADDR stats, const WindowAttentionTiling910& t) {
+  TPipe pipe;
+  WindowAttentionForward910(qkv, panels, scale, out, stats, t, pipe).Run();
+}
+
 }  // namespace swinv2
 
-// panels: see prepare_bias (tiling_host.h). tiling: the bytes of a WindowAttentionTiling910.
+// tiling: the bytes of a WindowAttentionTiling910.
 extern "C" __global__ __aicore__ void swinv2_window_attention_910(GM_ADDR qkv, GM_ADDR panels, GM_ADDR scale,
                                                                   GM_ADDR out, GM_ADDR stats,
                                                                   GM_ADDR workspace, GM_ADDR tiling) {
   (void)workspace;
-  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionTiling910>(tiling);
-  AscendC::TPipe pipe;
-  swinv2::WindowAttentionForward910(qkv, panels, scale, out, stats, t, pipe).Run();
+  swinv2::window_attention_910(qkv, panels, scale, out, stats,
+                               swinv2::ReadTiling<swinv2::WindowAttentionTiling910>(tiling));
 }

@@ -663,17 +663,23 @@ __aicore__ inline void attend_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_
   }
 }
 
+// bias: see prepare_bias (tiling_host.h).
+__aicore__ inline void window_attention_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
+                                             GM_ADDR stats, GM_ADDR workspace,
+                                             const WindowAttentionTiling910B& t) {
+  if (t.bfloat16)
+    attend_910b<bfloat16_t>(qkv, bias, scale, out, stats, workspace, t);
+  else
+    attend_910b<half>(qkv, bias, scale, out, stats, workspace, t);
+}
+
 }  // namespace swinv2
 
-// bias: see prepare_bias (tiling_host.h). tiling: the bytes of a WindowAttentionTiling910B.
+// tiling: the bytes of a WindowAttentionTiling910B.
 extern "C" __global__ __aicore__ void swinv2_window_attention_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale,
                                                                    GM_ADDR out, GM_ADDR stats,
                                                                    GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionTiling910B>(tiling);
-  GM_ADDR exchange = AscendC::GetUserWorkspace(workspace);
-  if (t.bfloat16)
-    swinv2::attend_910b<bfloat16_t>(qkv, bias, scale, out, stats, exchange, t);
-  else
-    swinv2::attend_910b<half>(qkv, bias, scale, out, stats, exchange, t);
+  swinv2::window_attention_910b(qkv, bias, scale, out, stats, AscendC::GetUserWorkspace(workspace),
+                                swinv2::ReadTiling<swinv2::WindowAttentionTiling910B>(tiling));
 }

@@ -524,15 +524,21 @@ class WindowAttentionGrad910 {
   LocalTensor<float> c, c_s, c_dp, c_dq, c_dk, c_dv;  // Nz
 };
 
+// bias: prepare_bias of the table. dbias, dscale: partial sums for gather_gradients (tiling_host.h).
+__aicore__ inline void window_attention_grad_910(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR stats,
+                                                 GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
+                                                 const WindowAttentionGradTiling910& t) {
+  TPipe pipe;
+  WindowAttentionGrad910(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, t, pipe).Run();
+}
+
 }  // namespace swinv2
 
-// bias: prepare_bias of the table. dbias, dscale: partial sums for gather_gradients (tiling_host.h). tiling: the bytes
-// of a WindowAttentionGradTiling910.
+// tiling: the bytes of a WindowAttentionGradTiling910.
 extern "C" __global__ __aicore__ void swinv2_window_attention_grad_910(
     GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv,
     GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace, GM_ADDR tiling) {
   (void)out, (void)workspace;
-  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910>(tiling);
-  AscendC::TPipe pipe;
-  swinv2::WindowAttentionGrad910(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, t, pipe).Run();
+  swinv2::window_attention_grad_910(qkv, bias, scale, stats, dout, dqkv, dbias, dscale,
+                                    swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910>(tiling));
 }

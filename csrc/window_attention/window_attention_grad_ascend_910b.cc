@@ -583,18 +583,25 @@ __aicore__ inline void backward_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, G
   }
 }
 
+// bias: prepare_bias of the table. dbias, dscale: partial sums for gather_gradients (tiling_host.h).
+__aicore__ inline void window_attention_grad_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
+                                                  GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias,
+                                                  GM_ADDR dscale, GM_ADDR workspace,
+                                                  const WindowAttentionGradTiling910B& t) {
+  if (t.bfloat16)
+    backward_910b<bfloat16_t>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, t);
+  else
+    backward_910b<half>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, t);
+}
+
 }  // namespace swinv2
 
-// bias: prepare_bias of the table. dbias, dscale: partial sums for gather_gradients (tiling_host.h). tiling: the bytes
-// of a WindowAttentionGradTiling910B.
+// tiling: the bytes of a WindowAttentionGradTiling910B.
 extern "C" __global__ __aicore__ void swinv2_window_attention_grad_910b(
     GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv,
     GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  const auto t = swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910B>(tiling);
-  GM_ADDR exchange = AscendC::GetUserWorkspace(workspace);
-  if (t.bfloat16)
-    swinv2::backward_910b<bfloat16_t>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
-  else
-    swinv2::backward_910b<half>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, exchange, t);
+  swinv2::window_attention_grad_910b(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale,
+                                     AscendC::GetUserWorkspace(workspace),
+                                     swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910B>(tiling));
 }

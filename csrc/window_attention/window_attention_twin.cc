@@ -4,7 +4,6 @@
 #include <stdexcept>
 
 #include "window_attention/tiling_host.h"
-#include "window_attention/window_attention_twin_host.h"
 
 extern "C" {
 void swinv2_window_attention_910(uint8_t* qkv, uint8_t* panels, uint8_t* scale, uint8_t* out, uint8_t* stats,
@@ -45,53 +44,26 @@ ascend_twin::LaunchOptions options_of(const TwinRun<Kernel>& run, ascend_twin::S
   return options;
 }
 
-template <class Tiling>
-ascend_twin::Report launch(const Tiling& t, const WindowAttentionForward& io,
-                           const TwinRun<AscendKernel>& run, ascend_twin::Soc soc, AscendKernel compiled_in) {
-  const std::vector<float> prepared = prepare_bias(t, io.bias_table);
-  const Sizes size(t);
-  ascend_twin::Gm gm;
-  uint8_t* qkv = gm.Input("qkv", io.qkv, size.qkv);
-  uint8_t* bias = gm.Input("bias", prepared.data(), prepared.size() * sizeof(float));
-  uint8_t* scale = gm.Input("scale", io.scale, size.scale);
-  uint8_t* out = gm.Output("out", io.out, size.out);
-  uint8_t* stats = gm.Output("stats", io.stats, size.stats);
+constexpr AscendKernel kForward910 = swinv2_window_attention_910, kForward910B = swinv2_window_attention_910b;
+constexpr AscendGradKernel kBackward910 = swinv2_window_attention_grad_910,
+                           kBackward910B = swinv2_window_attention_grad_910b;
+
+// launch(arguments of the kernel between tensors and tiling)
+template <class Tiling, class Kernel, class Call>
+ascend_twin::Report launch(const Tiling& t, ascend_twin::Gm& gm, const TwinRun<Kernel>& run,
+                           ascend_twin::Soc soc, Call call) {
   const int64_t workspace_size = workspace_bytes(t);
   uint8_t* workspace = workspace_size ? gm.Workspace("workspace", workspace_size) : nullptr;
   uint8_t* tiling = gm.Input("tiling", &t, sizeof(t));
-  const AscendKernel kernel = run.kernel ? run.kernel : compiled_in;
-  return ascend_twin::Launch(options_of(run, soc, t.cores), gm,
-                             [&] { kernel(qkv, bias, scale, out, stats, workspace, tiling); });
+  return ascend_twin::Launch(options_of(run, soc, t.cores), gm, [&] { call(workspace, tiling); });
 }
 
-template <class Tiling>
-ascend_twin::Report launch(const Tiling& t, const WindowAttentionBackward& io,
-                           const TwinRun<AscendGradKernel>& run, ascend_twin::Soc soc,
-                           AscendGradKernel compiled_in) {
-  const std::vector<float> prepared = prepare_bias(t, io.bias_table);
-  const Partials partials = partials_of(t);
-  std::vector<float> dbias_partials(partials.dbias), dscale_partials(partials.dscale);
-  const Sizes size(t);
-  ascend_twin::Gm gm;
-  uint8_t* qkv = gm.Input("qkv", io.qkv, size.qkv);
-  uint8_t* bias = gm.Input("bias", prepared.data(), prepared.size() * sizeof(float));
-  uint8_t* scale = gm.Input("scale", io.scale, size.scale);
-  uint8_t* out = gm.Input("out", io.out, size.out);
-  uint8_t* stats = gm.Input("stats", io.stats, size.stats);
-  uint8_t* dout = gm.Input("dout", io.dout, size.out);
-  uint8_t* dqkv = gm.Output("dqkv", io.dqkv, size.qkv);
-  uint8_t* dbias = gm.Output("dbias", dbias_partials.data(), partials.dbias * sizeof(float));
-  uint8_t* dscale = gm.Output("dscale", dscale_partials.data(), partials.dscale * sizeof(float));
-  const int64_t workspace_size = workspace_bytes(t);
-  uint8_t* workspace = workspace_size ? gm.Workspace("workspace", workspace_size) : nullptr;
-  uint8_t* tiling = gm.Input("tiling", &t, sizeof(t));
-  const AscendGradKernel kernel = run.kernel ? run.kernel : compiled_in;
-  const ascend_twin::Report report = ascend_twin::Launch(options_of(run, soc, t.cores), gm, [&] {
-    kernel(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, tiling);
-  });
-  if (report.ok())
-    gather_gradients(t, dbias_partials.data(), dscale_partials.data(), io.dbias_table, io.dscale);
-  return report;
+uint64_t bytes_of(const Shape& floats) {
+  return product_of(floats) * sizeof(float);
+}
+
+ascend_twin::Soc soc_of(const ChipLimits& chip) {
+  return is_910(chip) ? ascend_twin::Soc::kAscend910 : ascend_twin::Soc::kAscend910B;
 }
 
 void expect_no_errors(const ascend_twin::Report& report) {
@@ -103,58 +75,78 @@ void expect_no_errors(const ascend_twin::Report& report) {
 
 }  // namespace
 
-ascend_twin::Report window_attention_twin(const WindowAttentionTiling910& tiling,
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
+                                          const AscendForward& io, const TwinRun<AscendKernel>& run) {
+  const AscendKernel kernel = run.kernel ? run.kernel : is_910(chip) ? kForward910 : kForward910B;
+  return with_tiling(op, chip, [&](const auto& t) {
+    const Sizes size(t);
+    ascend_twin::Gm gm;
+    uint8_t* qkv = gm.Input("qkv", io.qkv, size.qkv);
+    uint8_t* bias = gm.Input("bias", io.bias, bytes_of(bias_shape(t)));
+    uint8_t* scale = gm.Input("scale", io.scale, size.scale);
+    uint8_t* out = gm.Output("out", io.out, size.out);
+    uint8_t* stats = gm.Output("stats", io.stats, size.stats);
+    return launch(t, gm, run, soc_of(chip), [=](uint8_t* workspace, uint8_t* tiling) {
+      kernel(qkv, bias, scale, out, stats, workspace, tiling);
+    });
+  });
+}
+
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
+                                          const AscendBackward& io, const TwinRun<AscendGradKernel>& run) {
+  const AscendGradKernel kernel = run.kernel ? run.kernel : is_910(chip) ? kBackward910 : kBackward910B;
+  return with_grad_tiling(op, chip, [&](const auto& t) {
+    const Sizes size(t);
+    const Partials partials = partials_of(t);
+    ascend_twin::Gm gm;
+    uint8_t* qkv = gm.Input("qkv", io.qkv, size.qkv);
+    uint8_t* bias = gm.Input("bias", io.bias, bytes_of(bias_shape(t)));
+    uint8_t* scale = gm.Input("scale", io.scale, size.scale);
+    uint8_t* out = gm.Input("out", io.out, size.out);
+    uint8_t* stats = gm.Input("stats", io.stats, size.stats);
+    uint8_t* dout = gm.Input("dout", io.dout, size.out);
+    uint8_t* dqkv = gm.Output("dqkv", io.dqkv, size.qkv);
+    uint8_t* dbias = gm.Output("dbias", io.dbias, bytes_of(partials.dbias));
+    uint8_t* dscale = gm.Output("dscale", io.dscale, bytes_of(partials.dscale));
+    return launch(t, gm, run, soc_of(chip), [=](uint8_t* workspace, uint8_t* tiling) {
+      kernel(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, tiling);
+    });
+  });
+}
+
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
                                           const WindowAttentionForward& io,
                                           const TwinRun<AscendKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910, &swinv2_window_attention_910);
+  const std::vector<float> bias =
+      with_tiling(op, chip, [&](const auto& t) { return prepare_bias(t, io.bias_table); });
+  return window_attention_twin(op, chip, AscendForward{io.qkv, bias.data(), io.scale, io.out, io.stats}, run);
 }
 
-ascend_twin::Report window_attention_twin(const WindowAttentionTiling910B& tiling,
-                                          const WindowAttentionForward& io,
-                                          const TwinRun<AscendKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910B, &swinv2_window_attention_910b);
-}
-
-ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910& tiling,
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
                                           const WindowAttentionBackward& io,
                                           const TwinRun<AscendGradKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910, &swinv2_window_attention_grad_910);
+  return with_grad_tiling(op, chip, [&](const auto& t) {
+    const std::vector<float> bias = prepare_bias(t, io.bias_table);
+    const Partials partials = partials_of(t);
+    std::vector<float> dbias(product_of(partials.dbias)), dscale(product_of(partials.dscale));
+    const ascend_twin::Report report =
+        window_attention_twin(op, chip,
+                              AscendBackward{io.qkv, bias.data(), io.scale, io.out, io.stats, io.dout,
+                                             io.dqkv, dbias.data(), dscale.data()},
+                              run);
+    if (report.ok()) gather_gradients(t, dbias.data(), dscale.data(), io.dbias_table, io.dscale);
+    return report;
+  });
 }
 
-ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910B& tiling,
-                                          const WindowAttentionBackward& io,
-                                          const TwinRun<AscendGradKernel>& run) {
-  return launch(tiling, io, run, ascend_twin::Soc::kAscend910B, &swinv2_window_attention_grad_910b);
+void window_attention_forward_twin(const WindowAttention& op, const ChipLimits& chip,
+                                   const AscendForward& io) {
+  expect_no_errors(window_attention_twin(op, chip, io, {}));
 }
 
-void check_twin_910(const WindowAttention& op) {
-  tile_window_attention(op, kAscend910);
-}
-void check_twin_910b(const WindowAttention& op) {
-  tile_window_attention_910b(op, kAscend910B);
-}
-
-void check_twin_grad_910(const WindowAttention& op) {
-  tile_window_attention_grad(op, kAscend910);
-}
-void check_twin_grad_910b(const WindowAttention& op) {
-  tile_window_attention_grad_910b(op, kAscend910B);
-}
-
-void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io) {
-  expect_no_errors(window_attention_twin(tile_window_attention(op, kAscend910), io, {}));
-}
-
-void window_attention_forward_twin_910b(const WindowAttention& op, const WindowAttentionForward& io) {
-  expect_no_errors(window_attention_twin(tile_window_attention_910b(op, kAscend910B), io, {}));
-}
-
-void window_attention_backward_twin_910(const WindowAttention& op, const WindowAttentionBackward& io) {
-  expect_no_errors(window_attention_twin(tile_window_attention_grad(op, kAscend910), io, {}));
-}
-
-void window_attention_backward_twin_910b(const WindowAttention& op, const WindowAttentionBackward& io) {
-  expect_no_errors(window_attention_twin(tile_window_attention_grad_910b(op, kAscend910B), io, {}));
+void window_attention_backward_twin(const WindowAttention& op, const ChipLimits& chip,
+                                    const AscendBackward& io) {
+  expect_no_errors(window_attention_twin(op, chip, io, {}));
 }
 
 }  // namespace swinv2

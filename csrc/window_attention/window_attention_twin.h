@@ -4,8 +4,7 @@
 #pragma once
 
 #include "ascend_twin/launch.h"
-#include "window_attention/tiling_910b.h"
-#include "window_attention/window_attention.h"
+#include "window_attention/window_attention_twin_host.h"
 
 namespace swinv2 {
 
@@ -23,16 +22,16 @@ struct TwinRun {
   Kernel kernel = nullptr;  // null: the one compiled in
 };
 
-// qkv is of the dtype that was tiled for. A broken rule is in the report.
-ascend_twin::Report window_attention_twin(const WindowAttentionTiling910& tiling,
+// The chip's kernel on qkv of the problem's dtype. A broken rule is in the report.
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
+                                          const AscendForward& io, const TwinRun<AscendKernel>& run);
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
+                                          const AscendBackward& io, const TwinRun<AscendGradKernel>& run);
+
+// The same from table to table. The gradients of table and scale are gathered only where no rule was broken.
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
                                           const WindowAttentionForward& io, const TwinRun<AscendKernel>& run);
-ascend_twin::Report window_attention_twin(const WindowAttentionTiling910B& tiling,
-                                          const WindowAttentionForward& io, const TwinRun<AscendKernel>& run);
-// The gradients of table and scale are gathered only where no rule was broken.
-ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910& tiling,
-                                          const WindowAttentionBackward& io,
-                                          const TwinRun<AscendGradKernel>& run);
-ascend_twin::Report window_attention_twin(const WindowAttentionGradTiling910B& tiling,
+ascend_twin::Report window_attention_twin(const WindowAttention& op, const ChipLimits& chip,
                                           const WindowAttentionBackward& io,
                                           const TwinRun<AscendGradKernel>& run);
 

@@ -4,21 +4,37 @@
 // call it.
 #pragma once
 
+#include "core/chip.h"
 #include "window_attention/window_attention.h"
 
 namespace swinv2 {
 
-// Throw InvalidArgument where the chip cannot run the problem, naming the argument and the mend.
-void check_twin_910(const WindowAttention& op);
-void check_twin_910b(const WindowAttention& op);
-void check_twin_grad_910(const WindowAttention& op);
-void check_twin_grad_910b(const WindowAttention& op);
+// The tensors of the Ascend kernels: bias is prepared, dbias and dscale are partial sums (tiling_host.h).
+struct AscendForward {
+  const void* qkv;
+  const float* bias;
+  const float* scale;
+  void* out;
+  float* stats;
+};
+
+struct AscendBackward {
+  const void* qkv;
+  const float* bias;
+  const float* scale;
+  const void* out;
+  const float* stats;
+  const void* dout;
+  void* dqkv;
+  float* dbias;
+  float* dscale;
+};
 
 // Throw std::runtime_error with the report's errors where the kernel breaks a rule of the chip,
 // InvalidArgument where the chip cannot run the problem.
-void window_attention_forward_twin_910(const WindowAttention& op, const WindowAttentionForward& io);
-void window_attention_forward_twin_910b(const WindowAttention& op, const WindowAttentionForward& io);
-void window_attention_backward_twin_910(const WindowAttention& op, const WindowAttentionBackward& io);
-void window_attention_backward_twin_910b(const WindowAttention& op, const WindowAttentionBackward& io);
+void window_attention_forward_twin(const WindowAttention& op, const ChipLimits& chip,
+                                   const AscendForward& io);
+void window_attention_backward_twin(const WindowAttention& op, const ChipLimits& chip,
+                                    const AscendBackward& io);
 
 }  // namespace swinv2
