@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slips of the 910B's backward kernel: text of its source, and what stands there instead."""
 
+import numpy as np
 from cases import Case
 
-# Several units an AIV, an odd number, several heads a core, shifts, tails, tiles of scores and of products, padding.
+# Several units an AIV, an odd number, several heads a core, shifts, tails, tiles of scores and of products, padding,
+# queries of one key.
 RUNS = [
     (Case(2, 16, 16, (8, 8), (4, 4), 2, 32), {"cores": 1}),
     (Case(1, 14, 14, (7, 7), (3, 3), 2, 16, (13, 11)), {"cores": 2, "seed": 1}),
@@ -11,6 +13,7 @@ RUNS = [
     (Case(1, 16, 16, (16, 16), (0, 0), 1, 64, cosine=False), {"seed": 3}),
     (Case(1, 4, 12, (4, 4), (1, 1), 5, 16), {"cores": 1, "seed": 4}),
     (Case(3, 8, 8, (8, 8), (0, 0), 1, 16, (6, 7)), {"cores": 1, "seed": 5}),
+    (Case(1, 4, 12, (4, 4), (1, 1), 8, 16, (2, 1), -np.inf, seed=570), {"cores": 1, "seed": 6}),
 ]
 
 MUTATIONS = {
@@ -58,6 +61,34 @@ MUTATIONS = {
         "BrcbRepeatParams(1, 8));\n    PipeBarrier<PIPE_V>();\n",
         "BrcbRepeatParams(1, 8));\n",
     ),
+    "no-barrier-after-exp": (
+        "      Exp(s, s, rows * t.pitch);\n      PipeBarrier<PIPE_V>();\n",
+        "      Exp(s, s, rows * t.pitch);\n",
+    ),
+    "no-barrier-between-folds-of-p": (
+        "i == 1 ? pitch : 8, pitch));\n      PipeBarrier<PIPE_V>();\n",
+        "i == 1 ? pitch : 8, pitch));\n",
+    ),
+    "no-barrier-between-products-of-p": (
+        "ds[i * kLanes], kLanes, rows, by_row);\n      PipeBarrier<PIPE_V>();\n",
+        "ds[i * kLanes], kLanes, rows, by_row);\n",
+    ),
+    "no-barrier-after-the-first-product-of-p": (
+        "Mul(bias_rows, s, ds, kLanes, rows, by_row);\n    PipeBarrier<PIPE_V>();\n",
+        "Mul(bias_rows, s, ds, kLanes, rows, by_row);\n",
+    ),
+    "no-barrier-between-sums": (
+        "BlockReduceSum(copies, x, rows, kLanes, 1, 1, 8);\n    PipeBarrier<PIPE_V>();\n",
+        "BlockReduceSum(copies, x, rows, kLanes, 1, 1, 8);\n",
+    ),
+    "no-barrier-after-sums": (
+        "BlockReduceSum(to, copies, rows / 8, kLanes, 1, 1, 8);\n    PipeBarrier<PIPE_V>();\n",
+        "BlockReduceSum(to, copies, rows / 8, kLanes, 1, 1, 8);\n",
+    ),
+    "no-barrier-after-slopes-are-scaled": (
+        "    PipeBarrier<PIPE_V>();\n  }\n  // x (rows, pitch) -= by (rows)\n",
+        "  }\n  // x (rows, pitch) -= by (rows)\n",
+    ),
     "atomic-mode-left": ("        if (!fresh) SetAtomicNone();\n", ""),
     # memory
     "cores-share-a-workspace": ("SetGlobalBuffer(from + core * sizes[i]);", "SetGlobalBuffer(from);"),
@@ -103,7 +134,21 @@ MUTATIONS = {
     "ds-not-turned": ("ds_turned{Pairs(unit, kDs), row, true}", "ds_turned{Pairs(unit, kDs), row, false}"),
     "gradient-of-the-first-head": ("part * channels + of * d]", "part * channels]"),
     "gradient-rows": ("stage[(token - first) * d],\n", "stage,\n"),
-    "outputs-of-the-first-head": ("stage[kChunk], out_gm[at]", "stage[kChunk], out_gm[0]"),
+    "cotangents-of-the-first-head": ("Gather(dout_gm[at]", "Gather(dout_gm[0]"),
+    "folds-of-the-first-pitch": ("i == 1 ? pitch : 8, pitch)", "pitch, pitch)"),
+    "folds-of-the-first-lanes": (
+        "Add(sums, i == 1 ? s : sums, s[i * kLanes]",
+        "Add(sums, i == 1 ? s : sums, s",
+    ),
+    "products-of-the-first-lanes": (
+        "MulAddDst(bias_rows, s[i * kLanes], ds[i * kLanes]",
+        "MulAddDst(bias_rows, s, ds",
+    ),
+    "products-not-gathered": (
+        "MulAddDst(bias_rows, s[i * kLanes], ds[i * kLanes]",
+        "Mul(bias_rows, s[i * kLanes], ds[i * kLanes]",
+    ),
+    "sums-of-half-the-rows": ("BlockReduceSum(to, copies, rows / 8", "BlockReduceSum(to, copies, rows / 16"),
     "bias-of-the-first-tile": (
         "bias_gm[(static_cast<int64_t>(of) * n + first) * row]",
         "bias_gm[static_cast<int64_t>(of) * n * row]",
@@ -123,8 +168,11 @@ MUTATIONS = {
     ),
     "padding-seen": ("if (key >= n || window.Region(key) < 0)", "if (key >= n)"),
     "padding-asks": ("    keys.Forbid(lse, 1, kNever);\n", ""),
-    "delta-forgotten": ("      SubRows(ds, Fact(unit, kDelta)[first], rows);\n", ""),
-    "delta-of-the-first-tile": ("Fact(unit, kDelta)[first], rows)", "Fact(unit, kDelta), rows)"),
+    "delta-forgotten": ("      SubRows(ds, deltas, rows);\n", ""),
+    "slopes-not-scaled": ("      MulRows(ds, numbers, rows);\n", ""),
+    "slopes-scaled-by-delta": ("MulRows(ds, numbers, rows)", "MulRows(ds, deltas, rows)"),
+    "slopes-beyond-the-keys-kept": ("      keys.Forbid(ds, rows, 0.f);", ""),
+    "bias-of-rows-beyond-the-window": ("bias_rows, queries * t.pitch)", "bias_rows, rows * t.pitch)"),
     "lse-of-the-first-tile": ("SubRows(s, lse[first], rows)", "SubRows(s, lse, rows)"),
     "scale-of-the-first-unit": (
         "    const float scale = scale_gm.GetValue(of);\n    if (of != head) {",

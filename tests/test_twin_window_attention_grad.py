@@ -171,7 +171,13 @@ def test_nan_stays_in_its_window(where, kernel):
 
 
 @pytest.mark.parametrize(
-    "case", [Case(3, 8, 8, (8, 8), (0, 0), 2, 32), Case(4, 7, 7, (7, 7), (0, 0), 2, 16)], ids=str
+    "case",
+    [
+        Case(3, 8, 8, (8, 8), (0, 0), 2, 32),
+        Case(4, 7, 7, (7, 7), (0, 0), 2, 16),
+        Case(3, 6, 6, (6, 6), (0, 0), 2, 32),  # rows of scores longer than all blocks of keys
+    ],
+    ids=str,
 )
 @every_soc
 def test_nan_does_not_outlive_its_unit(case, kernel):
@@ -268,6 +274,23 @@ def test_magnitudes_of_bfloat16(scale_by):
     expected(kernel, inputs, dout, **case.how).check(**dict(zip(RESULTS, gradients)))
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 4, 12, (4, 4), (1, 1), 8, 16, (2, 1), -np.inf, seed=570),
+        Case(1, 12, 12, (12, 12), (1, 1), 4, 32, (2, 2), -np.inf),
+    ],
+    ids=str,
+)
+@every_kernel
+def test_a_query_of_one_key(case, kernel):
+    """Its softmax is 1 whatever q, k, bias and scale are: their gradients are 0 to the bit."""
+    gradients, _ = run(case, kernel)
+    check(case, kernel, gradients)
+    dqkv, dtable, dscale = gradients
+    assert not dqkv[..., : 2 * case.heads * case.head_dim].any() and not dtable.any() and not dscale.any()
+
+
 def test_zero_and_constant_vectors():
     case, kernel = Case(1, 8, 8, (8, 8), (0, 0), 1, 32), KERNELS[2]
     (_, *rest), how = arguments(case, kernel)
@@ -314,8 +337,9 @@ def test_exchange_of_the_910b():
     assert exchange["written"] == units * (4 * rows + 2 * pairs + 2 * pairs + 3 * rows)
     assert exchange["read"] == units * ((4 + 3) * rows + 2 * pairs + 3 * pairs + (3 + 2) * rows)
     assert tensors["bias"]["read"] == units * pairs
-    for name, moved in (("qkv", "read"), ("out", "read"), ("dout", "read"), ("dqkv", "written")):
+    for name, moved in (("qkv", "read"), ("dout", "read"), ("dqkv", "written")):
         assert tensors[name][moved] == tensors[name]["size"]
+    assert tensors["out"]["read"] == 0
 
 
 @every_soc

@@ -30,10 +30,10 @@ Tiling shared_out(const WindowAttention& op, const ChipLimits& chip) {
 // As the kernel's constructor makes them.
 int64_t ub_bytes(const WindowAttentionGradTiling910B& t) {
   const int64_t floats = int64_t{t.tile_rows} * t.pitch * 3    // s, ds, bias
-                         + (4 + 1 + 3 * 5) * int64_t{t.pitch}  // mask, lse, facts of tokens
+                         + (4 + 1 + 3 * 4) * int64_t{t.pitch}  // mask, lse, facts of tokens
                          + 3 * kChunk                          // rows of float32
-                         + kScaleLanes * (8 + 3);              // copies; numbers, ones, dscale
-  return floats * sizeof(float) + 2 * kChunk * sizeof(Half);
+                         + kScaleLanes * (8 + 4);              // copies; numbers, deltas, ones, dscale
+  return floats * sizeof(float) + kChunk * sizeof(Half);
 }
 
 }  // namespace

@@ -4,11 +4,14 @@
 // WindowAttentionGradTiling910B (tiling_910b.h) says. All of it is float32, products too; only what comes from the
 // image and goes there is in the storage type.
 //
-//   AIV  Prepare  q^, k^, v, do as float32 rows; D = do . o           image -> workspace
+//   AIV  Prepare  q^, k^, v, do as float32 rows                       image -> workspace
 //   AIC  Score    s = q^ k^T, dp = do v^T                             workspace
-//   AIV  Soften   p = exp(scale s + bias + mask - lse), ds = p (dp - D), over s and dp; dbias += ds
+//   AIV  Soften   p = exp(scale s + bias + mask - lse), ds = p (S dp - D), over s and dp; dbias += ds
 //   AIC  Pull     a = ds k^, b = ds^T q^, dv = p^T do
 //   AIV  Finish   dq = scale (a - q^ (q^ . a)) / |q|, dk likewise of b; dscale += q^ . a        -> image
+//
+// D = do . o is taken as sum_j p_ij dp_ij, out being rounded, and S = sum_j p_ij is 1 but for rounding: a query of one
+// key has ds = 0 to the bit.
 //
 // A step takes a unit to each AIV. While these soften a step, the AIC pulls the step before and scores the next.
 #include "window_attention/tiling_910b.h"
@@ -223,9 +226,9 @@ class WindowAttentionGradCube910B : public WindowAttentionGrad910B {
 template <typename T>
 class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
  public:
-  __aicore__ inline WindowAttentionGradVector910B(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
-                                                  GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias,
-                                                  GM_ADDR dscale, GM_ADDR workspace,
+  __aicore__ inline WindowAttentionGradVector910B(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR stats,
+                                                  GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
+                                                  GM_ADDR workspace,
                                                   const WindowAttentionGradTiling910B& tiling, TPipe& pipe)
       : WindowAttentionGrad910B(workspace, tiling, GetBlockIdx() / GetSubBlockNum()) {
     side = static_cast<int32_t>(GetSubBlockIdx());
@@ -233,7 +236,6 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
     channels = t.heads * d;
     tokens_a_chunk = kChunk / d;
     qkv_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(qkv));
-    out_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(out));
     dout_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(dout));
     dqkv_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(dqkv));
     bias_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(bias));
@@ -250,12 +252,13 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
     bias_rows = Buffer<float>(pipe, bias_buffer, tile);
     lse = Buffer<float>(pipe, lse_buffer, t.pitch);
     of_tokens = Buffer<float>(pipe, of_tokens_buffer, kUnitsKept * kFacts * t.pitch);
-    stage = Buffer<T>(pipe, stage_buffer, 2 * kChunk);
+    stage = Buffer<T>(pipe, stage_buffer, kChunk);
     wide = Buffer<float>(pipe, wide_buffer, kChunk);
     other = Buffer<float>(pipe, other_buffer, kChunk);
     product = Buffer<float>(pipe, product_buffer, kChunk);
     copies = Buffer<float>(pipe, copies_buffer, kScaleLanes * 8);
     numbers = Buffer<float>(pipe, numbers_buffer, kScaleLanes);
+    deltas = Buffer<float>(pipe, deltas_buffer, kScaleLanes);
     ones = Buffer<float>(pipe, ones_buffer, kScaleLanes);
     dscale_lanes = Buffer<float>(pipe, dscale_buffer, kScaleLanes);
   }
@@ -297,9 +300,9 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
     __aicore__ inline void Close() const { WaitFlag<HardEvent::MTE3_MTE2>(id); }
   };
 
-  // Numbers of a unit's tokens: D, 1 / max(|x|, 1e-12), and 1 where that is the norm, 0 where it is the floor.
-  static constexpr int32_t kDelta = 0, kInverse = 1, kAboveFloor = 3, kFacts = 5;  // of q, then k
-  static constexpr int32_t kUnitsKept = 3;  // of an AIV, from Prepare to Finish
+  // Numbers of a unit's tokens: 1 / max(|x|, 1e-12), and 1 where that is the norm, 0 where it is the floor.
+  static constexpr int32_t kInverse = 0, kAboveFloor = 2, kFacts = 4;  // of q, then k
+  static constexpr int32_t kUnitsKept = 3;                             // of an AIV, from Prepare to Finish
   static constexpr int32_t kOnceEvent = 2;
 
   // Lanes beyond N and rows beyond a window's are computed on like others.
@@ -345,23 +348,15 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
         const int32_t tokens = Min(tokens_a_chunk, row - first);
         rows_turn.Load();
         if (window.Padded() || first + tokens > n) Wipe();
-        if (part == kDout) {
-          Gather(stage, dout_gm[at], channels, window, first, tokens);
-          Gather(stage[kChunk], out_gm[at], channels, window, first, tokens);
-        } else {
-          Gather(stage, qkv_gm[part * channels + at], 3 * channels, window, first, tokens);
-        }
+        if (part == kDout)
+          Gather(dout_gm[at], channels, window, first, tokens);
+        else
+          Gather(qkv_gm[part * channels + at], 3 * channels, window, first, tokens);
         rows_turn.Change();
         Cast(wide, stage, RoundMode::CAST_NONE, tokens * d);
-        if (part == kDout) Cast(other, stage[kChunk], RoundMode::CAST_NONE, tokens * d);
         PipeBarrier<PIPE_V>();
-        if (part == kDout) {
-          Mul(other, other, wide, tokens * d);
-          PipeBarrier<PIPE_V>();
-          SumRows(Fact(unit, kDelta)[first], other, tokens);
-        } else if (t.cosine && part != kV) {
+        if (t.cosine && part < kV)
           Normalise(Fact(unit, kInverse + part)[first], Fact(unit, kAboveFloor + part)[first], tokens);
-        }
         rows_turn.Store();
         DataCopy(Prepared(unit, part)[first * d], wide, tokens * d);
         rows_turn.End();
@@ -372,19 +367,19 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
   __aicore__ inline void Wipe() const {
     SetFlag<HardEvent::MTE2_V>(kOnceEvent);
     WaitFlag<HardEvent::MTE2_V>(kOnceEvent);
-    Duplicate(stage.template ReinterpretCast<int16_t>(), int16_t(0), 2 * kChunk);
+    Duplicate(stage.template ReinterpretCast<int16_t>(), int16_t(0), kChunk);
     SetFlag<HardEvent::V_MTE2>(kOnceEvent);
     WaitFlag<HardEvent::V_MTE2>(kOnceEvent);
   }
 
-  // to (tokens, d): one head's part of an image of `pitch` channels, without padding.
-  __aicore__ inline void Gather(const LocalTensor<T>& to, const GlobalTensor<T>& from, int32_t pitch,
-                                const Window& window, int32_t first, int32_t tokens) const {
+  // stage (tokens, d): one head's part of an image of `pitch` channels, without padding.
+  __aicore__ inline void Gather(const GlobalTensor<T>& from, int32_t pitch, const Window& window,
+                                int32_t first, int32_t tokens) const {
     const int32_t end = Min(first + tokens, n);
     for (int32_t token = first; token < end;) {
       const Pixels run = RunFrom(window.y, window.x, window.image, t.width, token, end);
       if (run.valid > 0)
-        DataCopy(to[(token - first) * d], from[run.first * pitch],
+        DataCopy(stage[(token - first) * d], from[run.first * pitch],
                  DataCopyParams(run.valid, d / kSide, (pitch - d) / kSide, 0));
       token += run.count;
     }
@@ -456,13 +451,18 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
       tile_turn.Change();
       Muls(s, s, scale, rows * t.pitch);
       PipeBarrier<PIPE_V>();
-      Add(s, s, bias_rows, rows * t.pitch);
+      Add(s, s, bias_rows, queries * t.pitch);
       PipeBarrier<PIPE_V>();
       keys.Mask(s, first, queries);
       keys.Forbid(s, rows, kForbidden);
+      keys.Forbid(ds, rows, 0.f);  // lanes beyond `row` are never loaded: a NaN would stay
       SubRows(s, lse[first], rows);
       Exp(s, s, rows * t.pitch);
-      SubRows(ds, Fact(unit, kDelta)[first], rows);
+      PipeBarrier<PIPE_V>();
+      SumWeights(numbers, rows);
+      SumProducts(deltas, rows);
+      MulRows(ds, numbers, rows);
+      SubRows(ds, deltas, rows);
       Mul(ds, ds, s, rows * t.pitch);
       tile_turn.Store();
       DataCopy(Pairs(unit, kP)[at], s, LinesBack(rows));
@@ -483,6 +483,46 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
   }
   __aicore__ inline DataCopyParams LinesBack(int32_t rows) const {
     return DataCopyParams(rows, row * 4 / kBlockBytes, (t.pitch - row) * 4 / kBlockBytes, 0);
+  }
+  // to (rows) = sums of p. Lanes are gathered where the bias was, (rows, 64).
+  __aicore__ inline void SumWeights(const LocalTensor<float>& to, int32_t rows) const {
+    const uint8_t pitch = t.pitch / 8;
+    const LocalTensor<float> sums = chunks == 1 ? s : bias_rows;
+    for (int32_t i = 1; i < chunks; ++i) {
+      Add(sums, i == 1 ? s : sums, s[i * kLanes], kLanes, rows,
+          BinaryRepeatParams(1, 1, 1, 8, i == 1 ? pitch : 8, pitch));
+      PipeBarrier<PIPE_V>();
+    }
+    SumLanes(to, sums, rows);
+  }
+  // to (rows) = sums of p dp, likewise
+  __aicore__ inline void SumProducts(const LocalTensor<float>& to, int32_t rows) const {
+    const uint8_t pitch = t.pitch / 8;
+    const BinaryRepeatParams by_row(1, 1, 1, 8, pitch, pitch);
+    Mul(bias_rows, s, ds, kLanes, rows, by_row);
+    PipeBarrier<PIPE_V>();
+    for (int32_t i = 1; i < chunks; ++i) {
+      MulAddDst(bias_rows, s[i * kLanes], ds[i * kLanes], kLanes, rows, by_row);
+      PipeBarrier<PIPE_V>();
+    }
+    SumLanes(to, bias_rows, rows);
+  }
+  // to (rows) = sums of x (rows, 64)
+  __aicore__ inline void SumLanes(const LocalTensor<float>& to, const LocalTensor<float>& x,
+                                  int32_t rows) const {
+    BlockReduceSum(copies, x, rows, kLanes, 1, 1, 8);
+    PipeBarrier<PIPE_V>();
+    BlockReduceSum(to, copies, rows / 8, kLanes, 1, 1, 8);
+    PipeBarrier<PIPE_V>();
+  }
+  // x (rows, pitch) *= by (rows)
+  __aicore__ inline void MulRows(const LocalTensor<float>& x, const LocalTensor<float>& by,
+                                 int32_t rows) const {
+    const uint8_t pitch = t.pitch / 8;
+    Spread(by, rows);
+    for (int32_t i = 0; i < chunks; ++i)
+      Mul(x[i * kLanes], x[i * kLanes], copies, kLanes, rows, BinaryRepeatParams(1, 1, 0, pitch, pitch, 1));
+    PipeBarrier<PIPE_V>();
   }
   // x (rows, pitch) -= by (rows)
   __aicore__ inline void SubRows(const LocalTensor<float>& x, const LocalTensor<float>& by,
@@ -557,51 +597,51 @@ class WindowAttentionGradVector910B : public WindowAttentionGrad910B {
 
   int32_t side, chunks, channels, tokens_a_chunk, head = -1;  // head: whose dscale the lanes hold
   KeyMask keys;
-  GlobalTensor<T> qkv_gm, out_gm, dout_gm, dqkv_gm;
+  GlobalTensor<T> qkv_gm, dout_gm, dqkv_gm;
   GlobalTensor<float> bias_gm, scale_gm, stats_gm, dbias_gm, dscale_gm;
   TBuf<TPosition::VECCALC> s_buffer, ds_buffer, bias_buffer, lse_buffer, of_tokens_buffer, stage_buffer,
-      wide_buffer, other_buffer, product_buffer, copies_buffer, numbers_buffer, ones_buffer, dscale_buffer;
-  LocalTensor<float> s, ds, bias_rows;             // (tile_rows, pitch)
-  LocalTensor<float> lse, of_tokens;               // (pitch), (units, facts, pitch)
-  LocalTensor<T> stage;                            // 2 x (tokens, d)
-  LocalTensor<float> wide, other, product;         // (tokens, d)
-  LocalTensor<float> copies;                       // (tokens, 8)
-  LocalTensor<float> numbers, ones, dscale_lanes;  // (tokens)
+      wide_buffer, other_buffer, product_buffer, copies_buffer, numbers_buffer, deltas_buffer, ones_buffer,
+      dscale_buffer;
+  LocalTensor<float> s, ds, bias_rows;                     // (tile_rows, pitch)
+  LocalTensor<float> lse, of_tokens;                       // (pitch), (units, facts, pitch)
+  LocalTensor<T> stage;                                    // (tokens, d)
+  LocalTensor<float> wide, other, product;                 // (tokens, d)
+  LocalTensor<float> copies;                               // (tokens, 8)
+  LocalTensor<float> numbers, deltas, ones, dscale_lanes;  // (tokens)
 };
 
 template <typename T>
-__aicore__ inline void backward_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats,
-                                     GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
-                                     GM_ADDR workspace, const WindowAttentionGradTiling910B& t) {
+__aicore__ inline void backward_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR stats, GM_ADDR dout,
+                                     GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace,
+                                     const WindowAttentionGradTiling910B& t) {
   TPipe pipe;
   if ASCEND_IS_AIC {
     WindowAttentionGradCube910B(workspace, t, pipe).Run();
   } else {
-    WindowAttentionGradVector910B<T>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, t,
-                                     pipe)
+    WindowAttentionGradVector910B<T>(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, workspace, t, pipe)
         .Run();
   }
 }
 
 // bias: prepare_bias of the table. dbias, dscale: partial sums for gather_gradients (tiling_host.h).
-__aicore__ inline void window_attention_grad_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out,
-                                                  GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias,
-                                                  GM_ADDR dscale, GM_ADDR workspace,
-                                                  const WindowAttentionGradTiling910B& t) {
+__aicore__ inline void window_attention_grad_910b(GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR stats,
+                                                  GM_ADDR dout, GM_ADDR dqkv, GM_ADDR dbias, GM_ADDR dscale,
+                                                  GM_ADDR workspace, const WindowAttentionGradTiling910B& t) {
   if (t.bfloat16)
-    backward_910b<bfloat16_t>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, t);
+    backward_910b<bfloat16_t>(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, workspace, t);
   else
-    backward_910b<half>(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale, workspace, t);
+    backward_910b<half>(qkv, bias, scale, stats, dout, dqkv, dbias, dscale, workspace, t);
 }
 
 }  // namespace swinv2
 
-// tiling: the bytes of a WindowAttentionGradTiling910B.
+// out is not read. tiling: the bytes of a WindowAttentionGradTiling910B.
 extern "C" __global__ __aicore__ void swinv2_window_attention_grad_910b(
     GM_ADDR qkv, GM_ADDR bias, GM_ADDR scale, GM_ADDR out, GM_ADDR stats, GM_ADDR dout, GM_ADDR dqkv,
     GM_ADDR dbias, GM_ADDR dscale, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  swinv2::window_attention_grad_910b(qkv, bias, scale, out, stats, dout, dqkv, dbias, dscale,
+  (void)out;
+  swinv2::window_attention_grad_910b(qkv, bias, scale, stats, dout, dqkv, dbias, dscale,
                                      AscendC::GetUserWorkspace(workspace),
                                      swinv2::ReadTiling<swinv2::WindowAttentionGradTiling910B>(tiling));
 }
