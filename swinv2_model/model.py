@@ -95,7 +95,7 @@ class SwinTransformerV2(nn.Cell):
         if compute_dtype not in storage_dtypes(name):
             raise ValueError(
                 f"compute_dtype: expected {' or '.join(storage_dtypes(name))} on back end {name!r}, got "
-                f"{compute_dtype!r}; training from the command line is in float32 and needs another back end"
+                f"{compute_dtype!r}; train with --train.compute_dtype"
             )
         if not number("norm_eps", norm_eps) > 0:
             raise ValueError(f"norm_eps: expected a positive number, got {norm_eps!r}")

@@ -50,6 +50,7 @@ class TrainConfig:
         warmup_length: epochs of linear warm-up from warmup_lr.
         cool_length: epochs at cool_lr after the cosine.
         clip_global_norm_value: largest norm of all gradients together; 0 for no limit.
+        compute_dtype: of features and products; weights, norms and sums are float32. float16 scales its loss.
         seed: of initialisation, order, augmentation and drop path.
     """
 
@@ -67,6 +68,7 @@ class TrainConfig:
     cool_lr: float = 0.0
     clip_global_norm_value: float = 0.0
     label_smoothing: float = 0.0
+    compute_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: int = 0
 
     def check(self):

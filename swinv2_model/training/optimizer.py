@@ -62,13 +62,18 @@ class AdamW(nn.Cell):
         return done
 
 
-def clip_by_global_norm(gradients, limit):
-    """(gradients scaled so that their joint norm is at most `limit`, the norm before)."""
+def global_norm(gradients):
+    """The norm of all gradients together, float32; Inf or NaN where one of them is."""
     total = ops.zeros((), ms.float32)
     for gradient in gradients:
         flat = gradient.astype(ms.float32).reshape(-1)
         total += ops.matmul(flat, flat)
-    norm = ops.sqrt(total)
+    return ops.sqrt(total)
+
+
+def clip_by_global_norm(gradients, limit):
+    """(gradients scaled so that their joint norm is at most `limit`, the norm before)."""
+    norm = global_norm(gradients)
     factor = ops.minimum(limit / (norm + 1e-6), 1.0)
     return [gradient * factor for gradient in gradients], norm
 

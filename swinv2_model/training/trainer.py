@@ -22,7 +22,7 @@ from swinv2_model.randomness import drop_path_factors, permutation
 from swinv2_model.training import digits
 from swinv2_model.training.config import RunConfig, parse
 from swinv2_model.training.optimizer import AdamW, learning_rates
-from swinv2_model.training.step import TrainStep
+from swinv2_model.training.step import LossScale, TrainStep
 from swinv2_model.weights import keys
 from swinv2_model.weights.describe import OPTIONS, Description
 from swinv2_model.weights.errors import CheckpointError
@@ -31,7 +31,15 @@ from swinv2_model.weights.load import Report, load_into
 
 CHECKPOINT = "checkpoint.ckpt"
 CONFIG_KEY = "config"
-LOG_COLUMNS = ("epoch", "lr", "loss", "train_accuracy", "test_accuracy", "images_per_second", "gradient_norm")
+RESULT_COLUMNS = (
+    "loss",
+    "train_accuracy",
+    "test_accuracy",
+    "images_per_second",
+    "gradient_norm",
+    "loss_scale",
+)
+LOG_COLUMNS = ("epoch", "lr", *RESULT_COLUMNS)
 
 
 @dataclass
@@ -66,7 +74,7 @@ class Trainer:
     def __init__(self, config: RunConfig):
         self.config, recipe = config, config.train
         _check_data(config)
-        options = {"seed": recipe.seed, "backend": config.backend}
+        options = {"seed": recipe.seed, "backend": config.backend, "compute_dtype": recipe.compute_dtype}
         self.model = registry.build(registry.load_config(config.tree()), **options)
         (self.images, self.labels), (test_images, self.test_labels) = digits.load(self.model.image_size)
         self.test_images = self._normalise(test_images)
@@ -85,9 +93,11 @@ class Trainer:
             recipe.cool_length,
             recipe.cool_lr,
         )
+        scaled = recipe.compute_dtype == "float16"
         self.step = TrainStep(
-            self.model, self.optimizer, recipe.label_smoothing, recipe.clip_global_norm_value
+            self.model, self.optimizer, recipe.label_smoothing, recipe.clip_global_norm_value, scaled
         )
+        self.loss_scale, self.skipped = LossScale() if scaled else None, 0
         self.inference = Inference(self.model, batch_size=120)
 
     def _normalise(self, images):
@@ -104,20 +114,26 @@ class Trainer:
         images = digits.augment(self.images[index], seed, epoch, index, *limits)
         keep = drop_path_factors(self.model.drop_path_rates, seed, epoch, index)
         number = epoch * self.steps_per_epoch + step
-        factors = self.optimizer.factors(self.rates[number], number + 1)
-        return Tensor(self._normalise(images)), Tensor(self.labels[index]), Tensor(keep), factors
+        factors = self.optimizer.factors(self.rates[number], number + 1 - self.skipped)
+        inputs = Tensor(self._normalise(images)), Tensor(self.labels[index]), Tensor(keep), factors
+        return inputs + ((Tensor(np.float32(self.loss_scale.value)),) if self.loss_scale else ())
 
     def epoch(self, epoch, report=None):
         """One pass over the data. report(step, loss, accuracy, images a second) is called after every step.
 
         Returns:
-            dict with loss, train_accuracy, images_per_second and, where gradients are clipped, the last gradient_norm.
+            dict with loss, train_accuracy, images_per_second, where gradients are clipped the last finite
+            gradient_norm, and in float16 the loss_scale.
         """
-        start, losses, correct = time.perf_counter(), [], 0
+        start, losses, correct, last_norm = time.perf_counter(), [], 0, float("nan")
         for step in range(self.steps_per_epoch):
             loss, right, norm = (value.asnumpy() for value in self.step(*self.batch(epoch, step)))
             if not np.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}.")
+            if self.loss_scale:
+                self.loss_scale.update(np.isfinite(norm))
+                self.skipped += int(not np.isfinite(norm))
+            last_norm = float(norm) if np.isfinite(norm) or not self.loss_scale else last_norm
             losses.append(float(loss))
             correct += int(right)
             seen = (step + 1) * self.batch_size
@@ -125,7 +141,8 @@ class Trainer:
             if report is not None:
                 report(step, losses[-1], correct / seen, speed)
         row = {"loss": float(np.mean(losses)), "train_accuracy": correct / seen, "images_per_second": speed}
-        return {**row, "gradient_norm": float(norm)} if self.step.clip > 0 else row
+        row |= {"gradient_norm": last_norm} if self.step.clip > 0 else {}
+        return row | ({"loss_scale": self.loss_scale.value} if self.loss_scale else {})
 
     def score(self):
         """Score on the test images."""
@@ -258,7 +275,8 @@ def evaluate(path, backend, console: Console):
         raise FileNotFoundError(f"{path}: no such checkpoint; `python -m swinv2_model train` writes one.")
     arrays, texts = read_checkpoint(path)
     config = _config_of(path, texts)
-    trained = registry.build(registry.load_config(config), backend=backend)
+    compute_dtype = config.get("train", {}).get("compute_dtype", "float32")
+    trained = registry.build(registry.load_config(config), backend=backend, compute_dtype=compute_dtype)
     load_into(trained, keys.to_official(arrays, "mindspore"), str(path), Report("mindspore"))
     _, (images, labels) = digits.load(trained.image_size)
     mean, std = (np.float32(config["data"][key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))

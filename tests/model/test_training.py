@@ -21,7 +21,7 @@ from swinv2_model.registry import config_of, create_model
 from swinv2_model.training import digits, trainer
 from swinv2_model.training.config import parse
 from swinv2_model.training.optimizer import AdamW, clip_by_global_norm, decays, learning_rates
-from swinv2_model.training.step import soft_cross_entropy
+from swinv2_model.training.step import LossScale, TrainStep, soft_cross_entropy
 from swinv2_model.weights.convert import convert
 from swinv2_model.weights.files import read_checkpoint
 
@@ -162,6 +162,58 @@ def test_fused_and_reference_train_alike():
     curve = losses("cpu", 24)
     np.testing.assert_allclose(curve[:12], expected[:12], rtol=1e-4)
     np.testing.assert_allclose(curve, expected, rtol=3e-2)  # training magnifies rounding step by step
+
+
+# ---- 16-bit ----
+
+
+def test_loss_scale_is_halved_at_overflow_and_doubled_after_good_steps():
+    scale = LossScale(2.0**16, growth_interval=3)
+    seen = []
+    for finite in (False, True, True, False, True, True, True, True):
+        scale.update(finite)
+        seen.append(math.log2(scale.value))
+    assert seen == [15, 15, 15, 14, 14, 14, 15, 15]
+    with pytest.raises(FloatingPointError, match="gradients are not finite even where the loss is scaled by"):
+        for _ in range(40):
+            scale.update(False)
+
+
+def test_a_scaled_step_is_the_step():
+    """Powers of two change no float32 gradient; one that overflows changes nothing at all."""
+    weights = {}
+    for scaled, value in ((False, 1), (True, 2.0**10), (True, math.inf)):
+        run = trainer.Trainer(parse(TINY))
+        step = TrainStep(run.model, run.optimizer, scaled=scaled)
+        before = [w.asnumpy().copy() for w in run.model.trainable_params()]
+        inputs = [*run.batch(0, 0)] + [Tensor(np.float32(value))] * scaled
+        loss, _, norm = (x.asnumpy() for x in step(*inputs))
+        assert np.isfinite(loss) and np.isfinite(norm) == (value < math.inf)
+        after = [w.asnumpy().copy() for w in run.model.trainable_params()]
+        moments = [m.asnumpy() for m in (*run.optimizer.moment1, *run.optimizer.moment2)]
+        weights[value] = after
+        changed = [not np.array_equal(a, b) for a, b in zip(before, after)]
+        assert any(changed) == (value < math.inf) and any(m.any() for m in moments) == any(changed)
+    for one, other in zip(weights[1], weights[2.0**10]):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_train_in_16_bit(dtype, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trainer, "LossScale", lambda: LossScale(2.0**40))  # overflows at first
+    command = ["train", "--output_dir", str(tmp_path), "--train.epochs=2", f"--train.compute_dtype={dtype}"]
+    assert main([*command, "--train.clip_global_norm_value=5", *TINY]) == 0
+    result = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test accuracy")][-1]
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert all(math.isfinite(float(row["gradient_norm"])) for row in rows)
+    if dtype == "float16":
+        assert 1 < float(rows[0]["loss_scale"]) < 2.0**40
+    else:
+        assert rows[0]["loss_scale"] == ""
+    assert main(["evaluate", "--pretrained", str(tmp_path / "checkpoint.ckpt")]) == 0
+    assert result in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("clip", [0, 5])
