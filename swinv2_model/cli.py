@@ -27,7 +27,7 @@ INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as of a shell after Ctrl-C 
 COMMANDS = {
     "info": ("swinv2_model.info", "main", "parameters, multiply-adds, stages and accuracy card of a preset"),
     "convert": CONVERT,
-    "train": ("swinv2_model.training.trainer", "main", "train a preset that names a data set"),
+    "train": ("swinv2_model.training.trainer", "main", "train on a folder of images, or on the digits"),
     "evaluate": EVALUATE,
     "predict": (
         "swinv2_model.predict",

@@ -61,10 +61,13 @@ class Result:
 
 
 def folder_samples(
-    data_url: str | os.PathLike[str], preprocess: Preprocess, labels: Sequence[str] | None = None
+    data_url: str | os.PathLike[str],
+    preprocess: Preprocess,
+    labels: Sequence[str] | None = None,
+    split: str | None = "val",
 ) -> Samples:
-    """The images of `data_url`/class/file, or `data_url`/val/class/file; errors as `images.image_folder`."""
-    folder = image_folder(data_url, labels)
+    """The images of `data_url`/class/file, or `data_url`/`split`/class/file; errors as `images.image_folder`."""
+    folder = image_folder(data_url, labels, split)
 
     def load(index: int) -> tuple[np.ndarray, str]:
         path = folder.samples[index][0]
@@ -117,6 +120,7 @@ def evaluate(
     rank: int = 0,
     ranks: int = 1,
     progress: bool = False,
+    forward: Inference | None = None,
 ) -> Result:
     """Score every sample once; on several ranks the result is the same on each, and for any number of them.
 
@@ -127,6 +131,7 @@ def evaluate(
         model: gives logits (B, num_classes) for float32 images.
         batch_size: images a step; at most as many as there are.
         num_parallel_workers: threads that decode.
+        forward: of the model at min(batch_size, number of samples), which saves compiling it again.
 
     Returns:
         Counts over all ranks. Images that cannot be read are listed and not scored.
@@ -144,7 +149,7 @@ def evaluate(
             f"{samples.labels.max() + 1 if total else 0}."
         )
     batch_size = min(batch_size, total)  # the rest would be computed for nothing
-    forward = Inference(model, batch_size)
+    forward = forward or Inference(model, batch_size)
     starts = range(rank * batch_size, total, ranks * batch_size)
     batches = [range(start, min(start + batch_size, total)) for start in starts]
     shape = (batch_size, model.in_channels, *model.image_size)

@@ -157,8 +157,10 @@ class ImageFolder:
     samples: tuple[tuple[str, int], ...]
 
 
-def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = None) -> ImageFolder:
-    """List `root`/class/**/file, or `root`/val/class/**/file where there is a `val`; hidden files are left out.
+def image_folder(
+    root: str | os.PathLike[str], labels: Sequence[str] | None = None, split: str | None = "val"
+) -> ImageFolder:
+    """List `root`/class/**/file, or `root`/`split`/class/**/file where that is there; hidden files are left out.
 
     Args:
         labels: class names in the model's order; without it the sorted sub-folders are classes 0, 1, ...
@@ -172,7 +174,7 @@ def image_folder(root: str | os.PathLike[str], labels: Sequence[str] | None = No
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"data_url: {root} is no folder.")
-    root = root / "val" if (root / "val").is_dir() else root
+    root = root / split if split and (root / split).is_dir() else root
     entries = sorted(p for p in root.iterdir() if not p.name.startswith("."))
     broken = [p for p in entries if not p.exists()]
     if broken:  # as a class folder it would shift the labels of those after it

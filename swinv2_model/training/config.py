@@ -4,6 +4,7 @@
 import argparse
 import glob
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Optional
@@ -22,17 +23,21 @@ class DataConfig:
     """The data set and what happens to its images.
 
     Args:
-        dataset: digits, the scanned digits of scikit-learn.
-        mean: of ink, taken off.
-        std: of ink, divided by.
-        max_shift: training images move by up to this many pixels a side,
+        dataset: folder, of images, which --data_url names; digits, the scanned digits of scikit-learn.
+        mean: taken off values in 0..1, one a channel; of digits, of their ink.
+        std: divided by.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+        crop_ratio: of evaluation, see `images.Preprocess`.
+        max_shift: digits in training move by up to this many pixels a side,
         max_rotation: turn by up to this many degrees either way,
         max_scale: and grow or shrink by up to this share.
     """
 
-    dataset: Literal["digits"]
     mean: list[float]
     std: list[float]
+    dataset: Literal["folder", "digits"] = "folder"
+    interpolation: str = "bicubic"
+    crop_ratio: Optional[float] = 0.875
     max_shift: float = 0.0
     max_rotation: float = 0.0
     max_scale: float = 0.0
@@ -50,6 +55,13 @@ class TrainConfig:
         warmup_length: epochs of linear warm-up from warmup_lr.
         cool_length: epochs at cool_lr after the cosine.
         clip_global_norm_value: largest norm of all gradients together; 0 for no limit.
+        mix_up, cutmix: alpha of the Beta distribution that images of a folder are mixed by; 0 for not at all.
+        mixup_prob: how often a batch is mixed.
+        switch_prob: how often by cutmix, where both are on.
+        auto_augment: of folders: rand-m9-mstd0.5-inc1, say, as timm writes it.
+        re_prob: how often a box of an image is erased.
+        re_mode: to noise (pixel), one colour (rand) or zeros (const).
+        re_count: at most so many boxes.
         compute_dtype: of features and products; weights, norms and sums are float32. float16 scales its loss.
         seed: of initialisation, order, augmentation and drop path.
     """
@@ -68,6 +80,14 @@ class TrainConfig:
     cool_lr: float = 0.0
     clip_global_norm_value: float = 0.0
     label_smoothing: float = 0.0
+    mix_up: float = 0.0
+    cutmix: float = 0.0
+    mixup_prob: float = 1.0
+    switch_prob: float = 0.5
+    auto_augment: Optional[str] = None
+    re_prob: float = 0.0
+    re_mode: Literal["pixel", "rand", "const"] = "pixel"
+    re_count: int = 1
     compute_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: int = 0
 
@@ -85,6 +105,12 @@ class TrainConfig:
             ("cool_length", 0, self.epochs - self.warmup_length, "train.epochs - train.warmup_length"),
             ("clip_global_norm_value", 0, None),
             ("label_smoothing", 0, 1),
+            ("mix_up", 0, None),
+            ("cutmix", 0, None),
+            ("mixup_prob", 0, 1),
+            ("switch_prob", 0, 1),
+            ("re_prob", 0, 1),
+            ("re_count", 1, None),
             ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, key)
@@ -107,6 +133,12 @@ class RunConfig:
     train: TrainConfig
     output_dir: Path
     backend: Optional[str] = None
+    data_url: Optional[str] = None
+    pretrained: Optional[str] = None
+    resume: bool = False
+    num_parallel_workers: int = 1
+    device_target: str = "CPU"
+    device_id: Optional[int] = None
 
     def tree(self):
         """Plain mappings and lists, as in a YAML file."""
@@ -142,9 +174,7 @@ def parse(argv, prog="swinv2_model train"):
         raise FileNotFoundError(f"--config: {chosen.config!r} is no file.")
     name = chosen.preset or "digits"
     path = Path(chosen.config) if chosen.config else PRESETS / f"{name}.yaml"
-    tree = load_config(path)
-    if "dataset" not in tree["data"]:
-        raise ValueError(f"{path}: expected data.dataset, the name of a data set; the preset digits has one.")
+    load_config(path)  # says what is wrong with the file
     parser = _parser(path, prog)
     try:
         parser.parse_args([])
@@ -153,13 +183,31 @@ def parse(argv, prog="swinv2_model train"):
     options = parser.parse_args(argv)
     train = TrainConfig(**options.train.as_dict())
     train.check()
+    data = DataConfig(**options.data.as_dict())
+    if (data.dataset == "folder") != bool(options.data_url):
+        raise ValueError(
+            "--data_url: expected a folder with train/ and val/, each with a sub-folder for each class"
+            + (
+                f", to train {path.stem}; or data.dataset: digits."
+                if not options.data_url
+                else ", not for digits."
+            )
+        )
+    if options.num_parallel_workers < 1:
+        raise ValueError(f"--num_parallel_workers: expected at least 1, got {options.num_parallel_workers}.")
     return RunConfig(
         options.name or path.stem,
         ModelConfig(**options.model.as_dict()),
-        DataConfig(**options.data.as_dict()),
+        data,
         train,
         Path(options.output_dir or Path("runs") / (options.name or path.stem)),
         options.backend,
+        options.data_url,
+        options.pretrained,
+        options.resume,
+        options.num_parallel_workers,
+        options.device_target,
+        options.device_id,
     )
 
 
@@ -172,13 +220,23 @@ def _parser(path, prog):
     # The names of default_config_files are patterns.
     files = [glob.escape(str(path))]
     parser = _Parser(prog=prog, default_config_files=files, description=__doc__, allow_abbrev=False)
-    parser.add_argument("--preset", help="a preset that names a data set (default: digits)")
+    parser.add_argument("--preset", help="one of `info`'s (default: digits)")
     parser.add_argument("--config", help="a YAML file of the same shape, in place of a preset")
     parser.add_argument("--output_dir", type=Optional[str], help="checkpoint and log (default: runs/NAME)")
     parser.add_argument(
         "--backend", type=Optional[str], help="of the fused operators (default: the device's)"
     )
     parser.add_argument("--name", type=Optional[str], help="of the run")
+    parser.add_argument(
+        "--data_url", type=Optional[str], help="folder with train/ and val/, a sub-folder a class"
+    )
+    parser.add_argument("--pretrained", type=Optional[str], help=".ckpt, .safetensors or .pth to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from the last epoch in output_dir")
+    parser.add_argument(
+        "--num_parallel_workers", type=int, default=os.cpu_count() or 1, help="threads that decode"
+    )
+    parser.add_argument("--device_target", type=Literal["CPU", "Ascend"], default="CPU")
+    parser.add_argument("--device_id", type=Optional[int])
     parser.add_argument("--card", type=Optional[dict], help=argparse.SUPPRESS)
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(DataConfig, "data")

@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mindspore import Tensor
@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from swinv2_model import ranks, registry
+from swinv2_model import ranks as group
+from swinv2_model import registry
 from swinv2_model.inference import Inference, confusion
 from swinv2_model.randomness import drop_path_factors, permutation
 from swinv2_model.training import digits
 from swinv2_model.training.config import RunConfig, parse
+from swinv2_model.training.data import Digits, DigitScore, Folder, check_digits
 from swinv2_model.training.optimizer import AdamW, learning_rates
 from swinv2_model.training.step import LossScale, TrainStep
 from swinv2_model.weights import keys
@@ -29,7 +31,7 @@ from swinv2_model.weights.errors import CheckpointError
 from swinv2_model.weights.files import read_checkpoint, write_checkpoint
 from swinv2_model.weights.load import Report, load_into
 
-CHECKPOINT = "checkpoint.ckpt"
+CHECKPOINT, BEST = "checkpoint.ckpt", "best.ckpt"
 CONFIG_KEY = "config"
 RESULT_COLUMNS = (
     "loss",
@@ -42,46 +44,39 @@ RESULT_COLUMNS = (
 LOG_COLUMNS = ("epoch", "lr", *RESULT_COLUMNS)
 
 
-@dataclass
-class Score:
-    """What a model makes of labelled images."""
-
-    labels: np.ndarray
-    predictions: np.ndarray
-
-    @property
-    def correct(self):
-        return int((self.labels == self.predictions).sum())
-
-    @property
-    def accuracy(self):
-        return self.correct / len(self.labels)
-
-    def __str__(self):
-        return f"test accuracy {100 * self.accuracy:.2f} % ({self.correct} of {len(self.labels)})"
-
-
 class Trainer:
     """A run: model, data, optimiser, schedule. `epoch` does one pass, `score` evaluates, `save` writes.
 
     Every random choice is a function of (seed, epoch, sample): two runs of one configuration see the same
-    batches, shifts and drop paths, whatever the back end.
+    batches, augmentations and drop paths, whatever the back end.
 
     Raises:
         ValueError: the configuration does not fit its data.
     """
 
-    def __init__(self, config: RunConfig):
-        self.config, recipe = config, config.train
-        _check_data(config)
-        options = {"seed": recipe.seed, "backend": config.backend, "compute_dtype": recipe.compute_dtype}
-        self.model = registry.build(registry.load_config(config.tree()), **options)
-        (self.images, self.labels), (test_images, self.test_labels) = digits.load(self.model.image_size)
-        self.test_images = self._normalise(test_images)
+    def __init__(self, config: RunConfig, rank=0, ranks=1):
+        self.config, self.rank, self.ranks, recipe = config, rank, ranks, config.train
+        digits_only = config.data.dataset == "digits"
+        if digits_only:
+            check_digits(config)
+        options: dict[str, Any] = {
+            "seed": recipe.seed,
+            "backend": config.backend,
+            "compute_dtype": recipe.compute_dtype,
+        }
+        if config.pretrained:
+            self.model = registry.create_model(config.tree(), checkpoint_path=config.pretrained, **options)
+        else:
+            self.model = registry.build(registry.load_config(config.tree()), **options)
+        self.data = Digits(config, self.model) if digits_only else Folder(config, self.model, rank, ranks)
         batch = recipe.total_batch_size
-        if batch > len(self.labels):
-            raise ValueError(f"train.total_batch_size: expected at most {len(self.labels)}, got {batch}.")
-        self.batch_size, self.steps_per_epoch = batch, len(self.labels) // batch
+        if batch > len(self.data):
+            raise ValueError(f"train.total_batch_size: expected at most {len(self.data)}, got {batch}.")
+        if batch % ranks:
+            raise ValueError(
+                f"train.total_batch_size: expected a multiple of the {ranks} ranks, got {batch}."
+            )
+        self.batch_size, self.steps_per_epoch = batch, len(self.data) // batch
         self.optimizer = AdamW(self.model.trainable_params(), recipe.betas, weight_decay=recipe.weight_decay)
         self.rates = (batch / 512) * learning_rates(
             recipe.epochs,
@@ -93,29 +88,34 @@ class Trainer:
             recipe.cool_length,
             recipe.cool_lr,
         )
-        scaled = recipe.compute_dtype == "float16"
+        self.loss_scale = LossScale() if recipe.compute_dtype == "float16" else None
+        self.skipped = 0  # steps whose gradients overflowed
+        self.order = None  # (epoch, its order of the images)
         self.step = TrainStep(
-            self.model, self.optimizer, recipe.label_smoothing, recipe.clip_global_norm_value, scaled
+            self.model,
+            self.optimizer,
+            recipe.label_smoothing,
+            recipe.clip_global_norm_value,
+            self.loss_scale is not None,
+            ranks,
         )
-        self.loss_scale, self.skipped = LossScale() if scaled else None, 0
-        self.inference = Inference(self.model, batch_size=120)
 
-    def _normalise(self, images):
-        shape = (1, -1, 1, 1)
-        mean, std = np.float32(self.config.data.mean), np.float32(self.config.data.std)
-        return (images - mean.reshape(shape)) / std.reshape(shape)
+    def index(self, epoch, step):
+        """(B / ranks,): the training images of this rank in a step."""
+        if self.order is None or self.order[0] != epoch:
+            self.order = epoch, permutation(self.config.train.seed, epoch, len(self.data))
+        part = self.batch_size // self.ranks
+        start = step * self.batch_size + self.rank * part
+        return self.order[1][start : start + part]
 
     def batch(self, epoch, step):
         """The inputs of TrainStep."""
-        seed, batch = self.config.train.seed, self.batch_size
-        index = permutation(seed, epoch, len(self.labels))[step * batch : (step + 1) * batch]
-        data = self.config.data
-        limits = (data.max_shift, data.max_rotation, data.max_scale)
-        images = digits.augment(self.images[index], seed, epoch, index, *limits)
-        keep = drop_path_factors(self.model.drop_path_rates, seed, epoch, index)
+        index = self.index(epoch, step)
+        images, labels = self.data.batch(epoch, step, index)
+        keep = drop_path_factors(self.model.drop_path_rates, self.config.train.seed, epoch, index)
         number = epoch * self.steps_per_epoch + step
         factors = self.optimizer.factors(self.rates[number], number + 1 - self.skipped)
-        inputs = Tensor(self._normalise(images)), Tensor(self.labels[index]), Tensor(keep), factors
+        inputs = Tensor(images), Tensor(labels), Tensor(keep), factors
         return inputs + ((Tensor(np.float32(self.loss_scale.value)),) if self.loss_scale else ())
 
     def epoch(self, epoch, report=None):
@@ -127,7 +127,10 @@ class Trainer:
         """
         start, losses, correct, last_norm = time.perf_counter(), [], 0, float("nan")
         for step in range(self.steps_per_epoch):
-            loss, right, norm = (value.asnumpy() for value in self.step(*self.batch(epoch, step)))
+            inputs = self.batch(epoch, step)
+            if step + 1 < self.steps_per_epoch:
+                self.data.prepare(epoch, self.index(epoch, step + 1))
+            loss, right, norm = (value.asnumpy() for value in self.step(*inputs))
             if not np.isfinite(loss):
                 raise FloatingPointError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}.")
             if self.loss_scale:
@@ -146,7 +149,7 @@ class Trainer:
 
     def score(self):
         """Score on the test images."""
-        return Score(self.test_labels, self.inference(self.test_images).argmax(-1))
+        return self.data.score()
 
     def save(self, path):
         """The weights and the configuration they need, under `path` only when complete.
@@ -161,40 +164,84 @@ class Trainer:
         model = self.model
         trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
         options = {key: getattr(self.config.model, key) for key in OPTIONS}
-        # Whole scans are scaled to image_size.
-        data = {"crop_ratio": None, "mean": self.config.data.mean, "std": self.config.data.std}
         sizes = (model.image_size, model.window_size, tuple(trained))
-        texts = Description(*sizes, options=options, data=data).text()
+        texts = Description(*sizes, options=options, data=self.data.described()).text()
         write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
+
+    def save_state(self, path, epochs):
+        """All that `load_state` needs to go on after so many epochs: weights, moments, counters."""
+        parameters = (*self.model.get_parameters(), *self.optimizer.moment1, *self.optimizer.moment2)
+        scale = [self.loss_scale.value, self.loss_scale.good_steps] if self.loss_scale else None
+        texts = {
+            CONFIG_KEY: json.dumps(self.config.tree()),
+            "epochs": str(epochs),
+            "skipped": str(self.skipped),
+        }
+        write_checkpoint(
+            path, {p.name: p.asnumpy() for p in parameters}, texts | {"loss_scale": json.dumps(scale)}
+        )
+
+    def load_state(self, path):
+        """Go on where `save_state` was; returns the epochs done.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is of another configuration.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"--resume: {path} is not there; a run leaves it until its last epoch is done."
+            )
+        arrays, texts = read_checkpoint(path)
+        theirs, ours = json.loads(texts.get(CONFIG_KEY, "{}")), json.loads(json.dumps(self.config.tree()))
+        if theirs != ours:
+            parts = [key for key in ours if theirs.get(key) != ours[key]]
+            raise ValueError(
+                f"--resume: {path} is of a run with another {', '.join(parts)}; give the same options."
+            )
+        for parameter in (*self.model.get_parameters(), *self.optimizer.moment1, *self.optimizer.moment2):
+            parameter.set_data(Tensor(arrays[parameter.name]))
+        self.skipped = int(texts["skipped"])
+        if self.loss_scale:
+            self.loss_scale.value, self.loss_scale.good_steps = json.loads(texts["loss_scale"])
+        return int(texts["epochs"])
 
 
 def main(argv, prog):
+    config = parse(argv, prog)
     workers = os.environ.get("MS_WORKER_NUM", "1")
-    if workers != "1":
-        raise ValueError(f"MS_WORKER_NUM: train runs in one process, got {workers}; start it without msrun.")
-    ranks.graph_mode()
-    train(parse(argv, prog), Console(highlight=False))
+    if config.data.dataset == "digits" and workers != "1":
+        raise ValueError(
+            f"MS_WORKER_NUM: the digits train in one process, got {workers}; start it without msrun."
+        )
+    group.graph_mode()
+    train(config, Console(highlight=False), *group.start(config.device_target, config.device_id))
 
 
-def train(config: RunConfig, console: Console):
+def train(config: RunConfig, console: Console, rank=0, ranks=1):
     """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score.
+
+    Until then `running.ckpt` and `log.running.csv` are the state after the last epoch, for `resume`. A folder of images
+    leaves its best epoch too, best.ckpt. On several ranks the first one writes.
 
     Raises:
         ValueError: another run writes into output_dir, or a folder has the name of a file to come.
     """
-    trainer = Trainer(config)
+    trainer = Trainer(config, rank, ranks)
     path, log_path = config.output_dir / CHECKPOINT, config.output_dir / "log.csv"
     # An earlier run's log stays with its checkpoint until there is a new one.
-    running_log = config.output_dir / "log.running.csv"
+    running_log, state = config.output_dir / "log.running.csv", config.output_dir / "running.ckpt"
     config.output_dir.mkdir(parents=True, exist_ok=True)
     for file in (path, log_path):
         if file.is_dir():
             raise ValueError(f"output_dir: expected to write the file {file}, got a folder; move it away.")
-    with _alone_in(config.output_dir):
-        score = _run(trainer, running_log, console)
-        trainer.save(path)
-        running_log.replace(log_path)
-    console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
+    with _alone_in(config.output_dir) if rank == 0 else contextlib.nullcontext():
+        score = _run(trainer, running_log, state, console)
+        if rank == 0:
+            trainer.save(path)
+            running_log.replace(log_path)
+            state.unlink(missing_ok=True)
+            console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
     return score
 
 
@@ -216,15 +263,20 @@ def _alone_in(folder):
         os.close(handle)
 
 
-def _run(trainer, running_log, console):
-    """Run all epochs and show them; returns the last Score."""
-    config, recipe = trainer.config, trainer.config.train
+def _run(trainer, running_log, state, console):
+    """Run the epochs that are left and show them; returns the last Score."""
+    config, recipe, first = trainer.config, trainer.config.train, trainer.rank == 0
+    done = trainer.load_state(state) if config.resume else 0
+    best = _begin_log(running_log, done) if first else 0.0
     parameters = sum(parameter.size for parameter in trainer.model.trainable_params())
-    console.print(
-        f"{config.name}: {parameters:,} parameters, {len(trainer.labels)} training and "
-        f"{len(trainer.test_labels)} test images, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps",
-        soft_wrap=True,
-    )
+    if first:
+        console.print(
+            f"{config.name}: {parameters:,} parameters, {len(trainer.data)} training and "
+            f"{trainer.data.test_size} test images, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps"
+            + (f", {done} of them done" if done else "")
+            + f"\n{trainer.data.note}" * bool(trainer.data.note),
+            soft_wrap=True,
+        )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -232,11 +284,11 @@ def _run(trainer, running_log, console):
         TextColumn("{task.fields[speed]:.0f} img/s"),
         TimeRemainingColumn(),
     )
-    _log(running_log, "w", dict(zip(LOG_COLUMNS, LOG_COLUMNS)))
-    with Progress(*columns, console=console) as progress:
-        total = recipe.epochs * trainer.steps_per_epoch
+    score = None
+    with Progress(*columns, console=console, disable=not first) as progress:
+        total = (recipe.epochs - done) * trainer.steps_per_epoch
         task = progress.add_task("", total=total, loss=float("nan"), accuracy=0.0, speed=0.0)
-        for epoch in range(recipe.epochs):
+        for epoch in range(done, recipe.epochs):
 
             def report(_, loss, accuracy, speed):
                 progress.update(task, advance=1, loss=loss, accuracy=accuracy, speed=speed)
@@ -244,15 +296,35 @@ def _run(trainer, running_log, console):
             progress.update(task, description=f"epoch {epoch + 1}/{recipe.epochs}")
             row = trainer.epoch(epoch, report)
             score = trainer.score()
+            if not first:
+                continue
+            for line in score.unreadable if epoch == done else ():
+                console.print(f"unreadable: {line}", soft_wrap=True)
             lr = trainer.rates[(epoch + 1) * trainer.steps_per_epoch - 1]
             _log(running_log, "a", {"epoch": epoch + 1, "lr": lr, "test_accuracy": score.accuracy, **row})
+            if config.data.dataset == "folder" and score.accuracy > best:
+                best = score.accuracy
+                trainer.save(config.output_dir / BEST)
+            trainer.save_state(state, epoch + 1)
             if not console.is_terminal:
                 console.print(
                     f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
                     f"{row['images_per_second']:.0f} img/s  {score}",
                     soft_wrap=True,
                 )
-    return score
+    return score or trainer.score()
+
+
+def _begin_log(path, done):
+    """Write the log anew, with the rows of the epochs that are done; returns their best accuracy."""
+    rows = []
+    if done:
+        with open(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= done]
+    _log(path, "w", dict(zip(LOG_COLUMNS, LOG_COLUMNS)))
+    for row in rows:
+        _log(path, "a", row)
+    return max((float(row["test_accuracy"]) for row in rows), default=0.0)
 
 
 def _log(path, mode, row):
@@ -280,7 +352,7 @@ def evaluate(path, backend, console: Console):
     load_into(trained, keys.to_official(arrays, "mindspore"), str(path), Report("mindspore"))
     _, (images, labels) = digits.load(trained.image_size)
     mean, std = (np.float32(config["data"][key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
-    score = Score(labels, Inference(trained, batch_size=120)((images - mean) / std).argmax(-1))
+    score = DigitScore(labels, Inference(trained, batch_size=120)((images - mean) / std).argmax(-1))
     console.print(confusion_table(score, digits.NUM_CLASSES))
     console.print(str(score))
     return score
@@ -307,22 +379,3 @@ def _config_of(path, texts):
             f"{path}: expected a run of `train` on the digits; for others give a folder of images, --data_url DIR."
         )
     return config
-
-
-def _check_data(config):
-    channels, classes = config.model.in_channels, config.model.num_classes
-    if (channels, classes) != (1, digits.NUM_CLASSES):
-        raise ValueError(
-            f"model.in_channels, model.num_classes: expected 1 and {digits.NUM_CLASSES} for digits, "
-            f"got {channels} and {classes}."
-        )
-    for key in ("mean", "std"):
-        if len(getattr(config.data, key)) != channels:
-            raise ValueError(f"data.{key}: expected one number a channel, got {getattr(config.data, key)}.")
-    if not np.isfinite(config.data.mean).all():
-        raise ValueError(f"data.mean: expected finite numbers, got {config.data.mean}.")
-    if not all(0 < std < np.inf for std in config.data.std):
-        raise ValueError(f"data.std: expected finite positive numbers, got {config.data.std}.")
-    for key, limit in (("max_shift", 32), ("max_rotation", 180), ("max_scale", 0.5)):
-        if not 0 <= getattr(config.data, key) <= limit:
-            raise ValueError(f"data.{key}: expected 0 to {limit}, got {getattr(config.data, key)}.")

@@ -285,7 +285,7 @@ def test_flag_wins_over_yaml_over_default(tmp_path):
 
 BAD = {
     "preset": (["--preset", "nope"], "--preset: expected one of digits"),
-    "no-data-set": (["--preset", "swinv2_tiny_patch4_window8_256"], "expected data.dataset"),
+    "no-data-set": (["--preset", "swinv2_tiny_patch4_window8_256"], "--data_url: expected a folder with"),
     "no-file": (["--config", "nope.yaml"], "--config: 'nope.yaml' is no file"),
     "both": (["--config", "a", "--preset", "b"], "expected one of the two"),
     "flag": (["--train.epocs", "3"], "--train.epocs"),
@@ -360,7 +360,7 @@ def no_training(monkeypatch):
     """Epochs that take no time; the checkpoint is the start."""
     row = {"loss": 1.0, "train_accuracy": 0.5, "images_per_second": 1.0}
     monkeypatch.setattr(trainer.Trainer, "epoch", lambda *_: row)
-    monkeypatch.setattr(trainer.Trainer, "score", lambda _: trainer.Score(np.zeros(2), np.zeros(2)))
+    monkeypatch.setattr(trainer.Trainer, "score", lambda _: trainer.DigitScore(np.zeros(2), np.zeros(2)))
 
 
 def test_a_second_run_into_the_folder_is_refused(tmp_path, no_training, monkeypatch, capsys):
@@ -436,7 +436,7 @@ def test_only_a_back_end_that_cannot_run_is_the_users_error(monkeypatch, capsys)
 def test_train_refuses_several_processes(monkeypatch, capsys):
     monkeypatch.setenv("MS_WORKER_NUM", "2")
     assert main(["train", "--train.epochs=1", *TINY]) == 2
-    assert "MS_WORKER_NUM: train runs in one process, got 2" in capsys.readouterr().err
+    assert "MS_WORKER_NUM: the digits train in one process, got 2" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path):
