@@ -132,12 +132,16 @@ def library_path() -> str:
     return str(Path(_native.__file__).with_name("libswinv2_kernels.so"))
 
 
-def find_op_package() -> Optional[Path]:
-    """The folder of the vendor whose op package has our operators, where MindSpore looks for it."""
+def find_op_package(soc: str) -> Optional[Path]:
+    """The folder of the vendor whose op package has our operators for a chip, where MindSpore looks for it."""
     folders = [Path(path) for path in os.environ.get("ASCEND_CUSTOM_OPP_PATH", "").split(":") if path]
-    if os.environ.get("ASCEND_OPP_PATH"):
-        folders += sorted(Path(os.environ["ASCEND_OPP_PATH"], "vendors").glob("*"))
-    return next((folder for folder in folders if (folder / OP_HEADER).is_file()), None)
+    vendors = Path(os.environ.get("ASCEND_OPP_PATH", ""), "vendors")
+    if (vendors / "config.ini").is_file():
+        lines = (line.partition("=") for line in (vendors / "config.ini").read_text().splitlines())
+        names = [names for key, _, names in lines if key.strip() == "load_priority"]
+        folders += [vendors / name.strip() for name in ",".join(names).split(",") if name.strip()]
+    files = OP_HEADER, f"op_impl/ai_core/tbe/config/{soc}/aic-{soc}-ops-info.json"
+    return next((folder for folder in folders if all((folder / file).is_file() for file in files)), None)
 
 
 def _check_name(name: str, argument: str) -> str:
@@ -166,9 +170,11 @@ def _why_unavailable(name: str) -> Optional[str]:
             return (
                 f"it has kernels for {' and '.join(CHIPS)}, and the device is {soc}; use backend='reference'"
             )
-        if find_op_package() is None:
+        if not os.environ.get("ASCEND_OPP_PATH"):
+            return "ASCEND_OPP_PATH is not set; source CANN's set_env.sh, or use backend='reference'"
+        if find_op_package(soc) is None:
             return (
-                "the op package is not where ASCEND_CUSTOM_OPP_PATH or ASCEND_OPP_PATH point; build it with "
+                f"no op package for {soc} is where ASCEND_CUSTOM_OPP_PATH or ASCEND_OPP_PATH point; build it with "
                 f"`python -m swinv2_kernels.op_package {soc}`, or use backend='reference'"
             )
     if name == "cpu" or name in TWINS:

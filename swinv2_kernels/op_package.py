@@ -8,6 +8,7 @@ wants them, in a folder of their own, and installed to where ASCEND_CUSTOM_OPP_P
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,12 +65,11 @@ def lay_out(folder, cann, chips):
         raise OpPackageError(
             f"the sources are not in {SOURCES}; clone the repository and `pip install -e .` there"
         )
-    # CANN's scripts take the first for a chip's name, the second for an option of theirs.
-    for word in ("ascend910", "oom"):
-        if word in str(folder).lower():
-            raise OpPackageError(
-                f"--folder: expected a path without '{word}', which CANN's scripts trip over, got {folder}"
-            )
+    # CANN's scripts take the first for a chip's name, the second for an option of theirs, and split at others.
+    if found := re.search(r"ascend910|oom|[^\w./+-]", str(folder).lower(), re.ASCII):
+        raise OpPackageError(
+            f"--folder: expected a path without {found[0]!r}, over which CANN's scripts trip, got {folder}"
+        )
     mark = folder / ".swinv2_op_package"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
         raise OpPackageError(
@@ -77,11 +77,12 @@ def lay_out(folder, cann, chips):
         )
     if folder.exists():
         shutil.rmtree(folder)
-    shutil.copytree(cann / TEMPLATE, folder, copy_function=shutil.copyfile)
+    folder.mkdir(parents=True)
     mark.touch()
+    shutil.copytree(cann / TEMPLATE, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    for path in (folder, *folder.rglob("*")):  # CANN may be installed read-only
+        path.chmod(0o755 if path.is_dir() or path.suffix == ".sh" else 0o644)
     shutil.rmtree(folder / "framework", ignore_errors=True)  # plugins of other frameworks
-    for script in folder.rglob("*.sh"):
-        script.chmod(0o755)
     for name, (line, instead) in EDITS.items():
         text = (folder / name).read_text()
         if line not in text:

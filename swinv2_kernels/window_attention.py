@@ -43,7 +43,7 @@ def window_attention(
     Cosine attention (V2, arXiv 2111.09883 section 3.2) when `logit_scale` is given, dot-product attention (V1) when
     `scale` is. Formula: csrc/window_attention/window_attention.h. Works in PyNative, `ms.jit` and graph mode, with
     static and dynamic batch, and is differentiable in its three tensors, once. Deterministic: bitwise the same from run
-    to run and for any number of threads.
+    to run and for any number of threads (on Ascend with `ms.set_deterministic(True)`).
 
     Args:
         qkv: (B, H, W, 3*heads*head_dim), channels [q|k|v][head][dim]; float32, float16 or bfloat16. Arithmetic is

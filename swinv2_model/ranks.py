@@ -32,6 +32,8 @@ def start(device_target: str = "CPU", device_id: int | None = None) -> tuple[int
         raise ValueError(f"device_target: expected CPU or Ascend, got {device_target!r}.")
     try:
         # A device cannot be set again once it is in use; the CPU has no number.
+        if device_target == "Ascend":  # operators of an op package get their attributes at these levels alone
+            ms.set_context(jit_config={"jit_level": "O0"})
         if device_target == "Ascend" and device_id is not None:
             ms.set_device(device_target, device_id)
         elif ms.get_context("device_target") != device_target:

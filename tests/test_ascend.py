@@ -4,8 +4,10 @@
 No device and no CANN are at hand: the twin stands in for the one, a made-up toolkit for the other.
 """
 
+import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,8 +25,10 @@ from swinv2_kernels.ascend import AscendAttention
 CSRC = Path(__file__).resolve().parents[1] / "csrc/window_attention"
 SOCS = ("ascend910", "ascend910b")
 
-# Shifted, several cores a head and heads a core; blocks of 16 that are not whole; a window of several classes.
+# Shifted, several cores a head and heads a core; blocks of 16 that are not whole; a window of several classes; every
+# option off its default.
 SHAPES = [case(2, (16, 24), 8, 4, 3), case(1, 14, 7, 3, 2), case(1, (24, 12), 12, 6, 5)]
+SHAPES += [case(1, 16, 8, (3, 5), 2, valid_size=(13, 10), mask_value=-1.5, cosine=False)]
 
 
 def attention(c, kernel):
@@ -87,6 +91,26 @@ def test_gradients_want_known_shapes():
         RuntimeError, match="qkv: expected a shape that is known where gradients by the Ascend"
     ):
         gradient(qkv, table, logit_scale)
+
+
+@pytest.mark.parametrize("unknown", ["channels", "heads"])
+def test_channels_and_heads_have_to_be_known(unknown):
+    ms.set_context(mode=ms.GRAPH_MODE)
+    operator = sk.WindowAttention(8, backend="twin-910b")
+    heads = None if unknown == "heads" else 1
+    operator.set_inputs(
+        Tensor(shape=[1, 16, 8, None if unknown == "channels" else 96], dtype=ms.float16),
+        Tensor(shape=[heads, 15, 15], dtype=ms.float32),
+        Tensor(shape=[heads], dtype=ms.float32),
+    )
+    given = case(1, (16, 8), 8, 0, 1).inputs()
+    inputs = (
+        Tensor(given["qkv"].astype(np.float16)),
+        Tensor(given["bias_table"]),
+        Tensor(given["logit_scale"]),
+    )
+    with pytest.raises(ValueError, match="qkv, bias_table: expected known channels and heads"):
+        operator(*inputs)
 
 
 # ---- layouts ----
@@ -176,10 +200,10 @@ def device(monkeypatch):
     monkeypatch.delenv("ASCEND_OPP_PATH", raising=False)
 
 
-def install(vendor):
-    header = vendor / backend.OP_HEADER
-    header.parent.mkdir(parents=True)
-    header.touch()
+def install(vendor, soc="ascend910b"):
+    for file in (backend.OP_HEADER, f"op_impl/ai_core/tbe/config/{soc}/aic-{soc}-ops-info.json"):
+        (vendor / file).parent.mkdir(parents=True)
+        (vendor / file).touch()
 
 
 def test_ascend_wants_a_device():
@@ -198,7 +222,12 @@ def test_ascend_wants_a_chip_with_kernels(device, monkeypatch):
 
 
 def test_ascend_wants_the_op_package(device, monkeypatch, tmp_path):
-    with pytest.raises(sk.BackendUnavailable, match="python -m swinv2_kernels.op_package ascend910b"):
+    with pytest.raises(sk.BackendUnavailable, match="ASCEND_OPP_PATH is not set; source CANN's set_env.sh"):
+        backend.resolve_backend()
+    monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path))
+    install(tmp_path / "of_another_chip", "ascend910")
+    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(tmp_path / "of_another_chip"))
+    with pytest.raises(sk.BackendUnavailable, match="no op package for ascend910b .*op_package ascend910b"):
         backend.resolve_backend()
     monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", f"{tmp_path / 'nothing'}:{tmp_path / 'swinv2'}")
     install(tmp_path / "swinv2")
@@ -211,31 +240,116 @@ def test_ascend_wants_the_op_package(device, monkeypatch, tmp_path):
 def test_ascend_finds_an_installed_vendor(device, monkeypatch, tmp_path):
     monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path))
     install(tmp_path / "vendors" / "swinv2")
+    with pytest.raises(sk.BackendUnavailable):  # MindSpore asks those that are listed
+        backend.resolve_backend()
+    (tmp_path / "vendors" / "config.ini").write_text("load_priority=other, swinv2\n")
     assert backend.resolve_backend() == "ascend"
 
 
-def test_attributes_go_as_arguments_in_the_order_of_op_host(monkeypatch):
-    """aclnn has them behind the inputs, as op_host.cc registers them (each operator through one `define`)."""
+def declared():
+    """{operator: (inputs, outputs)} and the attributes, of op_host.cc."""
     text = (CSRC / "op_host.cc").read_text()
-    names = re.findall(r'op\.Attr\("(\w+)"\)', text)
-    built = {}
+    tensors = re.findall(r'\{"(\w+)", k(Storage|Float32)\}', text)
+    attributes = re.findall(r'op\.Attr\("(\w+)"\)\.AttrType\((\w+)\)\.(\w+)\(', text)
+    forward, backward = "SwinV2WindowAttentionAscend", "SwinV2WindowAttentionGradAscend"
+    assert f"OP_ADD({forward});" in text and f"OP_ADD({backward});" in text
+    return {forward: (tensors[:3], tensors[3:5]), backward: (tensors[5:11], tensors[11:])}, attributes
 
-    def custom_operator(name, backend, outputs, **attributes):
-        built[name] = attributes
-        return object()
 
-    monkeypatch.setattr(ascend, "custom_operator", custom_operator)
+def write_package(vendor, soc):
+    """Header and JSON of each operator, as CANN's opbuild and parse_ini_to_json.py write them of op_host.cc."""
+    operators, attributes = declared()
+    types = {
+        "ListInt": ("listInt", "const aclIntArray *"),
+        "Float": ("float", "double "),
+        "Bool": ("bool", "bool "),
+    }
+    info = {}
+    for name, (inputs, outputs) in operators.items():
+        entry = info[name] = {"attr": {"list": ",".join(attribute for attribute, _, _ in attributes)}}
+        for side, several in (("input", inputs), ("output", outputs)):
+            for i, (tensor, kind) in enumerate(several):
+                dtype = "float16,bfloat16" if kind == "Storage" else "float32,float32"
+                entry[f"{side}{i}"] = {
+                    "name": tensor,
+                    "dtype": dtype,
+                    "format": "ND,ND",
+                    "paramType": "required",
+                }
+        for attribute, needed, kind in attributes:
+            entry[f"attr_{attribute}"] = {"type": types[kind][0], "paramType": needed.lower(), "value": "all"}
+        parameters = [f"const aclTensor *{tensor}" for tensor, _ in inputs]
+        parameters += [types[kind][1] + attribute for attribute, _, kind in attributes]
+        parameters += [f"const aclTensor *{tensor}Out" for tensor, _ in outputs]
+        parameters += ["uint64_t *workspaceSize", "aclOpExecutor **executor"]
+        words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+        header = vendor / "op_api/include" / f"aclnn_{words}.h"
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text(f"aclnnStatus aclnn{name}GetWorkspaceSize(\n    {', '.join(parameters)});\n")
+    config = vendor / f"op_impl/ai_core/tbe/config/{soc}/aic-{soc}-ops-info.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps(info))
+
+
+def test_attributes_go_as_arguments_in_the_order_of_op_host(monkeypatch):
+    _, attributes = declared()
+    built = []
+    monkeypatch.setattr(ascend, "custom_operator", lambda name, backend, outputs, **options: options)
     monkeypatch.setattr(ascend, "soc_of", lambda name: "ascend910")
-    cell = AscendAttention("ascend", (8, 8), (4, 4), (-1, -1), -100.0, True)
-    assert cell.arguments == ((8, 8), (4, 4), (-1, -1), -100.0, True)
-    for name in ("SwinV2WindowAttention", "SwinV2WindowAttentionGrad"):
-        assert list(built[name]) == ["soc", *names]  # soc is for the inference of shapes alone
-        assert f"OP_ADD({name}Ascend);" in text
-    tensors = re.findall(r'\{"(\w+)", k(?:Storage|Float32)\}', text)
-    assert tensors == [
-        *("qkv", "bias", "scale", "out", "stats"),
-        *("qkv", "bias", "scale", "out", "stats", "dout", "dqkv", "dbias", "dscale"),
-    ]
+    monkeypatch.setattr(ascend, "_with_arguments", lambda operator, values: built.append((operator, values)))
+    AscendAttention("ascend", (8, 8), (4, 4), (-1, -1), -100.0, True)
+    assert len(built) == 2
+    for operator, values in built:
+        assert values == tuple(operator[name] for name, _, _ in attributes)
+
+
+def test_arguments_go_behind_tensors(mode):
+    call = ascend._with_arguments(ops.select, (Tensor([1.0, 2.0]), Tensor([3.0, 4.0])))
+    np.testing.assert_array_equal(call(Tensor([True, False])).asnumpy(), [1, 4])
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["direct", "jit"])
+def test_ascend_in_mindspore_as_far_as_the_kernel(mode, jit, monkeypatch, tmp_path):
+    """What MindSpore makes of the op package's files, of the attributes as arguments and of the shapes; the kernel is
+    the twin's, for the operators have the same names on a CPU."""
+    utils = pytest.importorskip("mindspore.ops.operations._custom_ops_utils")  # since 2.8
+    from mindspore.ops.operations import custom_ops
+
+    write_package(tmp_path / "swinv2", "ascend910b")
+    (tmp_path / "cann/include/acl").mkdir(parents=True)
+    (tmp_path / "cann/include/acl/acl_base.h").write_text("#include <cstdint>\ntypedef int aclDataType;\n")
+    monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path / "cann/opp"))
+    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(tmp_path / "swinv2"))
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(tmp_path / "cache"))
+
+    class Chip:
+        get_instance = get_ascend_soc_version = None
+
+    Chip.get_instance = staticmethod(lambda: Chip)
+    Chip.get_ascend_soc_version = staticmethod(lambda: "ascend910b")
+    real = custom_ops.context.get_context
+    monkeypatch.setattr(utils, "MSContext", Chip)
+    monkeypatch.setattr(ascend, "soc_of", lambda name: "ascend910b")
+    options = (8, 8), (3, 5), (13, 10), -1.5, False
+    with monkeypatch.context() as on_ascend:
+        on_ascend.setattr(
+            custom_ops.context, "get_context", lambda key: "Ascend" if key == "device_target" else real(key)
+        )
+        cell = AscendAttention("ascend", *options)
+    (qkv, table, scale), _ = arguments(SHAPES[3])
+    inputs = [Tensor(x) for x in (qkv, table, scale)]
+
+    def results(attention):
+        def total(qkv, table, scale):
+            return attention(qkv, table, scale)[0].astype(ms.float32).sum()
+
+        gradient = ms.grad(total, (0, 1, 2))
+        if jit:
+            total, gradient = ms.jit(total), ms.jit(gradient)
+        return [x.asnumpy() for x in (total(*inputs), *gradient(*inputs))]
+
+    for got, want in zip(results(cell), results(AscendAttention("twin-910b", *options))):
+        np.testing.assert_array_equal(got, want)
 
 
 # ---- the op package ----
@@ -301,6 +415,24 @@ def test_builds_with_canns_template(cann, place, tmp_path, capsys):
     assert op_package.main(["ascend910b", "--cann", str(cann), *place]) == 0  # again, over its own
 
 
+def test_the_sources_are_all_there(cann, tmp_path):
+    """What op_host.cc calls is defined in the others, as C++17 with the staged headers."""
+    op_package.lay_out(tmp_path / "project", cann, ["ascend910b"])
+    sources = [path for path in (tmp_path / "project/op_host").glob("*.cc") if path.name != "op_host.cc"]
+    command = ["c++", "-std=c++17", "-O0", "-fPIC", "-shared", "-Wl,--no-undefined", "-I"]
+    command += [str(tmp_path / "project/op_kernel"), "-o", str(tmp_path / "host.so"), *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_takes_a_read_only_toolkit(cann, place, tmp_path):
+    for path in (cann / op_package.TEMPLATE).rglob("*"):
+        path.chmod(0o550 if path.is_dir() else 0o440)
+    op_package.lay_out(tmp_path / "project", cann, ["ascend910b"])
+    modes = {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "project").rglob("*") if path.is_dir()}
+    assert modes == {"0o755"}
+
+
 def test_needs_cann(place, monkeypatch, capsys, tmp_path):
     for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -334,7 +466,7 @@ def test_says_how_the_build_failed(cann, place, tmp_path, capsys):
     assert "made no .run file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["Ascend910", "bathroom"])
+@pytest.mark.parametrize("name", ["Ascend910", "bathroom", "a b", "a,b"])
 def test_refuses_folders_that_cann_trips_over(cann, tmp_path, name, capsys):
     assert op_package.main(["ascend910b", "--cann", str(cann), "--folder", str(tmp_path / name)]) == 1
     assert "--folder: expected a path without" in capsys.readouterr().err

@@ -26,14 +26,15 @@ void Arguments::expect(int i, const char* name, DType expected,
   fail(name, ": expected shape ", text(expected_shape), ", got ", text(shape(i)));
 }
 
+std::string text_of(TypeId type) {
+  return type == kFloat32    ? "float32"
+         : type == kFloat16  ? "float16"
+         : type == kBFloat16 ? "bfloat16"
+                             : "MindSpore's type " + std::to_string(type);
+}
+
 void expect_types(const std::vector<TypeId>& types, std::initializer_list<const char*> storage,
                   std::initializer_list<const char*> float32) {
-  const auto text_of = [](TypeId type) -> std::string {
-    return type == kFloat32    ? "float32"
-           : type == kFloat16  ? "float16"
-           : type == kBFloat16 ? "bfloat16"
-                               : "MindSpore's type " + std::to_string(type);
-  };
   size_t i = 0;
   for (const char* name : storage) {
     const TypeId type = types[i++];

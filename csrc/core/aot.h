@@ -50,6 +50,8 @@ struct Arguments {
   void expect(int i, const char* name, DType dtype, const std::vector<int64_t>& shape) const;
 };
 
+std::string text_of(TypeId type);
+
 // What an InferType checks, for its text reaches the user, a kernel's does not; and MindSpore casts inputs behind
 // Python's checks, under to_float and amp. `storage` names the first arguments, of any of the three types, `float32`
 // those after.

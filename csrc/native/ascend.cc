@@ -35,8 +35,8 @@ Integers index_of_bias(int64_t channels, int64_t heads, const Pair& window, cons
 
 Integers heads_of_slots(const Shape& qkv, int64_t heads, const Pair& window, const std::string& soc) {
   return with_grad_tiling(problem(qkv, heads, window), chip_of(soc.c_str()), [](const auto& t) {
-    const std::vector<int32_t> heads = heads_of_partials(t);
-    return filled({int64_t(heads.size())}, heads);
+    const std::vector<int32_t> slots = heads_of_partials(t);
+    return filled({int64_t(slots.size())}, slots);
   });
 }
 

@@ -80,7 +80,8 @@ std::vector<std::vector<int64_t>> SwinV2WindowAttentionAscendInferShape(int* ndi
                                                                         aot::Extra* extra) {
   const aot::Arguments a{3, nullptr, ndims, shapes, nullptr};
   const Shape scale = a.shape(2);
-  if (!a.known(0) || !known(scale)) return unknown_shapes(a.shape(0), scale.size() == 1 ? scale[0] : -1);
+  if (!a.known(0) || !known(scale))
+    return unknown_shapes(a.shape(0), scale.size() == 1 && known(scale) ? scale[0] : -1);
   const WindowAttention op = problem(a, DType::kFloat16, extra);
   with_tiling(op, asked_chip(extra), [](const auto&) {});
   return {out_shape(op), stats_shape(op)};
@@ -92,8 +93,8 @@ std::vector<aot::TypeId> SwinV2WindowAttentionAscendInferType(std::vector<aot::T
   const ChipLimits& chip = asked_chip(extra);
   const bool bfloat16 = !is_910(chip);
   if (types[0] != aot::kFloat16 && !(bfloat16 && types[0] == aot::kBFloat16))
-    fail("qkv: expected ", bfloat16 ? "float16 or bfloat16" : "float16", " on ", chip.name,
-         "; cast qkv to float16 (bias_table and logit_scale stay float32)");
+    fail("qkv: expected ", bfloat16 ? "float16 or bfloat16" : "float16", " on ", chip.name, ", got ",
+         aot::text_of(types[0]), "; cast qkv to float16 (bias_table and logit_scale stay float32)");
   return {types[0], aot::kFloat32};
 }
 

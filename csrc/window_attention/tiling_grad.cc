@@ -165,9 +165,10 @@ std::vector<int32_t> heads_of_partials(const Tiling& t) {
   std::vector<int32_t> heads(sides * t.cores * t.heads_a_core, -1);
   for (int64_t core = 0; core < t.cores; ++core) {
     const int64_t first = core * t.units / t.cores, last = (core + 1) * t.units / t.cores;
-    for (int64_t unit = first; unit < last; ++unit) {
-      const int64_t side = (unit - first) % sides, head = unit / windows;
-      heads[(core * sides + side) * t.heads_a_core + head - first / windows] = head;
+    for (int64_t head = first / windows; head <= (last - 1) / windows; ++head) {
+      const int64_t begin = std::max(first, head * windows), end = std::min(last, (head + 1) * windows);
+      for (int64_t unit = begin; unit < std::min(end, begin + sides); ++unit)  // the sides take turns
+        heads[(core * sides + (unit - first) % sides) * t.heads_a_core + head - first / windows] = head;
     }
   }
   return heads;
