@@ -4,8 +4,6 @@
 import io
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from two_ranks import on_two_ranks
 
 from swinv2_model import evaluate as module
 from swinv2_model.cli import main
@@ -117,23 +116,10 @@ def test_command_line(said_by_one_rank, expected):
 
 
 def test_two_ranks_count_the_same(checkpoint, pictures, said_by_one_rank, tmp_path):
-    """The real thing: msrun starts two processes on the CPU that add their counts over MCCL."""
-    msrun = shutil.which("msrun", path=str(Path(sys.executable).parent)) or shutil.which("msrun")
-    if msrun is None:
-        pytest.skip("msrun of MindSpore is not on the path")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
-    command += [f"--log_dir={tmp_path / 'log'}", "python", "-m", "swinv2_model", "evaluate"]
-    command += ["--pretrained", str(checkpoint), "--data_url", str(pictures), "--batch_size", "8"]
-    environment = {**os.environ}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    said = (tmp_path / "log" / "worker_0.log").read_text()
-    assert done.returncode == 0, said[-2000:]
+    arguments = ["evaluate", "--pretrained", checkpoint, "--data_url", pictures, "--batch_size", "8"]
+    said, other = on_two_ranks(arguments, tmp_path)
     assert "on 2 x CPU" in said and counts(said) == counts(said_by_one_rank)
-    assert said.count("unreadable: ") == 2 and "top-1" not in (tmp_path / "log" / "worker_1.log").read_text()
+    assert said.count("unreadable: ") == 2 and "top-1" not in other
 
 
 @pytest.mark.parametrize("verb", ["eval", "validate"])

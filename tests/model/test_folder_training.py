@@ -2,16 +2,12 @@
 """Training on a folder of images: the recipe, several ranks, going on after a stop."""
 
 import csv
-import os
 import shutil
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from two_ranks import on_two_ranks
 
 from swinv2_model.cli import main
 from swinv2_model.training import trainer
@@ -110,23 +106,7 @@ def test_two_ranks_train_as_one(run, pictures, tmp_path):
     """Without mixing, which pairs the images of a rank: the same losses but for the order of sums."""
     plain = ["--train.mix_up=0", "--train.cutmix=0", "--train.epochs=2"]
     assert main(command(pictures, tmp_path / "one", *plain)) == 0
-    msrun = shutil.which("msrun", path=str(Path(sys.executable).parent)) or shutil.which("msrun")
-    if msrun is None:
-        pytest.skip("msrun of MindSpore is not on the path")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start = [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True"]
-    start += [f"--log_dir={tmp_path / 'log'}", "python", "-m", "swinv2_model"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [*start, *command(pictures, tmp_path / "two", *plain)],
-        capture_output=True,
-        timeout=300,
-        env=environment,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, (tmp_path / "log" / "worker_0.log").read_text()[-2000:]
+    on_two_ranks(command(pictures, tmp_path / "two", *plain), tmp_path)
     for one, two in zip(log(tmp_path / "one"), log(tmp_path / "two")):
         assert one["train_accuracy"] == two["train_accuracy"] and one["test_accuracy"] == two["test_accuracy"]
         for key in ("loss", "gradient_norm"):
