@@ -96,9 +96,16 @@ class WindowAttention(nn.Cell):
         self.options = _checked_options(
             window_size, shift_size, valid_size, scale, mask_value, cosine, self.backend
         )
+        # A Cell that a graph gets while it is traced, as `window_attention` does, can miss its gradient.
+        self.ascend = None
+        if self.backend not in ("cpu", "reference"):
+            self.ascend = _operator(self.options)
 
     def construct(self, qkv, bias_table, logit_scale=None):
-        return _attend(qkv, bias_table, logit_scale, self.options)
+        if self.ascend is None:
+            return _attend(qkv, bias_table, logit_scale, self.options)
+        scale = _scale_of(qkv, bias_table, logit_scale, self.options)
+        return self.ascend(qkv, bias_table, scale)[0]
 
     def extend_repr(self) -> str:
         window_size, shift_size, valid_size, scale, mask_value, backend = self.options
@@ -109,6 +116,25 @@ class WindowAttention(nn.Cell):
 
 
 def _attend(qkv, bias_table, logit_scale, options):
+    window_size, shift_size, valid_size, scale, mask_value, backend = options
+    given = _scale_of(qkv, bias_table, logit_scale, options)
+    if backend == "reference":
+        return reference.window_attention(
+            qkv,
+            bias_table,
+            given,
+            window_size=window_size,
+            shift_size=shift_size,
+            valid_size=valid_size,
+            mask_value=mask_value,
+            cosine=scale is None,
+        )
+    return _attention_operator(options)(qkv, bias_table, given)[0]
+
+
+def _scale_of(qkv, bias_table, logit_scale, options):
+    """What the back end takes as scale, all arguments checked: the factor of each head, but for the CPU's operator,
+    which takes a logit_scale as it is."""
     window_size, shift_size, valid_size, scale, mask_value, backend = options
     check_storage_dtype("qkv", qkv)
     check_float32("bias_table", bias_table)
@@ -125,32 +151,23 @@ def _attend(qkv, bias_table, logit_scale, options):
             valid_size,
         )
     if scale is not None:
-        logit_scale = ops.full((bias_table.shape[0],), scale, dtype=ms.float32)
-    if backend == "reference":
-        return reference.window_attention(
-            qkv,
-            bias_table,
-            reference.scale_of(logit_scale) if scale is None else logit_scale,
-            window_size=window_size,
-            shift_size=shift_size,
-            valid_size=valid_size,
-            mask_value=mask_value,
-            cosine=scale is None,
-        )
-    operator = _attention_operator(window_size, shift_size, valid_size, mask_value, scale is None, backend)
-    if backend != "cpu":  # the Ascend kernels take the factor itself
-        logit_scale = reference.scale_of(logit_scale) if scale is None else logit_scale
-    return operator(qkv, bias_table, logit_scale)[0]
+        return ops.full((bias_table.shape[0],), scale, dtype=ms.float32)
+    return logit_scale if backend == "cpu" else reference.scale_of(logit_scale)
 
 
 # ---- built once per set of options; constexpr makes the calls below part of tracing in graph mode ----
 
 
 @constexpr
-def _attention_operator(window_size, shift_size, valid_size, mask_value, cosine, backend):
+def _attention_operator(options):
+    return _operator(options)
+
+
+def _operator(options):
+    window_size, shift_size, valid_size, scale, mask_value, backend = options
     valid_size = NO_VALID_SIZE if valid_size is None else tuple(valid_size)
     return _build(
-        tuple(window_size), tuple(shift_size), valid_size, mask_value, cosine, backend, device_target()
+        tuple(window_size), tuple(shift_size), valid_size, mask_value, scale is None, backend, device_target()
     )
 
 
