@@ -2,6 +2,8 @@
 """What a run trains on. A data set gives the images and targets of a batch, a pure function of (seed, epoch, step),
 and scores a model."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ class DigitScore(Score):
 class Digits:
     """The scanned digits of scikit-learn, moved, turned and scaled a little: see `digits.augment`."""
 
-    note = ""
+    note = digest = ""
 
     def __init__(self, config, model):
         self.config, self.model = config, model
@@ -93,6 +95,10 @@ class Folder:
 
     def __init__(self, config, model, rank=0, ranks=1):
         recipe = config.train
+        if config.model.in_channels != 3:
+            raise ValueError(
+                f"model.in_channels: expected 3 for folders of images, got {config.model.in_channels}."
+            )
         for key in DIGITS_ONLY:
             if getattr(config.data, key):
                 raise ValueError(f"data.{key}: is for the digits; folders of images have train.auto_augment.")
@@ -114,6 +120,9 @@ class Folder:
             Path(config.data_url) / "val", self.preprocess, train.classes, split=None
         )
         self.test_size = len(self.samples.labels)
+        # Which images, wherever the folder lies.
+        names = [os.path.relpath(path, config.data_url) for path in (*paths, *self.samples.names)]
+        self.digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         self.inference = Inference(model, min(BATCH, self.test_size))
         self.transform = TrainTransform(
             self.preprocess.image_size,

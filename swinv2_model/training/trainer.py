@@ -157,54 +157,80 @@ class Trainer:
         Raises:
             FloatingPointError: a weight is not finite; `path` stays as it is.
         """
-        arrays = {parameter.name: parameter.asnumpy() for parameter in self.model.get_parameters()}
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise FloatingPointError(f"{path}: not written, the training left NaN or infinity in {name}.")
-        model = self.model
-        trained = self.config.model.pretrained_window_sizes or [0] * len(model.depths)
+        model, config = self.model, self.config.tree()
+        arrays = _finite(path, model.get_parameters())
+        trained = self.trained_windows()
         options = {key: getattr(self.config.model, key) for key in OPTIONS}
         sizes = (model.image_size, model.window_size, tuple(trained))
         texts = Description(*sizes, options=options, data=self.data.described()).text()
-        write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(self.config.tree())})
+        config["model"]["pretrained_window_sizes"] = trained
+        write_checkpoint(path, arrays, {**texts, CONFIG_KEY: json.dumps(config)})
 
-    def save_state(self, path, epochs):
-        """All that `load_state` needs to go on after so many epochs: weights, moments, counters."""
-        parameters = (*self.model.get_parameters(), *self.optimizer.moment1, *self.optimizer.moment2)
+    def trained_windows(self):
+        """pretrained_window_sizes as the model has them: a checkpoint it started from brought its own."""
+        if self.config.model.type == "swin":
+            return self.config.model.pretrained_window_sizes or [0] * len(self.model.depths)
+        first = np.cumsum([0, *self.model.depths[:-1]])
+        windows = [np.ravel(self.model.blocks[i].attn.pretrained_window_size).tolist() for i in first]
+        return [both[0] if both[0] == both[-1] else both for both in windows]
+
+    def save_state(self, path, epochs, best=-1.0):
+        """All that `load_state` needs to go on after so many epochs, the best accuracy among them `best`.
+
+        Raises:
+            FloatingPointError: a weight is not finite; `path` stays as it is.
+        """
         scale = [self.loss_scale.value, self.loss_scale.good_steps] if self.loss_scale else None
-        texts = {
-            CONFIG_KEY: json.dumps(self.config.tree()),
-            "epochs": str(epochs),
-            "skipped": str(self.skipped),
-        }
-        write_checkpoint(
-            path, {p.name: p.asnumpy() for p in parameters}, texts | {"loss_scale": json.dumps(scale)}
-        )
+        state = {"epochs": epochs, "skipped": self.skipped, "loss_scale": scale, "best": best}
+        texts = {"state": json.dumps(state), CONFIG_KEY: json.dumps(self._run())}
+        write_checkpoint(path, _finite(path, self._state()), texts)
 
     def load_state(self, path):
-        """Go on where `save_state` was; returns the epochs done.
+        """Go on where `save_state` was; returns the epochs done and the best accuracy.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is of another configuration.
+            ValueError: it is damaged, or of another configuration or other data.
         """
         if not path.is_file():
             raise FileNotFoundError(
                 f"--resume: {path} is not there; a run leaves it until its last epoch is done."
             )
         arrays, texts = read_checkpoint(path)
-        theirs, ours = json.loads(texts.get(CONFIG_KEY, "{}")), json.loads(json.dumps(self.config.tree()))
-        if theirs != ours:
-            parts = [key for key in ours if theirs.get(key) != ours[key]]
+        ours = json.loads(json.dumps(self._run()))
+        try:
+            state, theirs = json.loads(texts["state"]), json.loads(texts[CONFIG_KEY])
+            other = [key for key in ours if theirs.get(key) != ours[key]]
+            values = [] if other else [arrays[parameter.name] for parameter in self._state()]
+        except (KeyError, json.JSONDecodeError):
             raise ValueError(
-                f"--resume: {path} is of a run with another {', '.join(parts)}; give the same options."
+                f"--resume: {path} is no state of a run, or damaged; start without --resume."
+            ) from None
+        if other:
+            raise ValueError(
+                f"--resume: {path} is of a run with another {', '.join(other)}; give the same options."
             )
-        for parameter in (*self.model.get_parameters(), *self.optimizer.moment1, *self.optimizer.moment2):
-            parameter.set_data(Tensor(arrays[parameter.name]))
-        self.skipped = int(texts["skipped"])
+        for parameter, value in zip(self._state(), values):
+            parameter.set_data(Tensor(value))
+        self.skipped = state["skipped"]
         if self.loss_scale:
-            self.loss_scale.value, self.loss_scale.good_steps = json.loads(texts["loss_scale"])
-        return int(texts["epochs"])
+            self.loss_scale.value, self.loss_scale.good_steps = state["loss_scale"]
+        return state["epochs"], state["best"]
+
+    def _state(self):
+        return (*self.model.get_parameters(), *self.optimizer.moment1, *self.optimizer.moment2)
+
+    def _run(self):
+        """What has to be the same to go on."""
+        return {**self.config.tree(), "pretrained": self.trained_windows(), "data_url": self.data.digest}
+
+
+def _finite(path, parameters):
+    arrays = {parameter.name: parameter.asnumpy() for parameter in parameters}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(f"{path}: not written, the training left NaN or infinity in {name}.")
+    return arrays
 
 
 def main(argv, prog):
@@ -221,8 +247,8 @@ def main(argv, prog):
 def train(config: RunConfig, console: Console, rank=0, ranks=1):
     """Run all epochs, show them, leave checkpoint.ckpt and log.csv in output_dir; returns the last Score.
 
-    Until then `running.ckpt` and `log.running.csv` are the state after the last epoch, for `resume`. A folder of images
-    leaves its best epoch too, best.ckpt. On several ranks the first one writes.
+    A folder of images leaves its best epoch too, best.ckpt. Until then running.ckpt, running.best.ckpt and
+    log.running.csv are the state after the last epoch, for `resume`. On several ranks the first one writes.
 
     Raises:
         ValueError: another run writes into output_dir, or a folder has the name of a file to come.
@@ -231,15 +257,18 @@ def train(config: RunConfig, console: Console, rank=0, ranks=1):
     path, log_path = config.output_dir / CHECKPOINT, config.output_dir / "log.csv"
     # An earlier run's log stays with its checkpoint until there is a new one.
     running_log, state = config.output_dir / "log.running.csv", config.output_dir / "running.ckpt"
+    best, running_best = config.output_dir / BEST, config.output_dir / f"running.{BEST}"
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    for file in (path, log_path):
+    for file in (path, log_path, best, running_log, state, running_best):
         if file.is_dir():
             raise ValueError(f"output_dir: expected to write the file {file}, got a folder; move it away.")
     with _alone_in(config.output_dir) if rank == 0 else contextlib.nullcontext():
-        score = _run(trainer, running_log, state, console)
+        score = _run(trainer, running_log, state, running_best, console)
         if rank == 0:
             trainer.save(path)
             running_log.replace(log_path)
+            if config.data.dataset == "folder":
+                running_best.replace(best)
             state.unlink(missing_ok=True)
             console.print(f"{score}\nwrote {path} and {log_path}", soft_wrap=True)
     return score
@@ -263,11 +292,14 @@ def _alone_in(folder):
         os.close(handle)
 
 
-def _run(trainer, running_log, state, console):
+def _run(trainer, running_log, state, best_path, console):
     """Run the epochs that are left and show them; returns the last Score."""
     config, recipe, first = trainer.config, trainer.config.train, trainer.rank == 0
-    done = trainer.load_state(state) if config.resume else 0
-    best = _begin_log(running_log, done) if first else 0.0
+    done, best = trainer.load_state(state) if config.resume else (0, -1.0)
+    if first:
+        if not done:
+            state.unlink(missing_ok=True)  # of a run that will not go on
+        _begin_log(running_log, done)
     parameters = sum(parameter.size for parameter in trainer.model.trainable_params())
     if first:
         console.print(
@@ -304,8 +336,8 @@ def _run(trainer, running_log, state, console):
             _log(running_log, "a", {"epoch": epoch + 1, "lr": lr, "test_accuracy": score.accuracy, **row})
             if config.data.dataset == "folder" and score.accuracy > best:
                 best = score.accuracy
-                trainer.save(config.output_dir / BEST)
-            trainer.save_state(state, epoch + 1)
+                trainer.save(best_path)
+            trainer.save_state(state, epoch + 1, best)
             if not console.is_terminal:
                 console.print(
                     f"epoch {epoch + 1:3d}  loss {row['loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
@@ -316,15 +348,15 @@ def _run(trainer, running_log, state, console):
 
 
 def _begin_log(path, done):
-    """Write the log anew, with the rows of the epochs that are done; returns their best accuracy."""
+    """Write the log anew, with the rows of the epochs that are done."""
     rows = []
-    if done:
-        with open(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= done]
+    if done and path.is_file():
+        with open(path, newline="", errors="replace") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit()]
     _log(path, "w", dict(zip(LOG_COLUMNS, LOG_COLUMNS)))
     for row in rows:
-        _log(path, "a", row)
-    return max((float(row["test_accuracy"]) for row in rows), default=0.0)
+        if int(row["epoch"]) <= done:
+            _log(path, "a", {key: row.get(key) or "" for key in LOG_COLUMNS})
 
 
 def _log(path, mode, row):

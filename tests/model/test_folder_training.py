@@ -10,6 +10,8 @@ from PIL import Image
 from two_ranks import on_two_ranks
 
 from swinv2_model.cli import main
+from swinv2_model.inference import Inference
+from swinv2_model.registry import config_of, create_model
 from swinv2_model.training import trainer
 from swinv2_model.training.config import parse
 from swinv2_model.weights.files import read_checkpoint
@@ -77,7 +79,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(run, pictures, tmp_path, monkeyp
 
     monkeypatch.setattr(trainer.Trainer, "epoch", stops)
     assert main(command(pictures, tmp_path)) == 130
-    assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "running.ckpt", "log.running.csv"}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"running.best.ckpt", "running.ckpt", "log.running.csv"}
     monkeypatch.setattr(trainer.Trainer, "epoch", whole)
     assert main([*command(pictures, tmp_path, "--train.seed=1"), "--resume"]) == 2
     assert "running.ckpt is of a run with another train" in capsys.readouterr().err
@@ -98,8 +101,51 @@ def test_the_state_has_the_loss_scale(tmp_path):
     first.loss_scale.value, first.loss_scale.good_steps, first.skipped = 2.0**11, 17, 3
     first.save_state(tmp_path / "state.ckpt", 4)
     second = trainer.Trainer(parse([*options, "--train.compute_dtype=float16"]))
-    assert second.load_state(tmp_path / "state.ckpt") == 4
+    assert second.load_state(tmp_path / "state.ckpt") == (4, -1.0)
     assert (second.loss_scale.value, second.loss_scale.good_steps, second.skipped) == (2.0**11, 17, 3)
+
+
+def test_going_on_wants_the_same_run(pictures, tmp_path, monkeypatch, capsys):
+    whole = trainer.Trainer.epoch
+
+    def stops(self, epoch, report=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return whole(self, epoch, report)
+
+    monkeypatch.setattr(trainer.Trainer, "epoch", stops)
+    data, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(pictures, data)
+    assert main(command(data, folder)) == 130
+    (data / "train/red/0.png").rename(data / "train/red/another.png")
+    assert main([*command(data, folder), "--resume"]) == 2
+    assert "is of a run with another data_url" in capsys.readouterr().err
+    (data / "train/red/another.png").rename(data / "train/red/0.png")
+    moved = shutil.move(data, tmp_path / "moved")
+    log_file = folder / "log.running.csv"
+    log_file.write_text(log_file.read_text()[:-30])  # as a power failure leaves it
+    assert main([*command(moved, folder), "--resume"]) == 130  # it goes on, and stops again
+    shutil.copy(folder / "running.best.ckpt", folder / "running.ckpt")
+    assert main([*command(moved, folder), "--resume"]) == 2
+    assert "running.ckpt is no state of a run, or damaged" in capsys.readouterr().err
+    # Started afresh and stopped before its first epoch was done, there is nothing to go on from.
+    monkeypatch.setattr(trainer.Trainer, "epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(command(moved, folder)) == 130
+    assert main([*command(moved, folder), "--resume"]) == 2
+    assert "running.ckpt is not there" in capsys.readouterr().err
+
+
+def test_a_checkpoint_has_the_windows_that_were_trained(run, pictures, tmp_path):
+    """Those of the checkpoint it started from, whatever the configuration says."""
+    sizes = ["--model.window_size=8", "--model.image_size=64", "--model.pretrained_window_sizes=[0,0]"]
+    first = trainer.Trainer(
+        parse(command(pictures, tmp_path, *sizes, "--pretrained", str(run / "best.ckpt"))[1:])
+    )
+    first.save(tmp_path / "out.ckpt")
+    again = create_model(config_of(tmp_path / "out.ckpt"), checkpoint_path=tmp_path / "out.ckpt")
+    images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    np.testing.assert_array_equal(Inference(first.model, 2)(images), Inference(again, 2)(images))
+    assert first.trained_windows() == [4, 4]
 
 
 def test_two_ranks_train_as_one(run, pictures, tmp_path):
