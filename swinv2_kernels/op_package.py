@@ -47,10 +47,8 @@ class OpPackageError(RuntimeError):
 
 def find_cann(given=None):
     """The CANN toolkit: `given`, else what its set_env.sh says, else where it installs itself."""
-    candidates = (
-        [given] if given else [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
-    )
-    for path in candidates if given else [*candidates, "/usr/local/Ascend/ascend-toolkit/latest"]:
+    told = [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
+    for path in [given] if given else [*told, "/usr/local/Ascend/ascend-toolkit/latest"]:
         if path and (Path(path) / TEMPLATE).is_dir():
             return Path(path).resolve()
     raise OpPackageError(

@@ -3,7 +3,6 @@
 and scores a model."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,8 +119,8 @@ class Folder:
             Path(config.data_url) / "val", self.preprocess, train.classes, split=None
         )
         self.test_size = len(self.samples.labels)
-        # Which images, wherever the folder lies.
-        names = [os.path.relpath(path, config.data_url) for path in (*paths, *self.samples.names)]
+        # Which images, wherever the folder lies: all their paths begin with it.
+        names = [path[len(str(Path(config.data_url))) :] for path in (*paths, *self.samples.names)]
         self.digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         self.inference = Inference(model, min(BATCH, self.test_size))
         self.transform = TrainTransform(

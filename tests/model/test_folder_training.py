@@ -40,8 +40,21 @@ def command(pictures, output_dir, *rest):
     return ["train", "--preset", PRESET, *where, *TINY, *rest]
 
 
-def log(folder, name="log.csv"):
-    with open(folder / name, newline="") as file:
+def stop_in(monkeypatch, number):
+    """Ctrl-C as this epoch begins; returns what epochs are otherwise."""
+    whole = trainer.Trainer.epoch
+
+    def epoch(self, epoch, report=None):
+        if epoch == number:
+            raise KeyboardInterrupt
+        return whole(self, epoch, report)
+
+    monkeypatch.setattr(trainer.Trainer, "epoch", epoch)
+    return whole
+
+
+def log(folder):
+    with open(folder / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["images_per_second"]
@@ -70,14 +83,7 @@ def test_learns_colours_by_the_whole_recipe(run, pictures, capsys):
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(run, pictures, tmp_path, monkeypatch, capsys):
-    whole = trainer.Trainer.epoch
-
-    def stops(self, epoch, report=None):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return whole(self, epoch, report)
-
-    monkeypatch.setattr(trainer.Trainer, "epoch", stops)
+    whole = stop_in(monkeypatch, 2)
     assert main(command(pictures, tmp_path)) == 130
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"running.best.ckpt", "running.ckpt", "log.running.csv"}
@@ -106,14 +112,7 @@ def test_the_state_has_the_loss_scale(tmp_path):
 
 
 def test_going_on_wants_the_same_run(pictures, tmp_path, monkeypatch, capsys):
-    whole = trainer.Trainer.epoch
-
-    def stops(self, epoch, report=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return whole(self, epoch, report)
-
-    monkeypatch.setattr(trainer.Trainer, "epoch", stops)
+    stop_in(monkeypatch, 1)
     data, folder = tmp_path / "data", tmp_path / "run"
     shutil.copytree(pictures, data)
     assert main(command(data, folder)) == 130
@@ -129,7 +128,7 @@ def test_going_on_wants_the_same_run(pictures, tmp_path, monkeypatch, capsys):
     assert main([*command(moved, folder), "--resume"]) == 2
     assert "running.ckpt is no state of a run, or damaged" in capsys.readouterr().err
     # Started afresh and stopped before its first epoch was done, there is nothing to go on from.
-    monkeypatch.setattr(trainer.Trainer, "epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    stop_in(monkeypatch, 0)
     assert main(command(moved, folder)) == 130
     assert main([*command(moved, folder), "--resume"]) == 2
     assert "running.ckpt is not there" in capsys.readouterr().err
